@@ -1,0 +1,16 @@
+"""The file that every benchmark writes its rows into."""
+
+import json
+from pathlib import Path
+
+BENCH = Path("_build/bench.json")
+
+
+def record(rows):
+    """Merge rows into the file by their names, and print them."""
+    known = json.loads(BENCH.read_text()) if BENCH.exists() else []
+    merged = {row["name"]: row for row in [*known, *rows]}
+    BENCH.parent.mkdir(parents=True, exist_ok=True)
+    BENCH.write_text(json.dumps(list(merged.values()), indent=1) + "\n")
+    for row in rows:
+        print("{name}: {ours:.4g} against {theirs:.4g} {unit} ({peer}), ratio {ratio:.3g}; {work}".format(**row))

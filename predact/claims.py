@@ -1,0 +1,128 @@
+"""The paper's nine claims, the rules that judge them for a pair of models, and where the verdicts are kept."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+
+from predact import increase, store
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper in one sentence of ours, the paper's figure, and the notebook that tests it."""
+
+    id: str
+    claim: str
+    figure: str
+    chapter: str
+
+
+CLAIMS = {
+    id: Claim(id, claim, figure, chapter)
+    for id, figure, chapter, claim in (
+        ("C1", "Figure 2A", "02_world_modeling", "RLHF predicts documents worse than Base, on every corpus."),
+        ("C2", "Figure 2B", "02_world_modeling", "It still does when both are finetuned on the corpus."),
+        ("C3", "Figure 3", "03_collapse", "RLHF gathers more of the next-token probability on a few tokens."),
+        (
+            "C4",
+            "Figure 4",
+            "03_collapse",
+            "RLHF rules out more tokens in its own text, and slightly fewer in gold text.",
+        ),
+        ("C5", "Figure 5", "03_collapse", "RLHF finds its own generations easier to predict than Base finds its own."),
+        (
+            "C6",
+            "Anchor spans",
+            "04_anchor_spans",
+            "Most RLHF generations for a prompt share long n-grams; Base's do not.",
+        ),
+        ("C7", "Figure 1, top", "04_anchor_spans", "Those anchor spans come in the same order: a skeleton."),
+        ("C8", "Figure 1, bottom", "05_backbones", "RLHF generations align all along, most at beginning and end."),
+        ("C9", "Probing", "06_planning", "RLHF hidden states tell more of the tokens several positions ahead."),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the scorecard: what was estimated for a pair, how surely, and what the rule makes of it."""
+
+    id: str
+    claim: str
+    verdict: str
+    estimate: float
+    low: float
+    high: float
+    unit: str
+    n: int
+    pair: str
+
+    def _repr_markdown_(self) -> str:
+        interval = f"95 % interval {self.low:.3f} to {self.high:.3f}"
+        return (
+            f"**{self.id} {self.verdict}** for this pair: *{self.claim}* "
+            f"Estimate: {self.unit} {self.estimate:.3f}, {interval}, from {self.n:,} documents."
+        )
+
+
+def judge(low: pd.Series, high: pd.Series, nothing: float) -> str:
+    """The rule for claims that say *more, everywhere*.
+
+    Args:
+        low: Lower ends of 95 % intervals, one for each case that the claim speaks of.
+        high: Their upper ends.
+        nothing: The value that means no difference.
+
+    Returns:
+        `holds` when every interval lies above `nothing`, `fails` when one lies at or below it, else `undecided`.
+    """
+    if (low > nothing).all():
+        return "holds"
+    return "fails" if (high <= nothing).any() else "undecided"
+
+
+def world_modeling(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Verdict]:
+    """C1: is text harder to predict for RLHF than for Base, on every corpus?
+
+    The estimate is the geometric mean over corpora of the perplexity ratio RLHF / Base, documents resampled within each
+    corpus. The claim is about every corpus, so the rule looks at each corpus's own interval: `judge(low, high, 1)`.
+
+    Args:
+        documents: What `scoring.pair_documents` returns.
+        pair: Name of the pair, for the scorecard.
+
+    Returns:
+        The frame of `increase.by_corpus`, and the verdict.
+    """
+    frame = increase.by_corpus(documents)
+    ratio = frame[(frame.model == "RLHF") & frame.unit.isin(increase.RATIOS)]
+    each = ratio[ratio.category != increase.OVERALL]
+    mean = ratio[ratio.category == increase.OVERALL].iloc[0]
+    numbers = float(mean.estimate), float(mean.low), float(mean.high), mean.unit, int(mean.documents)
+    return frame, Verdict("C1", CLAIMS["C1"].claim, judge(each.low, each.high, nothing=1), *numbers, pair)
+
+
+def folder(root: Path | str, pair: str) -> Path:
+    """Where a pair's verdicts stand: its name made fit for a folder, with a hash where that changed it."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", pair).strip("-.")[-60:]
+    return Path(root, "claims", slug if slug == pair else f"{slug}-{sha256(pair.encode()).hexdigest()[:8]}")
+
+
+def record(root: Path | str, verdict: Verdict) -> None:
+    """Keep a verdict in the store; the last run of a claim for a pair is the one that counts.
+
+    Raises:
+        UserError: The store cannot be written.
+    """
+    row = json.dumps(asdict(verdict), indent=1, allow_nan=False)
+    store.write(folder(root, verdict.pair) / f"{verdict.id}.json", row.encode())
+
+
+def scorecard(root: Path | str, pair: str) -> list[dict]:
+    """Return the verdicts recorded for a pair, in the order of the claims; claims that were not run are absent."""
+    files = (folder(root, pair) / f"{id}.json" for id in CLAIMS)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]

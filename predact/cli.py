@@ -1,0 +1,118 @@
+"""The command `predact`."""
+
+import json
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from predact import book, claims, execute, models, pages
+from predact.errors import UserError
+
+app = typer.Typer(
+    help="The executable edition of 'Predicting vs. Acting': its figures on any Base/RLHF pair of language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PairName = Annotated[str, typer.Option("--pair", help="A name that `predact pairs` lists, a pair file, or BASE::RLHF.")]
+Store = Annotated[Path, typer.Option(help="Folder of the stored results.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of this book.", show_default="_build/PAIR")]
+Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
+Only = Annotated[str, typer.Option(help="Only the notebooks whose name begins so, for example 02.")]
+Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
+
+STORE = Path("_build/store")
+
+
+@app.command("book")
+def make_book(
+    pair: PairName = "pocket", store: Store = STORE, out: Out = None, seed: Seed = 0, p: Given = None
+) -> None:
+    """Execute every notebook, build the book, and print the path of its front page."""
+    folder = _execute("", pair, store, out, seed, p)
+    typer.echo(book.build(Path(), folder, store, pair))
+
+
+@app.command()
+def run(
+    only: Only = "", p: Given = None, pair: PairName = "pocket", store: Store = STORE, out: Out = None, seed: Seed = 0
+) -> None:
+    """Execute notebooks without building the book, and print the folder of the executed ones."""
+    typer.echo(_execute(only, pair, store, out, seed, p) / "notebooks")
+
+
+@app.command()
+def pairs() -> None:
+    """List the pairs known by name."""
+    for pair in models.pairs():
+        typer.secho(f"{pair.name}{'  (gated on the hub)' if pair.gated else ''}", bold=True)
+        typer.echo(f"  {pair.about} {pair.licence}.")
+        typer.echo("  " + ", ".join(f"{step}: {model.source}" for step, model in pair.models.items()))
+
+
+@app.command()
+def corpora() -> None:
+    """List the corpora known by name."""
+    from predact.corpora import corpora
+
+    typer.echo(corpora().to_string(index=False))
+
+
+@app.command()
+def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False) -> None:
+    """Print the verdicts of a pair, claim by claim."""
+    models.pair(pair)
+    rows = claims.scorecard(store, pair)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    verdicts = {row["id"]: row for row in rows}
+    for claim in claims.CLAIMS.values():
+        row = verdicts.get(claim.id)
+        said = f"{row['verdict']}: {pages.numbers(row)}" if row else "not yet run"
+        typer.echo(f"{claim.id}  {claim.claim}\n    {said}")
+
+
+def main() -> None:
+    """Run the command. A mistake of the user is one line and exit status 2; what failed to build, one line and 1."""
+    try:
+        app(_joined(sys.argv[1:]))
+    except (UserError, execute.Failed) as error:
+        typer.echo(f"predact: {error}", err=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def _execute(only: str, pair: str, store: Path, out: Path | None, seed: int, given: list[str] | None) -> Path:
+    """Run the notebooks, printing the time of each, and return the folder of the book."""
+    models.pair(pair)
+    common = {"pair": pair, "store": str(store), "seed": str(seed)}
+    folder = out or Path("_build", claims.folder("", pair).name)
+    work = execute.plan(execute.find(Path(), only), common, _words(given or [], common))
+    for done in execute.run(Path(), folder, work):
+        typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")
+        typer.echo(done.warnings, err=True, nl=False)
+    return folder
+
+
+def _joined(arguments: Iterable[str]) -> list[str]:
+    """Write ``-p name value`` as ``-pname=value``: Typer knows no repeatable option of two values."""
+    rest = iter(arguments)
+    return ["-p" + "=".join(islice(rest, 2)) if part == "-p" else part for part in rest]
+
+
+def _words(given: list[str], options: Iterable[str]) -> dict[str, str]:
+    words = {}
+    for word in given:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise UserError(f"-p {name}: expected a name and a value, for example -p documents 20.")
+        if name in options:
+            raise UserError(f"-p {name}: write --{name} {value}.")
+        words[name] = value
+    return words

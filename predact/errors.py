@@ -1,0 +1,19 @@
+"""The one exception a user is meant to read."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake of the user: one line that names the parameter, what was expected and what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"UserError: {self}"]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return ``", did you mean 'x' or 'y'?"`` for the known names closest to `name`, or ``""`` if none is close."""
+    exact_case = {word.lower(): word for word in known}
+    found = [exact_case[word] for word in get_close_matches(name.lower(), exact_case, n=2)]
+    return f", did you mean {' or '.join(map(repr, found))}?" if found else ""

@@ -1,0 +1,193 @@
+"""How much worse a model predicts text than its Base: by corpus, by position in the document, by token.
+
+Frames name a pair's models in its order: Base first, RLHF last, the steps between them in between. Differences are
+formed document by document before anything is summed, so a model compared with itself gives exactly no increase.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from predact import stats
+from predact.errors import UserError
+
+RATIOS = ("perplexity ratio", "byte perplexity ratio")
+BITS, ABOVE_BASE, ABOVE_WORLD = "bits per byte", "bits per byte above Base", "bits per byte above the world"
+TOKEN_BITS, TOKEN_ABOVE_BASE = "bits per token", "bits per token above Base"
+OVERALL = "all corpora"
+
+
+def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
+    """Perplexity increase over Base, and distance from the world, for each corpus and over all of them.
+
+    For model m with L_m = sum of nll over a corpus's documents (nats), T tokens, B bytes, and W the world's own nll:
+    `perplexity ratio` exp((L_m - L_Base) / T), or with B for T `byte perplexity ratio` when the tokenizers differ;
+    `bits per byte above Base` (L_m - L_Base) / (B ln 2); `bits per byte` L_m / (B ln 2); `bits per byte above the
+    world` (L_m - W) / (B ln 2), left out where W is not known: an estimate of KL(world || m) per byte, to the extent
+    that the end of a document can be told from its text.
+
+    Args:
+        documents: What `scoring.pair_documents` returns. Its attribute `same_tokenizer` says which ratio can be formed.
+
+    Returns:
+        category, corpus, model, unit, estimate, low, high (95 % paired bootstrap over documents), documents. Rows of
+        category `all corpora` are means over corpora (geometric for the ratio), documents resampled within each.
+
+    Raises:
+        UserError: A corpus has fewer than two documents, which give no interval.
+    """
+    models = list(documents.model.unique())
+    same = documents.attrs["same_tokenizer"]
+    units = (RATIOS[0 if same else 1], ABOVE_BASE, BITS, ABOVE_WORLD)
+
+    def rows(category: Any, corpus: Any, strata: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        world = not any(group.world_nll.isna().any() for group in strata)
+        sums = [_sums(group, same, world) for group in strata]
+        values = stats.stratified(sums, partial(_mean_increases, models=len(models)))
+        axes = [("unit", units[: 3 + world]), ("model", models)]
+        return _tidy(values, axes, category=category, corpus=corpus, documents=sum(map(len, sums)))
+
+    groups = list(documents.groupby(["category", "corpus"], sort=False))
+    for (_, corpus), group in groups:
+        if group.doc.nunique() < 2:
+            raise UserError(f"documents: corpus '{corpus}' has only one; an interval needs two or more.")
+    frames = [rows(category, corpus, [group]) for (category, corpus), group in groups]
+    frames.append(rows(OVERALL, "mean", [group for _, group in groups]))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _sums(documents: pd.DataFrame, same_tokenizer: bool, world: bool) -> np.ndarray:
+    """Sums of one corpus [documents, 2 or 3 blocks of models, and 2].
+
+    The blocks are nats above Base, nats and, with `world`, nats above the world; then tokens (bytes when the tokenizers
+    differ) and bytes.
+    """
+    nll = documents.pivot(index="doc", columns="model", values="nll")[documents.model.unique()]
+    base = documents[documents.model == "Base"].set_index("doc").loc[nll.index]
+    nats = [nll.sub(nll["Base"], axis=0), nll] + [nll.sub(base.world_nll, axis=0)] * world
+    return np.column_stack([*nats, base.tokens if same_tokenizer else base.bytes, base.bytes]).astype(float)
+
+
+def _mean_increases(strata: Sequence[np.ndarray], models: int) -> np.ndarray:
+    """Mean over corpora of `_increases` [..., units, models]: geometric for the ratio, arithmetic for the others."""
+    values = np.stack([_increases(totals, models) for totals in strata])
+    ratio = np.exp(np.log(values[..., :1, :]).mean(axis=0))
+    return np.concatenate([ratio, values[..., 1:, :].mean(axis=0)], axis=-2)
+
+
+def _increases(totals: np.ndarray, models: int) -> np.ndarray:
+    """Totals of `_sums` to [..., 3 or 4 units, models]; the formulas stand in `by_corpus`."""
+    nats = totals[..., :-2].reshape(*totals.shape[:-1], -1, models)
+    units, size = totals[..., -2, None, None], totals[..., -1, None, None]
+    return np.concatenate([np.exp(nats[..., :1, :] / units), nats / size / np.log(2)], axis=-2)
+
+
+def _tidy(values: stats.Interval, axes: Sequence[tuple[str, Sequence]], **same: Any) -> pd.DataFrame:
+    """Arrays of estimates and their ends as rows; `axes` names and labels the dimensions, `same` fills more columns."""
+    index = pd.MultiIndex.from_product([labels for _, labels in axes], names=[name for name, _ in axes])
+    columns = {name: np.ravel(getattr(values, name)) for name in ("estimate", "low", "high")}
+    return pd.DataFrame(same | columns, index).reset_index()
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of `by_corpus` as text, estimate and interval, one row a corpus: for who reads numbers."""
+    told = frame[(frame.model != "Base") | frame.unit.isin((BITS, ABOVE_WORLD))]
+    text = [f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in told.itertuples()]
+    cells = told.assign(text=text).set_index(["category", "corpus", "unit", "model"]).text
+    return cells.unstack(["unit", "model"], sort=False).fillna("")
+
+
+def by_position(tokens: pd.DataFrame) -> pd.DataFrame:
+    """Bits per token along the document, in bins of doubling width: positions 0, 1-2, 3-6, 7-14, ...
+
+    A bin is kept when at least a quarter of a corpus's documents reach it. The rows of corpus `all corpora` are means
+    over corpora, in the bins that every corpus keeps.
+
+    Args:
+        tokens: What `scoring.pair_tokens` returns; tokens that were not scored (NaN) are left out.
+
+    Returns:
+        corpus, model, unit (`bits per token` and, if the tokenizers agree, `bits per token above Base`), first and last
+        position of the bin, estimate, low, high (95 % paired bootstrap over documents).
+    """
+    models = list(tokens.model.unique())
+    units = (TOKEN_BITS, TOKEN_ABOVE_BASE)[: 1 + tokens.attrs["same_tokenizer"]]
+    scored = tokens.dropna(subset="nll").astype({"nll": float})
+    scored = scored.assign(bin=np.log2(scored.position + 1).astype(int))
+    sums = {corpus: _bin_sums(group, models) for corpus, group in scored.groupby("corpus", sort=False)}
+    bins = {corpus: np.flatnonzero((each[:, 2, 0] > 0).mean(axis=0) >= 0.25) for corpus, each in sums.items()}
+
+    def rows(corpus: Any, kept: Any, strata: Sequence[np.ndarray]) -> pd.DataFrame:
+        flat = [each[..., kept].reshape(len(each), -1) for each in strata]
+        values = stats.stratified(flat, partial(_mean_bits, shape=(3, len(models), len(kept)), units=len(units)))
+        return _tidy(values, [("unit", units), ("model", models), ("bin", kept)], corpus=corpus)
+
+    shared = sorted(set.intersection(*map(set, bins.values())))
+    frames = [rows(OVERALL, shared, list(sums.values()))] if len(sums) > 1 else []
+    frames += [rows(corpus, bins[corpus], [each]) for corpus, each in sums.items()]
+    frame = pd.concat(frames, ignore_index=True)
+    return frame.assign(first=2**frame.bin - 1, last=2 ** (frame.bin + 1) - 2).drop(columns="bin")
+
+
+def _bin_sums(tokens: pd.DataFrame, models: Sequence[str]) -> np.ndarray:
+    """Sums of one corpus [documents, 3 (nats, nats above Base, tokens), models, bins]."""
+    columns = pd.MultiIndex.from_product([models, range(tokens.bin.max() + 1)])
+    groups = tokens.groupby(["doc", "model", "bin"]).nll
+    nll, count = (
+        each.unstack(["model", "bin"]).reindex(columns=columns).fillna(0).to_numpy().reshape(-1, *columns.levshape)
+        for each in (groups.sum(), groups.count())
+    )
+    return np.stack([nll, nll - nll[:, :1], count], axis=1)
+
+
+def _mean_bits(strata: Sequence[np.ndarray], shape: tuple[int, int, int], units: int) -> np.ndarray:
+    """Mean over corpora of totals of `_bin_sums`, flat, as bits per token [..., units, models, bins]."""
+    totals = np.stack(strata).reshape(len(strata), *strata[0].shape[:-1], *shape)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no resampled document reaches the bin
+        return (totals[..., :units, :, :] / totals[..., 2:, :, :] / np.log(2)).mean(axis=0)
+
+
+def by_token(
+    tokens: pd.DataFrame, decode: Callable[[Sequence[int]], str], examples: int = 9, around: int = 12
+) -> pd.DataFrame:
+    """The tokens whose nll rises most from Base to RLHF, each with its neighbours: at most one of a document.
+
+    Args:
+        tokens: What `scoring.pair_tokens` returns.
+        decode: Maps token ids to text.
+        examples: How many, shared among the corpora (at least one of each).
+        around: Neighbours shown on each side.
+
+    Returns:
+        Largest first: corpus, example (0 is the largest of its corpus), offset (-around to around) from the token,
+        text, base and rlhf (probability of the token), bits (nll of RLHF above Base). Empty if the tokenizers differ.
+    """
+    columns = ["corpus", "example", "offset", "text", "base", "rlhf", "bits"]
+    if not tokens.attrs["same_tokenizer"]:
+        return pd.DataFrame(columns=columns)
+    keys = ["corpus", "doc", "position", "id"]
+    wide = tokens.pivot(index=keys, columns="model", values="nll")[["Base", "RLHF"]].reset_index()
+    wide = wide.assign(bits=(wide.RLHF - wide.Base) / np.log(2), base=np.exp(-wide.Base), rlhf=np.exp(-wide.RLHF))
+    peaks = wide.loc[wide.dropna().groupby(["corpus", "doc"]).bits.idxmax()].sort_values("bits", ascending=False)
+    peaks = peaks.assign(peak=peaks.position, example=peaks.groupby("corpus").cumcount())
+    peaks = peaks[peaks.example < max(1, examples // tokens.corpus.nunique())]
+    frame = peaks[["corpus", "doc", "peak", "example"]].merge(wide, on=["corpus", "doc"])
+    frame = frame.assign(offset=frame.position - frame.peak)
+    frame = frame[frame.offset.abs() <= around]
+    passages = frame.groupby(["corpus", "example"], sort=False).id
+    text = [piece for _, ids in passages for piece in _pieces(ids.tolist(), decode)]
+    return frame.assign(text=text)[columns].reset_index(drop=True)
+
+
+def _pieces(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[str]:
+    """What each id adds to the text; a character cut in two by the tokenizer belongs to the id that completes it."""
+    done, pieces = "", []
+    for end in range(1, len(ids) + 1):
+        text = decode(ids[:end])
+        text = done if text.endswith("\ufffd") else text
+        pieces.append(text[len(done) :])
+        done = text
+    return pieces

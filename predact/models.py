@@ -1,0 +1,115 @@
+"""Pairs of models: which are known, and how one is named."""
+
+from dataclasses import dataclass, field, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from predact.errors import UserError, near
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id."""
+
+    source: str
+    revision: str | None = None
+    dtype: str = "float32"
+    gguf: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A Base and an RLHF model and the steps between, in the order of training (keys of `models`)."""
+
+    name: str
+    models: dict[str, Model]
+    corpora: list[str] = field(default_factory=lambda: ["pocket"])
+    about: str = ""
+    licence: str = ""
+    gated: bool = False
+
+
+def pairs() -> list[Pair]:
+    """Return the pairs known by name, `pocket` first."""
+    known = yaml.safe_load((files("predact") / "pairs.yaml").read_text(encoding="utf-8"))
+    return [_pair(name, entry, Path()) for name, entry in known.items()]
+
+
+def pair(name: str) -> Pair:
+    """Return the pair that a name stands for.
+
+    Args:
+        name: a known name, the path of a pair file (YAML or JSON, in the form of `pairs.yaml`), or ``BASE::RLHF``, each
+            side a folder, a .gguf file or a hub id.
+
+    Raises:
+        UserError: the name is unknown, or the file is missing or not a pair.
+    """
+    known = {pair.name: pair for pair in pairs()}
+    if name in known:
+        return known[name]
+    base, separator, rlhf = name.partition("::")
+    if separator:
+        return _pair(name, {"models": {"Base": base, "RLHF": rlhf}}, Path())
+    if name.endswith((".yaml", ".yml", ".json")):
+        return _pair(Path(name).stem, _read(Path(name)), Path(name).parent)
+    hint = near(name, known) or "."
+    raise UserError(f"pair: {name!r} is not known{hint} Run `predact pairs`, or name two models as BASE::RLHF.")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"pair: the file '{path}' does not exist.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"pair: the file '{path}' is not a pair file ({str(error).splitlines()[0]}).") from error
+
+
+def _pair(name: str, entry: Any, folder: Path) -> Pair:
+    """Build a pair from an entry of `pairs.yaml` or a pair file in `folder`."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("models"), dict):
+        raise UserError(f"pair: {name!r} needs `models`: a mapping with Base and RLHF, as in `predact pairs`.")
+    steps = list(entry["models"])
+    if len(steps) < 2 or steps[0] != "Base" or steps[-1] != "RLHF":
+        raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
+    shared = {key: entry[key] for key in ("dtype", "trust_remote_code") if key in entry}
+    given = {key: value for key, value in entry.items() if key not in shared}
+    _check_keys(name, given, Pair)
+    corpora = given.get("corpora", ["pocket"])
+    given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
+    given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
+    return Pair(**{"name": name, **given})
+
+
+def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
+    given = what if isinstance(what, dict) else {"source": what}
+    _check_keys(name, given, Model)
+    if not given.get("source") or not isinstance(given["source"], str):
+        raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
+    model = Model(**{**shared, **given, "source": _beside(folder, given["source"])})
+    if model.dtype not in DTYPES:
+        raise UserError(f"pair: the dtype {model.dtype!r} of {name!r} is none of {', '.join(DTYPES)}.")
+    if model.source.endswith(".gguf"):
+        path = Path(model.source)
+        return replace(model, source=str(path.parent), gguf=path.name)
+    return model
+
+
+def _check_keys(name: str, given: dict, kind: type) -> None:
+    known = [item.name for item in fields(kind)] + ["dtype", "trust_remote_code"]
+    for key in given:
+        if key not in known:
+            raise UserError(f"pair: {key!r} in {name!r} is not known{near(str(key), known) or '.'}")
+
+
+def _beside(folder: Path, text: str) -> str:
+    """Resolve a path that is meant relative to the folder of a pair file (a `:field` may follow it)."""
+    path, colon, rest = text.partition(":")
+    return f"{folder / path}{colon}{rest}" if path and (folder / path).exists() else text

@@ -1,0 +1,260 @@
+"""Scoring: the nll, in nats, of every token of a text under a causal language model, and its sums by document."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from predact import loading, store
+from predact.corpora import Corpus
+from predact.errors import UserError
+from predact.models import Model, Pair
+
+_SHARD = 100  # documents whose scores are stored together
+
+
+class _Sizes(NamedTuple):
+    """What is held at once, so that memory does not grow with batch, length or vocabulary."""
+
+    positions: int
+    logits: int
+
+
+_CPU, _GPU = _Sizes(2**11, 2**22), _Sizes(2**14, 2**28)
+
+
+class Window(NamedTuple):
+    """A stretch of a sequence: the model reads [begin, stop - 1) and is scored on [first, stop)."""
+
+    sequence: int
+    begin: int
+    first: int
+    stop: int
+
+
+def windows(length: int, context: int, sequence: int = 0) -> Iterator[Window]:
+    """Yield windows that score every position but the first of a sequence exactly once.
+
+    A window reads at most `context` positions; the next begins half a context later. So every position is scored with
+    at least half a context on its left, or all there is.
+    """
+    begin, first = 0, 1
+    while first < length:
+        stop = min(begin + context + 1, length)
+        yield Window(sequence, begin, first, stop)
+        begin, first = begin + max(1, context // 2), stop
+
+
+def score(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    context: int = 1024,
+    batch_tokens: int | None = None,
+    end: bool = False,
+) -> pd.DataFrame:
+    """Score every token of texts: nll = -log p(token | prefix token, earlier tokens of the text in the window).
+
+    Ids at or above ``len(tokenizer)`` (padding of the embedding) take no probability. How texts are batched does not
+    change a float32 score by more than 1e-5.
+
+    Args:
+        model: a causal language model as `loading.load` returns it.
+        tokenizer: its tokenizer.
+        texts: the documents.
+        context: most positions read at once; the model's own limit counts where it is lower.
+        batch_tokens: positions in a batch of windows; by default 2,048 on a CPU and 16,384 on a GPU.
+        end: score also the EOS token after each text, so that the sum is the nll of the document with its end.
+
+    Returns:
+        A row per token: doc (int32, index into texts), position (int32, in the document), id (int32), nll (float32,
+        nats; NaN where not scored: the first token of a text when the tokenizer has neither BOS nor EOS).
+
+    Raises:
+        UserError: the context is not positive, or `end` is asked for and there is no EOS.
+    """
+    if context < 1:
+        raise UserError(f"context: expected a whole number above 0, not {context}.")
+    if end and tokenizer.eos_token_id is None:
+        raise UserError("end: the tokenizer has no EOS token, so the end of a document cannot be scored.")
+    prefix = loading.prefix_token(tokenizer)
+    lead = [] if prefix is None else [prefix]
+    ids = [each + [tokenizer.eos_token_id] * end for each in loading.encode(tokenizer, list(texts))]
+    lengths = np.array([len(each) for each in ids], dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    nll = np.full(lengths.sum(), np.nan, dtype=np.float32)
+    sequences = [lead + each for each in ids]
+    context = min(context, loading.context_limit(model) or context)
+    with tqdm(total=int(lengths.sum()), desc="scoring", unit="token", leave=False, disable=None) as bar:
+        for batch in _batches(sequences, context, batch_tokens or _sizes(model).positions):
+            places = [starts[w.sequence] - len(lead) + np.arange(w.first, w.stop) for w in batch]
+            nll[np.concatenate(places)] = _score_batch(model, sequences, batch, len(tokenizer))
+            bar.update(sum(map(len, places)))
+    doc = np.repeat(np.arange(len(ids)), lengths)
+    columns = {"doc": doc, "position": np.arange(len(doc)) - starts[doc], "id": list(chain.from_iterable(ids))}
+    return pd.DataFrame(columns).astype(np.int32).assign(nll=nll)
+
+
+def body(model: Any) -> Any:
+    """Return the part of a causal language model whose output is the final hidden states."""
+    return model.base_model.get_decoder()
+
+
+def logits(model: Any, output: Any, hidden: Tensor) -> Tensor:
+    """Return the float32 logits [n, V] of final hidden states [n, H].
+
+    Whatever a model does after its body (a head, scaling, soft-capping) is left to the model itself: it is called with
+    a body that returns these states.
+
+    Args:
+        model: a causal language model.
+        output: what its body has returned for any input.
+        hidden: final hidden states, of any positions.
+    """
+    states = replace(output, last_hidden_state=hidden[None])
+    any_token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
+    with patch.object(body(model), "forward", lambda *_, **__: states):
+        return model(input_ids=any_token, use_cache=False).logits[0].float()
+
+
+def documents(tokens: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
+    """Sum the scores of tokens by document.
+
+    Returns:
+        A row per text: doc, bytes (of its UTF-8), words (between white space), tokens (those scored), nll (nats, summed
+        in float64).
+    """
+    scored = tokens[tokens.nll.notna()]
+    return pd.DataFrame(
+        {
+            "doc": np.arange(len(texts)),
+            "bytes": [len(text.encode()) for text in texts],
+            "words": [len(text.split()) for text in texts],
+            "tokens": np.bincount(scored.doc, minlength=len(texts)),
+            "nll": np.bincount(scored.doc, weights=scored.nll.astype(np.float64), minlength=len(texts)),
+        }
+    )
+
+
+def measure(root: Path, model: Model, corpus: Corpus, *, context: int = 1024, end: bool = False) -> pd.DataFrame:
+    """Return the scores of one model on one corpus, as `score`, from the store where they are there.
+
+    The model is loaded only when something is missing; the result is stored in shards of 100 documents.
+    """
+    inputs = {
+        "model": loading.fingerprint(model),
+        "dtype": model.dtype,
+        "corpus": corpus.fingerprint,
+        "context": context,
+        "end": end,
+    }
+
+    def shard(start: str) -> pd.DataFrame:
+        texts = corpus.texts[int(start) : int(start) + _SHARD]
+        tokens = score(*loading.loaded(model), texts, context=context, end=end)
+        return tokens.assign(doc=tokens.doc + np.int32(start))
+
+    return store.shards(root, "scores", inputs, [str(start) for start in range(0, len(corpus.texts), _SHARD)], shard)
+
+
+def pair_tokens(root: Path, pair: Pair, corpora: Sequence[Corpus], **settings: Any) -> pd.DataFrame:
+    """Score all models of a pair on corpora.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        corpora: the texts.
+        **settings: `context` and `end`, as `score`.
+
+    Returns:
+        corpus, model (as in the pair: Base, ..., RLHF), doc, position, id, nll. Its attribute `same_tokenizer` says
+        whether all models cut all these texts into the same tokens, so that tokens can be compared one by one.
+    """
+    jobs = [(step, corpus) for step in pair.models for corpus in corpora]
+    bar = tqdm(jobs, desc="models x corpora", leave=False, disable=None)
+    parts = {(corpus.name, step): measure(root, pair.models[step], corpus, **settings) for step, corpus in bar}
+    frame = pd.concat([part.assign(corpus=name, model=step) for (name, step), part in parts.items()], ignore_index=True)
+    frame.attrs["same_tokenizer"] = all(_same(part, parts[name, "Base"]) for (name, _), part in parts.items())
+    return frame[["corpus", "model", "doc", "position", "id", "nll"]]
+
+
+def pair_documents(root: Path, pair: Pair, corpora: Sequence[Corpus], **settings: Any) -> pd.DataFrame:
+    """Sum the scores of all models of a pair by document.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        corpora: the texts.
+        **settings: `context` and `end`, as `score`.
+
+    Returns:
+        corpus, category, model, doc, bytes, words, tokens, nll (nats), world_nll (nats, NaN where the world is not
+        known), and the attribute `same_tokenizer` of `pair_tokens`.
+    """
+    tokens = pair_tokens(root, pair, corpora, **settings)
+    parts = []
+    for corpus in corpora:
+        scored = tokens[tokens.corpus == corpus.name]
+        world = np.nan if corpus.world_nll is None else corpus.world_nll
+        for step in pair.models:
+            sums = documents(scored[scored.model == step], corpus.texts)
+            parts.append(sums.assign(corpus=corpus.name, category=corpus.category, model=step, world_nll=world))
+    frame = pd.concat(parts, ignore_index=True)
+    frame.attrs["same_tokenizer"] = tokens.attrs["same_tokenizer"]
+    return frame[["corpus", "category", "model", "doc", "bytes", "words", "tokens", "nll", "world_nll"]]
+
+
+def _same(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    columns = ["doc", "id"]
+    return first[columns].equals(second[columns]) and bool((first.nll.isna() == second.nll.isna()).all())
+
+
+def _batches(sequences: Sequence[list[int]], context: int, batch_tokens: int) -> Iterator[list[Window]]:
+    """Yield the windows of sequences, longest first, in batches of at most `batch_tokens` positions when padded."""
+    queue = [window for index, each in enumerate(sequences) for window in windows(len(each), context, index)]
+    queue.sort(key=lambda window: window.begin - window.stop)
+    while queue:
+        size = max(1, batch_tokens // (queue[0].stop - 1 - queue[0].begin))
+        yield queue[:size]
+        del queue[:size]
+
+
+@torch.inference_mode()
+def _score_batch(model: Any, sequences: Sequence[list[int]], batch: list[Window], vocabulary: int) -> np.ndarray:
+    """Nll of what the windows score, one after the other.
+
+    Padding stands on the right, where a causal model cannot see it, so no attention mask is needed.
+    """
+    width = max(window.stop - 1 - window.begin for window in batch)
+    inputs = torch.zeros(len(batch), width, dtype=torch.long)
+    for row, window in zip(inputs, batch, strict=True):
+        row[: window.stop - 1 - window.begin] = torch.tensor(sequences[window.sequence][window.begin : window.stop - 1])
+    read = [row * width + np.arange(w.first - 1 - w.begin, w.stop - 1 - w.begin) for row, w in enumerate(batch)]
+    targets = [token for window in batch for token in sequences[window.sequence][window.first : window.stop]]
+    output = body(model)(input_ids=inputs.to(model.device), use_cache=False)
+    hidden = output.last_hidden_state.flatten(0, 1)
+    hidden = hidden[torch.from_numpy(np.concatenate(read)).to(hidden.device)]
+    size = max(1, _sizes(model).logits // vocabulary)
+    chunks = zip(hidden.split(size), torch.tensor(targets).split(size), strict=True)
+    return torch.cat([_nll(logits(model, output, states)[:, :vocabulary], wanted) for states, wanted in chunks]).numpy()
+
+
+def _sizes(model: Any) -> _Sizes:
+    return _CPU if model.device.type == "cpu" else _GPU
+
+
+def _nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(logits [n, V])[targets [n]], the sum over the vocabulary in float64; the logits are used up."""
+    wanted = logits.gather(1, targets.to(logits.device)[:, None])
+    top = logits.amax(1, keepdim=True)
+    total = logits.sub_(top).exp_().sum(1, keepdim=True, dtype=torch.float64)
+    return (total.log() + (top - wanted)).squeeze(1).cpu()

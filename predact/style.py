@@ -1,0 +1,116 @@
+"""The house style of figures: colours, theme, renderer, and the controls that several figures share.
+
+Importing this module enables both for Altair. Text, axes and grid take the page's colour, so that one specification
+serves light and dark pages; the HTML of a figure is drawn by the book's own script and fetches nothing.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import altair as alt
+
+BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+LINE = 21  # height of a line of a figure that lists things, in pixels
+MIME = f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
+
+_INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
+_AXIS = {
+    "titleFontWeight": "normal",
+    "titleOpacity": 0.75,
+    "titlePadding": 8,
+    "labelPadding": 5,
+    "gridColor": "currentColor",
+    "gridOpacity": 0.12,
+    "domainColor": "currentColor",
+    "domainOpacity": 0.3,
+    "tickColor": "currentColor",
+    "tickOpacity": 0.3,
+    "tickSize": 4,
+}
+_LEGEND = {"orient": "top", "title": None, "offset": 10, "columnPadding": 18, "symbolSize": 110, "symbolOpacity": 1}
+_TITLE = {
+    "color": "currentColor",
+    "fontSize": 13,
+    "fontWeight": 600,
+    "anchor": "start",
+    "frame": "bounds",
+    "offset": 10,
+}
+_CONFIG: Any = {
+    "font": FONT,
+    "background": "transparent",
+    "view": {"stroke": None},
+    "axis": _INK | _AXIS,
+    "axisX": {"labelFlush": False, "tickCount": {"expr": "clamp(width / 70, 3, 8)"}},
+    "axisY": {"domain": False, "ticks": False},
+    "legend": _INK | _LEGEND | {"symbolStrokeWidth": 0},
+    "title": _TITLE,
+    "text": {"color": "currentColor"},
+}
+
+
+@alt.theme.register("predact", enable=True)
+def _theme() -> alt.theme.ThemeConfig:
+    return {"config": _CONFIG, "usermeta": {"embedOptions": {"renderer": "svg", "actions": False}}}
+
+
+def render(spec: dict) -> dict[str, Any]:
+    """Return a chart's mimebundle: its specification for Jupyter, and the figure that the book's script draws."""
+    data = json.dumps(spec, allow_nan=False).replace("<", "\\u003c")
+    label = escape(spec.get("description", ""))
+    figure = f'<div class="predact-chart mathjax_ignore" role="figure" aria-label="{label}">'
+    return {MIME: spec, "text/html": f'{figure}<script type="application/json">{data}</script></div>'}
+
+
+alt.renderers.register("predact", render)
+alt.renderers.enable("predact")
+
+
+def figure(layers: Iterable[alt.Chart], params: list[alt.Parameter], **properties: Any) -> alt.LayerChart:
+    """Return layers as one figure, as wide as the page allows, with its controls."""
+    controls: Any = [param.param for param in params]
+    return alt.LayerChart(layer=list(layers), params=controls, width="container", **properties)
+
+
+def models(present: Sequence[str]) -> dict[str, Any]:
+    """Return the encodings of colour and shape by model, the same in every figure: Base, the steps between, RLHF."""
+    looks = {"Base": (BASE, "circle"), "RLHF": (RLHF, "square")}
+    colors, shapes = zip(*(looks.get(name, (STEP, "diamond")) for name in present), strict=True)
+    return {
+        "color": alt.Color("model:N", scale=alt.Scale(domain=list(present), range=colors)),
+        "shape": alt.Shape("model:N", scale=alt.Scale(domain=list(present), range=shapes)),
+    }
+
+
+def steps(present: Sequence[str]) -> tuple[list[alt.Parameter], str]:
+    """Return a box that shows the steps between Base and RLHF, and the filter it drives; no box when there are none."""
+    between = [name for name in present if name not in ("Base", "RLHF")]
+    box = alt.param("steps", value=False, bind=alt.binding_checkbox(name=f"Show {', '.join(between)} "))
+    return ([box], f"steps || indexof({json.dumps(between)}, datum.model) < 0") if between else ([], "true")
+
+
+def units(told: dict[str, tuple[str, str]]) -> tuple[alt.Parameter, alt.Title]:
+    """Return buttons that choose a unit, and the heading that names what is chosen: it stands for an axis title.
+
+    Args:
+        told: for each unit of the frame what its button says and what the heading says; the first is shown at first.
+    """
+    names = list(told)
+    buttons = alt.binding_radio(options=names, labels=[button for button, _ in told.values()], name="Unit ")
+    headings = json.dumps({name: heading for name, (_, heading) in told.items()})
+    return alt.param("unit", value=names[0], bind=buttons), alt.Title(text=alt.ExprRef(f"({headings})[unit]"))
+
+
+def interval(*others: alt.Tooltip) -> list[alt.Tooltip]:
+    """Return the tooltip of an estimate with the ends of its 95 % interval."""
+    return [
+        alt.Tooltip("model:N"),
+        *others,
+        alt.Tooltip("estimate:Q", format=".3f"),
+        alt.Tooltip("low:Q", format=".3f", title="95 % from"),
+        alt.Tooltip("high:Q", format=".3f", title="to"),
+        alt.Tooltip("unit:N"),
+    ]

@@ -1,0 +1,180 @@
+"""The built book as a browser shows it, with the network cut. Not part of `make test`: run it after `make book`.
+
+.venv/bin/pytest tests/browser.py
+"""
+
+import json
+import re
+import shutil
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_build" / "pocket" / "html"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+WIDTHS = {"wide": 1300, "phone": 360}
+OPTIONS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1""".split()
+CUT = ["--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9"]
+
+
+class Loads(HTMLParser):
+    """Gathers what a page loads by itself: scripts, styles, images, frames; not what a reader may click."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.found = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        names = dict(attributes)
+        if tag == "link" and not {"stylesheet", "icon", "preload", "preconnect"} & set(names.get("rel", "").split()):
+            return
+        if tag not in ("a", "area", "form"):
+            self.found += [names[name] for name in ("src", "href", "srcset", "data", "poster") if names.get(name)]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in OPTIONS + CUT:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def visit(browser):
+    """A function that opens a page at a width and returns when its figures and formulas are drawn."""
+
+    def visit(page, width):
+        for log in ("browser", "performance"):
+            browser.get_log(log)
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.get((HTML / page).with_suffix(".html").as_uri())
+        browser.set_script_timeout(20)
+        browser.execute_async_script("window.MathJax?.startup?.promise.then(arguments[0]) ?? arguments[0]()")
+        wait(lambda: all(figure.get_attribute("data-drawn") for figure in figures(browser)))
+        return browser
+
+    return visit
+
+
+def wait(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def figures(browser):
+    return browser.find_elements(By.CLASS_NAME, "predact-chart")
+
+
+def test_the_front_page_is_where_it_was_promised(browser):
+    browser.get((HTML / "index.html").as_uri())
+    wait(lambda: "/book/index.html" in browser.current_url)
+    assert browser.title.startswith("Predicting vs. Acting")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_load_only_files_of_the_book(page):
+    path = (HTML / page).with_suffix(".html")
+    loaded = [link for link in Loads(path).found if not link.startswith(("#", "data:"))]
+    assert loaded
+    assert [link for link in loaded if re.match(r"\w+:|//", link)] == []
+    assert [link for link in loaded if not (path.parent / link.partition("?")[0].partition("#")[0]).exists()] == []
+
+
+def test_styles_load_only_files_of_the_book():
+    for path in HTML.rglob("*.css"):
+        assert re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", path.read_text()) == [], path
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_drawn_without_errors_and_without_the_network(visit, page, width):
+    browser = visit(page, width)
+    for figure in figures(browser):
+        assert figure.get_attribute("data-drawn") == "1"
+        drawing = figure.find_element(By.CSS_SELECTOR, "svg.marks")
+        assert drawing.size["width"] > 250 and drawing.size["height"] > 100
+        assert figure.get_attribute("aria-label")
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    assert asked
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_wider_than_a_phone(visit, page):
+    browser = visit(page, 360)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('.predact-chart svg.marks')].filter(svg => svg.clientWidth > 360).length"
+    )
+    assert wide == 0
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_chapters_show_figures_with_numbers_and_no_errors(visit, page):
+    browser = visit(page, 1300)
+    captions = [caption.text for caption in browser.find_elements(By.CSS_SELECTOR, "figure figcaption")]
+    assert captions and all(re.match(r"Fig\. \d+ \S+", caption) for caption in captions)
+    assert figures(browser)
+    text = browser.find_element(By.CSS_SELECTOR, "article").text
+    assert "Traceback" not in text and "UserError" not in text
+    assert "Where these numbers come from" in text
+
+
+def test_formulas_are_drawn(visit):
+    browser = visit("notebooks/02_world_modeling", 1300)
+    assert browser.find_elements(By.CSS_SELECTOR, "mjx-container svg")
+    assert "\\frac" not in browser.find_element(By.TAG_NAME, "article").text
+
+
+def test_figures_take_the_colours_of_the_page(visit):
+    browser = visit("notebooks/02_world_modeling", 1300)
+
+    def ink(theme):
+        browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
+        return browser.execute_script(
+            "return getComputedStyle(document.querySelector('.predact-chart svg .role-axis-label text')).fill"
+        )
+
+    light, dark = (sum(map(int, re.findall(r"\d+", ink(theme))[:3])) for theme in ("light", "dark"))
+    assert light < 250 < 500 < dark
+
+
+def test_figures_follow_the_width_of_the_page(visit):
+    browser = visit("notebooks/02_world_modeling", 1300)
+    size = "return document.querySelector('.predact-chart svg.marks').clientWidth"
+    before = browser.execute_script(size)
+    screen = {"width": 500, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    wait(lambda: browser.execute_script(size) < before)
+    assert 250 < browser.execute_script(size) <= 500 < before
+
+
+def test_front_page_has_a_verdict_for_what_was_run(visit):
+    browser = visit("book/index", 1300)
+    badges = [badge.text for badge in browser.find_elements(By.CSS_SELECTOR, "#claims .sd-badge")]
+    assert badges and set(badges) <= {"holds", "fails", "undecided"}
+
+
+def test_search_works_offline(browser):
+    browser.get((HTML / "search.html").as_uri() + "?q=perplexity")
+    wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li"))
+    assert browser.find_elements(By.CSS_SELECTOR, "#search-results li")

@@ -1,0 +1,72 @@
+"""Random models so small that every number can be computed again by hand."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of a library that reads it: tests never reach for the network
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+torch.set_num_threads(1)
+
+WORDS = "the cat sat on the mat and the dog ran to the river where the other cat saw a naïve café owner"
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer():
+    """A function that trains a byte-level BPE tokenizer with the special tokens it is told."""
+
+    def make(text=WORDS, vocabulary=300, **special):
+        backend = Tokenizer(BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        backend.train_from_iterator(
+            [text] * 5,
+            BpeTrainer(
+                vocab_size=vocabulary,
+                special_tokens=list(special.values()),
+                initial_alphabet=sorted(alphabet),
+                show_progress=False,
+            ),
+        )
+        return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer(make_tokenizer):
+    return make_tokenizer(bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer):
+    """A function that makes a random Llama whose vocabulary is padded by seven ids unknown to the tokenizer."""
+
+    def make(seed=0, **settings):
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+        config = {"vocab_size": len(tokenizer) + 7, "max_position_embeddings": 64, "initializer_range": 0.3, **sizes}
+        return LlamaForCausalLM(LlamaConfig(**{**config, **settings})).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, make_model, tokenizer):
+    """Folders of two random models that share a tokenizer: a Base and an RLHF."""
+    root = tmp_path_factory.mktemp("models")
+    for seed, name in enumerate(("base", "rlhf")):
+        make_model(seed).save_pretrained(root / name)
+        tokenizer.save_pretrained(root / name)
+    return root / "base", root / "rlhf"

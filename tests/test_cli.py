@@ -1,0 +1,128 @@
+"""The command: what it prints, and how it refuses."""
+
+import json
+import sys
+
+import pytest
+
+from predact import claims, cli, execute, models
+
+
+@pytest.fixture
+def predact(monkeypatch, capsys, tmp_path):
+    """A function that runs the command in an empty folder and returns its exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["predact", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, *capsys.readouterr()
+
+    return run
+
+
+def refused(result, *parts):
+    code, out, err = result
+    assert (code, out, err.count("\n")) == (2, "", 1), result
+    assert all(part in err for part in parts), err
+
+
+def test_every_command_has_help(predact):
+    for command in ("book", "run", "pairs", "corpora", "scorecard"):
+        code, out, _ = predact(command, "--help")
+        assert code == 0 and "Usage: predact" in out
+
+
+def test_pairs_lists_all(predact):
+    code, out, _ = predact("pairs")
+    assert code == 0
+    assert all(f"\n{pair.name}" in f"\n{out}" for pair in models.pairs())
+
+
+def test_corpora_lists_the_nine_of_the_pocket_world(predact):
+    code, out, _ = predact("corpora")
+    assert code == 0 and len(out.splitlines()) >= 10
+
+
+def test_scorecard(predact, tmp_path):
+    row = claims.Verdict("C1", "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, "pocket")
+    assert json.loads(predact("scorecard", "--json")[1]) == []
+    claims.record(tmp_path / "_build/store", row)
+    code, out, _ = predact("scorecard", "--pair", "pocket", "--json")
+    assert code == 0
+    assert json.loads(out) == [
+        {
+            "id": "C1",
+            "claim": "…",
+            "verdict": "holds",
+            "estimate": 1.4,
+            "low": 1.3,
+            "high": 1.5,
+            "unit": "perplexity ratio",
+            "n": 900,
+            "pair": "pocket",
+        }
+    ]
+    assert "holds: 1.400 [1.300, 1.500] perplexity ratio, n = 900" in predact("scorecard")[1]
+
+
+@pytest.mark.parametrize("command", ["book", "run", "scorecard"])
+def test_unknown_pair(predact, command, tmp_path):
+    refused(predact(command, "--pair", "pokcet"), "pair: 'pokcet' is not known, did you mean 'pocket'?")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outside_a_project(predact):
+    refused(predact("book"), "no book here", "project's folder")
+
+
+class TestInAProject:
+    @pytest.fixture(autouse=True)
+    def project(self, tmp_path):
+        (tmp_path / "_toc.yml").touch()
+        (tmp_path / "notebooks").mkdir()
+        sources = {"02_one": "pair: str = 'pocket'\nseed: int = 0\nn: int = 3", "03_two": "seed: int = 0"}
+        for name, source in sources.items():
+            cell = {"cell_type": "code", "source": source, "metadata": {"tags": ["parameters"]}, "outputs": []}
+            (tmp_path / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))
+
+    @pytest.fixture
+    def planned(self, monkeypatch):
+        """What would be run, by notebook."""
+        plans = {}
+
+        def run(project, out, work):
+            plans.update({source.stem: values for source, values in work.items()}, out=str(out))
+            return iter([execute.Run("02_one", 1.23, True, "careful\n"), execute.Run("03_two", 4.5, False, "")])
+
+        monkeypatch.setattr(execute, "run", run)
+        return plans
+
+    def test_parameters_reach_the_notebooks_that_have_them(self, predact, planned):
+        code, out, err = predact("run", "-p", "n", "5", "--seed", "7", "--pair", "a::b")
+        assert code == 0 and err == "careful\n"
+        assert planned["02_one"] == {"pair": "a::b", "seed": 7, "n": 5} and planned["03_two"] == {"seed": 7}
+        assert out.splitlines()[0].split() == ["02_one", "1.2", "s"]
+        assert out.splitlines()[1].split() == ["03_two", "4.5", "s", "(unchanged)"]
+
+    def test_defaults_are_not_injected_and_out_is_named_after_the_pair(self, predact, planned):
+        predact("run", "--only", "02")
+        assert planned == {"02_one": {}, "out": "_build/pocket"}
+        predact("run", "--only", "02", "--out", "mine")
+        assert planned["out"] == "mine"
+
+    def test_refusals(self, predact, tmp_path):
+        refused(predact("run", "-p", "nn", "5"), "nn: no such parameter, did you mean 'n'?")
+        refused(predact("run", "-p", "n", "five"), "n: expected int, got 'five'")
+        refused(predact("run", "-p", "n"), "-p n: expected a name and a value")
+        refused(predact("run", "-p", "seed", "5"), "write --seed 5")
+        refused(predact("run", "--only", "7"), "only: no notebook begins with '7'", "02_one")
+        assert not (tmp_path / "_build").exists()
+
+    def test_a_failed_build_is_one_line_and_status_1(self, predact, monkeypatch):
+        def fail(*_):
+            raise execute.Failed("02_one failed in cell 3")
+
+        monkeypatch.setattr(execute, "run", fail)
+        assert predact("book") == (1, "", "predact: 02_one failed in cell 3\n")
