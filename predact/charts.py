@@ -164,3 +164,42 @@ def _percent(probability: float) -> str:
     if probability < 1e-4:
         return "below 0.01&nbsp;%"
     return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}&nbsp;%"
+
+
+def runs(frame: pd.DataFrame) -> alt.LayerChart:
+    """Training runs side by side: one recorded measure along the steps, or at equal distance from the SFT model.
+
+    Args:
+        frame: What `pocket.trajectory.tidy` returns.
+    """
+    names, measures = list(frame.run.unique()), list(frame.measure.unique())
+    measure = alt.param("measure", value=measures[0], bind=alt.binding_select(options=measures, name="Measure "))
+    against = alt.binding_radio(options=["step", "kl"], labels=["steps", "KL to SFT"], name="Along ")
+    axis = alt.param("axis", value="step", bind=against)
+    marks = {
+        "color": alt.Color("run:N", scale=alt.Scale(domain=names, range=style.RUNS[: len(names)])),
+        "shape": alt.Shape("run:N", scale=alt.Scale(domain=names)),
+    }
+    heading = "measure + (axis == 'kl' ? ' by KL to the SFT model (nats per answer)' : ' by optimizer steps')"
+    shown = (
+        alt.Chart(frame)
+        .transform_filter("datum.measure == measure")
+        .transform_calculate(x="axis == 'kl' ? datum.kl : datum.step")
+        .encode(x=alt.X("x:Q", title=None, axis=alt.Axis(grid=False)), order="step:Q")
+    )
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
+    tooltip = ["run:N", "step:Q", alt.Tooltip("kl:Q", format=".2f"), alt.Tooltip("value:Q", format=".3f")]
+    layers = (
+        shown.mark_rule(opacity=0.35).encode(y="low:Q", y2="high:Q", color=marks["color"]),
+        shown.mark_line(strokeWidth=2).encode(y=y, color=marks["color"]),
+        shown.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=tooltip, **marks),
+    )
+    last = frame[frame.measure == measures[0]].groupby("run", sort=False).value.last()
+    told = ", ".join(f"{name} {value:.2f}" for name, value in last.items())
+    return style.figure(
+        layers,
+        [measure, axis],
+        title=alt.Title(text=alt.ExprRef(heading)),
+        description=f"{measures[0]} at the end of each run: {told}.",
+        height=280,
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import altair as alt
 
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
+RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LINE = 21  # height of a line of a figure that lists things, in pixels
 MIME = f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"

@@ -30,12 +30,15 @@ import transformers
 import typer
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
+from predact import scoring
 from predact.errors import UserError, near
-from predact.pocket import rewards, rlhf, training
+from predact.pocket import rewards, rlhf, training, world
 from predact.pocket.rlhf import Budget
 from predact.pocket.trajectory import recorder
 
+SHIPPED = Path(__file__).parent  # its folders models and trajectories
 SEEDS = (0, 1, 2)
+NEAR = 0.1  # of the world's entropy
 CHECKPOINTS = 6  # between SFT and the shipped model
 
 
@@ -54,6 +57,7 @@ class Scale:
     record_every: int
     record_samples: int  # answers per validation question
     record_documents: int  # per corpus
+    base_rounds: int = 3
     base_learning_rate: float = 6e-3
     sft_learning_rate: float = 1e-3
     reward_learning_rate: float = 3e-4
@@ -64,7 +68,7 @@ SCALES = {
         tokenizer_documents=20_000,
         base_steps=3_000,
         base_tokens=3_072,
-        sft_steps=250,
+        sft_steps=600,
         sft_rows=64,
         pairs=6_144,
         rlhf=Budget(steps=300, learning_rate=3e-4, beta=0.05, questions=16, samples=4),
@@ -77,6 +81,7 @@ SCALES = {
         tokenizer_documents=1_000,
         base_steps=60,
         base_tokens=1_024,
+        base_rounds=1,
         sft_steps=10,
         sft_rows=16,
         pairs=64,
@@ -114,23 +119,57 @@ def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 
 
 def base(out: Path, scale: Scale, seed: int = 0) -> Path:
-    """Train the tokenizer and the Base model; the learning curve is kept as ``base.parquet``."""
+    """Train the tokenizer and the Base model, in rounds, until it is near the world on every corpus.
+
+    Near is within a tenth of the entropy on validation documents (`farthest`). The first round has ``base_steps``, each
+    further one goes on from there with half the peak learning rate of the last, and with documents not seen yet. The
+    learning curves are kept as ``base-round0.parquet``, ...
+    """
     folder = out / "base"
+    for number in range(scale.base_rounds):
+        if folder.exists():
+            break
+        made = _base_round(out, scale, seed, number)
+        if farthest(*load(made)) < NEAR or number + 1 == scale.base_rounds:
+            shutil.copytree(made, folder.with_suffix(".tmp"), dirs_exist_ok=True)
+            folder.with_suffix(".tmp").rename(folder)
+    return folder
+
+
+def _base_round(out: Path, scale: Scale, seed: int, number: int) -> Path:
+    folder = out / f"base-round{number}"
     if folder.exists():
         return folder
     start, losses = time.time(), list[dict]()
-    tokenizer = training.train_tokenizer(list(islice(training.documents("train"), scale.tokenizer_documents)))
-    model = training.fit(
-        training.new_model(tokenizer, seed),
-        training.document_batches(tokenizer, scale.base_tokens, seed),
+    if number:
+        model, tokenizer = load(_base_round(out, scale, seed, number - 1))
+    else:
+        tokenizer = training.train_tokenizer(list(islice(training.documents("train"), scale.tokenizer_documents)))
+        model = training.new_model(tokenizer, seed)
+    first = number * scale.base_steps * scale.base_tokens  # beyond the documents of the rounds before
+    training.fit(
+        model,
+        training.document_batches(tokenizer, scale.base_tokens, seed + number, first),
         scale.base_steps,
-        scale.base_learning_rate,
+        scale.base_learning_rate / 2**number,
         "Base",
-        record=lambda step, loss: losses.append({"step": step, "loss": loss}),
+        record=lambda step, loss: losses.append({"step": number * scale.base_steps + step, "loss": loss}),
     )
-    pd.DataFrame(losses).to_parquet(out / "base.parquet")
-    save(folder, model, tokenizer, {"model": "base", "seed": seed, **asdict(scale), "seconds": time.time() - start})
+    pd.DataFrame(losses).to_parquet(out / f"{folder.name}.parquet")
+    card = {"model": "base", "seed": seed, "round": number, **asdict(scale), "seconds": time.time() - start}
+    save(folder, model, tokenizer, card)
     return folder
+
+
+def farthest(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, documents: int = 60) -> float:
+    """The largest KL(world || model) of any corpus, as a share of its entropy, on validation documents."""
+    shares = []
+    for corpus in world.CORPORA:
+        drawn = [world.document(corpus, "validation", index) for index in range(documents)]
+        texts, entropy = [document.text for document in drawn], -sum(document.log_probability for document in drawn)
+        nll = scoring.documents(scoring.score(model, tokenizer, texts, end=True), texts).nll.sum()
+        shares.append(nll / entropy - 1)
+    return max(shares)
 
 
 def sft(out: Path, scale: Scale, seed: int = 0) -> Path:
@@ -218,6 +257,19 @@ def package(out: Path, target: Path) -> None:
     (target / "trajectories").mkdir(exist_ok=True)
     for name in ["base", *RUNS]:
         shutil.copy(out / f"{name}.parquet", target / "trajectories")
+
+
+def runs(folder: Path) -> dict[str, pd.DataFrame]:
+    """The recorded trajectories below a folder: of the recipe, or `SHIPPED`."""
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in RUNS}
+
+
+def cards(folder: Path) -> pd.DataFrame:
+    """What made each model below a folder, by the folder's name: run, seed, step, validation reward, KL, seconds."""
+    found = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/recipe.json"))}
+    told = pd.DataFrame.from_dict(found, orient="index").rename(columns={"model": "run"})
+    columns = ["run", "seed", "step", "validation_reward", "kl", "seconds"]
+    return told[columns].sort_values("run", key=lambda names: names.map(list(STAGES).index))
 
 
 RUNS = (*(f"rlhf-seed{seed}" for seed in SEEDS), "rlhf-true", "dpo")

@@ -25,9 +25,9 @@ CHAT_TEMPLATE = (
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-def documents(split: str) -> Iterator[str]:
-    """The world's documents of one split, without end, all corpora in turn."""
-    for index in count():
+def documents(split: str, first: int = 0) -> Iterator[str]:
+    """The world's documents of one split from number ``first`` of each corpus on, without end, all corpora in turn."""
+    for index in count(first):
         for corpus in world.CORPORA:
             yield world.document(corpus, split, index).text
 
@@ -86,12 +86,14 @@ def pad(rows: list[list[int]], fill: int) -> torch.Tensor:
     return padded
 
 
-def document_batches(tokenizer: PreTrainedTokenizerFast, tokens: int, seed: int, pool: int = 1152) -> Iterator[Batch]:
+def document_batches(
+    tokenizer: PreTrainedTokenizerFast, tokens: int, seed: int, first: int = 0, pool: int = 1152
+) -> Iterator[Batch]:
     """Batches of about ``tokens`` ids, each row one document between BOS and EOS: ids and labels ``[rows, longest]``.
 
     Documents of like length share a batch, and the batches of a pool come in random order.
     """
-    source, shuffle = documents("train"), np.random.default_rng(seed)
+    source, shuffle = documents("train", first), np.random.default_rng(seed)
     while True:
         rows = tokenizer([next(source) for _ in range(pool)], add_special_tokens=False)["input_ids"]
         rows = sorted(([tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in rows), key=len)

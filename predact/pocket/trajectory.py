@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from predact import scoring
+from predact import scoring, stats
 from predact.pocket import human, world
 from predact.pocket.answers import Answers, labelled, log_probabilities, sample, text_of
 from predact.pocket.rewards import Reward
@@ -18,6 +18,16 @@ from predact.pocket.rewards import Reward
 RANKS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597)
 SUPPORT = 1e-8
 SHOWN = 8  # answers kept as text
+MEASURES = {
+    "reward": "true reward",
+    "model_reward": "learned reward",
+    "bits": "bits per byte, mean over corpora",
+    "entropy": "entropy (nats per token)",
+    "top1": "mean probability of the likeliest token",
+    "support": "tokens with p > 1e-8",
+    "share10": "share of the commonest 10-gram",
+    "words": "words per answer",
+}
 
 
 def recorder(
@@ -91,3 +101,25 @@ def share(answers: list[list[int]], n: int) -> float:
     """Share of answers that contain the commonest n-gram of ids (document frequency)."""
     frequency = Counter(gram for ids in answers for gram in {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)})
     return max(frequency.values(), default=0) / len(answers)
+
+
+def tidy(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Recorded runs as one frame: run, step, kl (nats per answer), measure, value, low, high.
+
+    The true reward has an interval (95 % bootstrap over questions); the others are recorded as means only.
+    """
+    parts = []
+    for name, rows in runs.items():
+        bits = rows.filter(like="bits/").mean(axis=1)
+        wide = rows.assign(run=name, bits=bits, top1=[mass[0] for mass in rows.mass])
+        long = wide.melt(["run", "step", "kl"], list(MEASURES), "measure", "value")
+        spread = [stats.interval(np.column_stack([r, np.ones(len(r))]), _mean) for r in rows.rewards]
+        rewarded = long.measure == "reward"
+        long.loc[rewarded, "low"] = [interval.low for interval in spread]
+        long.loc[rewarded, "high"] = [interval.high for interval in spread]
+        parts.append(long)
+    return pd.concat(parts, ignore_index=True).replace({"measure": MEASURES})
+
+
+def _mean(totals: np.ndarray) -> np.ndarray:
+    return totals[..., 0] / totals[..., 1]
