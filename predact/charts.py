@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
-from predact import increase, style
+from predact import distance, increase, style
 
 UNITS = {  # what the button says, what the heading says
     "perplexity ratio": ("perplexity", "Perplexity, as a multiple of Base's"),
@@ -164,6 +164,39 @@ def _percent(probability: float) -> str:
     if probability < 1e-4:
         return "below 0.01&nbsp;%"
     return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}&nbsp;%"
+
+
+def distances(frame: pd.DataFrame) -> alt.LayerChart:
+    """Distance of each model from the world, by corpus and category, with 95 % intervals.
+
+    Args:
+        frame: What `distance.from_world` returns; the entropy itself is left to the table.
+    """
+    told = frame[frame.model != distance.WORLD]
+    data = told.assign(row=told.category + "\n" + told.corpus)
+    names = list(data.model.unique())
+    marks = style.models(names)
+    unit, heading = style.units({distance.KL: ("bits per byte",) * 2, distance.SHARE: ("share of the entropy",) * 2})
+    y, lines = _grouped(data)
+    shown = alt.Chart(data).transform_filter("datum.unit == unit").encode(y=y)
+    x = alt.X("estimate:Q", title=None, axis=alt.Axis(format=".3~g"))
+    layers = (
+        shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(
+            x="low:Q", x2="high:Q", color=marks["color"]
+        ),
+        shown.mark_point(filled=True, size=70, opacity=1).encode(
+            x=x, tooltip=style.interval(alt.Tooltip("corpus:N")), **marks
+        ),
+    )
+    first = data[data.unit == distance.KL]
+    said = ", ".join(f"{row.model} {row.corpus} {row.estimate:.3f}" for row in first.itertuples())
+    return style.figure(
+        layers,
+        [unit],
+        title=heading,
+        description=f"KL to the world in bits per byte by model and corpus: {said}.",
+        height=style.LINE * lines,
+    )
 
 
 def runs(frame: pd.DataFrame) -> alt.LayerChart:

@@ -7,6 +7,7 @@ from predact import stats
 from predact.errors import UserError
 
 WORLD = "world"
+ENTROPY, KL, SHARE = "entropy, bits per byte", "KL, bits per byte", "KL, share of the entropy"
 
 
 def from_world(documents: pd.DataFrame) -> pd.DataFrame:
@@ -20,8 +21,7 @@ def from_world(documents: pd.DataFrame) -> pd.DataFrame:
             does.
 
     Returns:
-        category, corpus, of (`world` or a model), estimate, low, high (bits per byte, 95 % bootstrap over documents),
-        share, share_low, share_high (for models).
+        category, corpus, model (`world` for the entropy), unit, estimate, low, high (95 % bootstrap over documents).
 
     Raises:
         UserError: A corpus whose world is not known.
@@ -31,33 +31,34 @@ def from_world(documents: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"corpora: the probabilities of '{unknown[0]}' are not known; only pocket corpora have them.")
     rows = []
     for (category, corpus), group in documents.groupby(["category", "corpus"], sort=False):
+        place = {"category": category, "corpus": corpus}
         world = group[group.model == "Base"].set_index("doc")[["world_nll", "bytes"]].astype(float)
-        entropy = stats.interval(world.to_numpy(), _bits)
-        rows.append({"category": category, "corpus": corpus, "of": WORLD, **vars(entropy)})
+        rows.append(place | {"model": WORLD, "unit": ENTROPY} | vars(stats.interval(world.to_numpy(), _entropy)))
         for model, scored in group.groupby("model", sort=False):
             excess = scored.set_index("doc").nll - world.world_nll
-            values = stats.interval(np.column_stack([excess, world]), _kl)
-            bits, share = ({name: value[i] for name, value in vars(values).items()} for i in (0, 1))
-            told = {"share": share["estimate"], "share_low": share["low"], "share_high": share["high"]}
-            rows.append({"category": category, "corpus": corpus, "of": model, **bits, **told})
+            values = vars(stats.interval(np.column_stack([excess, world]), _kl))
+            for column, unit in enumerate((KL, SHARE)):
+                numbers = {name: value[column] for name, value in values.items()}
+                rows.append(place | {"model": model, "unit": unit} | numbers)
     return pd.DataFrame(rows)
 
 
-def _bits(totals: np.ndarray) -> np.ndarray:
+def _entropy(totals: np.ndarray) -> np.ndarray:
     return totals[..., 0] / totals[..., 1] / np.log(2)
 
 
 def _kl(totals: np.ndarray) -> np.ndarray:
     """Totals [..., excess, world's nll, bytes] to bits per byte and share of the entropy [..., 2]."""
-    excess, world, size = (totals[..., i] for i in range(3))
+    excess, world, size = (totals[..., column] for column in range(3))
     return np.stack([excess / size / np.log(2), excess / world], axis=-1)
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of `from_world` as text: per corpus the world's entropy and each model's KL, with intervals."""
-    text = [f"{row.estimate:.4f} ({row.low:.4f} to {row.high:.4f})" for row in frame.itertuples()]
-    share = [f", {row.share:.1%}" if row.of != WORLD else "" for row in frame.itertuples()]
-    told = frame.assign(text=[a + b for a, b in zip(text, share, strict=True)])
-    cells = told.set_index(["category", "corpus", "of"]).text.unstack("of", sort=False)
-    names = {model: f"KL of {model}" for model in cells.columns} | {WORLD: "entropy of the world"}
-    return cells.rename(columns=names).rename_axis(columns=None)
+    """The numbers of `from_world` as text, a row per corpus: entropy with interval, KL and its share of the entropy."""
+    wide = frame.set_index(["category", "corpus", "model", "unit"]).unstack(["model", "unit"], sort=False)
+    world = wide.xs((WORLD, ENTROPY), axis=1, level=("model", "unit"))
+    told = {"Entropy": [f"{row.estimate:.4f} ({row.low:.4f} to {row.high:.4f})" for row in world.itertuples()]}
+    for model in frame.model[frame.model != WORLD].unique():
+        pairs = zip(wide["estimate", model, KL], wide["estimate", model, SHARE], strict=True)
+        told[f"KL of {model}"] = [f"{bits:.4f} ({share:.1%})" for bits, share in pairs]
+    return pd.DataFrame(told, index=wide.index)

@@ -189,7 +189,7 @@ def test_all_stages_at_a_tiny_scale(tmp_path, monkeypatch, short):
     tiny = replace(
         recipe.SCALES["miniature"],
         tokenizer_documents=200,
-        base_steps=2,
+        base_rounds=((2, 6e-3), (1, 6e-3)),
         sft_steps=2,
         sft_rows=4,
         rlhf=rlhf.Budget(steps=2, learning_rate=1e-4, beta=0.05, questions=2, samples=2),

@@ -47,7 +47,7 @@ class Scale:
     """How much of everything: ``full`` made the shipped models, ``miniature`` shows every stage in two minutes."""
 
     tokenizer_documents: int
-    base_steps: int
+    base_rounds: tuple[tuple[int, float], ...]  # steps and peak learning rate of each, as far as needed
     base_tokens: int  # per step
     sft_steps: int
     sft_rows: int
@@ -57,8 +57,6 @@ class Scale:
     record_every: int
     record_samples: int  # answers per validation question
     record_documents: int  # per corpus
-    base_rounds: int = 3
-    base_learning_rate: float = 6e-3
     sft_learning_rate: float = 1e-3
     reward_learning_rate: float = 3e-4
 
@@ -66,7 +64,7 @@ class Scale:
 SCALES = {
     "full": Scale(
         tokenizer_documents=20_000,
-        base_steps=3_000,
+        base_rounds=((3_000, 6e-3), (3_000, 3e-3), (2_000, 6e-3), (3_000, 3e-3)),
         base_tokens=3_072,
         sft_steps=600,
         sft_rows=64,
@@ -79,16 +77,15 @@ SCALES = {
     ),
     "miniature": Scale(
         tokenizer_documents=1_000,
-        base_steps=60,
+        base_rounds=((60, 6e-3),),
         base_tokens=1_024,
-        base_rounds=1,
         sft_steps=10,
         sft_rows=16,
         pairs=64,
         rlhf=Budget(steps=4, learning_rate=3e-4, beta=0.05, questions=4, samples=4),
         dpo_beta=0.1,
-        record_every=2,
-        record_samples=2,
+        record_every=4,
+        record_samples=1,
         record_documents=2,
     ),
 }
@@ -121,16 +118,16 @@ def load(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 def base(out: Path, scale: Scale, seed: int = 0) -> Path:
     """Train the tokenizer and the Base model, in rounds, until it is near the world on every corpus.
 
-    Near is within a tenth of the entropy on validation documents (`farthest`). The first round has ``base_steps``, each
-    further one goes on from there with half the peak learning rate of the last, and with documents not seen yet. The
-    learning curves are kept as ``base-round0.parquet``, ...
+    Near is within a tenth of the entropy on validation documents (`farthest`). Each round goes on from the last with
+    documents not seen yet; rounds that are not needed are left out. The learning curves are kept as
+    ``base-round0.parquet``, ...
     """
     folder = out / "base"
-    for number in range(scale.base_rounds):
+    for number in range(len(scale.base_rounds)):
         if folder.exists():
             break
         made = _base_round(out, scale, seed, number)
-        if farthest(*load(made)) < NEAR or number + 1 == scale.base_rounds:
+        if farthest(*load(made)) < NEAR or number + 1 == len(scale.base_rounds):
             shutil.copytree(made, folder.with_suffix(".tmp"), dirs_exist_ok=True)
             folder.with_suffix(".tmp").rename(folder)
     return folder
@@ -140,20 +137,20 @@ def _base_round(out: Path, scale: Scale, seed: int, number: int) -> Path:
     folder = out / f"base-round{number}"
     if folder.exists():
         return folder
-    start, losses = time.time(), list[dict]()
+    start, losses, (steps, learning_rate) = time.time(), list[dict](), scale.base_rounds[number]
     if number:
         model, tokenizer = load(_base_round(out, scale, seed, number - 1))
     else:
         tokenizer = training.train_tokenizer(list(islice(training.documents("train"), scale.tokenizer_documents)))
         model = training.new_model(tokenizer, seed)
-    first = number * scale.base_steps * scale.base_tokens  # beyond the documents of the rounds before
+    done = sum(steps for steps, _ in scale.base_rounds[:number])
     training.fit(
         model,
-        training.document_batches(tokenizer, scale.base_tokens, seed + number, first),
-        scale.base_steps,
-        scale.base_learning_rate / 2**number,
+        training.document_batches(tokenizer, scale.base_tokens, seed + number, first=done * scale.base_tokens),
+        steps,
+        learning_rate,
         "Base",
-        record=lambda step, loss: losses.append({"step": number * scale.base_steps + step, "loss": loss}),
+        record=lambda step, loss: losses.append({"step": done + step, "loss": loss}),
     )
     pd.DataFrame(losses).to_parquet(out / f"{folder.name}.parquet")
     card = {"model": "base", "seed": seed, "round": number, **asdict(scale), "seconds": time.time() - start}
@@ -255,21 +252,22 @@ def package(out: Path, target: Path) -> None:
     for name, folder in models.items():
         shutil.copytree(folder, target / "models" / name, dirs_exist_ok=True)
     (target / "trajectories").mkdir(exist_ok=True)
-    for name in ["base", *RUNS]:
-        shutil.copy(out / f"{name}.parquet", target / "trajectories")
+    for path in (*out.glob("base-round*.parquet"), *(out / f"{name}.parquet" for name in RUNS)):
+        shutil.copy(path, target / "trajectories")
 
 
 def runs(folder: Path) -> dict[str, pd.DataFrame]:
-    """The recorded trajectories below a folder: of the recipe, or `SHIPPED`."""
-    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in RUNS}
+    """The recorded trajectories below a folder, in the order of the recipe."""
+    recorded = {name: folder / f"{name}.parquet" for name in RUNS}
+    return {name: pd.read_parquet(path) for name, path in recorded.items() if path.exists()}
 
 
 def cards(folder: Path) -> pd.DataFrame:
     """What made each model below a folder, by the folder's name: run, seed, step, validation reward, KL, seconds."""
-    found = {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/recipe.json"))}
-    told = pd.DataFrame.from_dict(found, orient="index").rename(columns={"model": "run"})
-    columns = ["run", "seed", "step", "validation_reward", "kl", "seconds"]
-    return told[columns].sort_values("run", key=lambda names: names.map(list(STAGES).index))
+    found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/recipe.json")}
+    told = pd.DataFrame.from_dict({name: card for name, card in found.items() if "round" not in name}, orient="index")
+    told = told.rename(columns={"model": "run"}).sort_values("run", key=lambda runs: runs.map(list(STAGES).index))
+    return told.reindex(columns=["run", "seed", "step", "validation_reward", "kl", "seconds"]).round(2)
 
 
 RUNS = (*(f"rlhf-seed{seed}" for seed in SEEDS), "rlhf-true", "dpo")

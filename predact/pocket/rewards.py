@@ -37,7 +37,7 @@ def preferences(
     that a good answer to the wrong question is a bad one.
     """
     draw, found = random.Random(f"preferences/{seed}"), []
-    for start in tqdm(range(0, count, 64), desc="preferences", leave=False):
+    for start in tqdm(range(0, count, 64), desc="preferences", leave=False, disable=None):
         questions = draw.sample(human.questions("train"), 64)
         answers = sample(model, tokenizer, questions, 2, seed * 100_003 + start)
         for place, question in enumerate(questions):
@@ -71,7 +71,7 @@ def train_reward_model(
     train, test = pairs[: len(pairs) * 9 // 10], pairs[len(pairs) * 9 // 10 :]
     batches = range(0, len(train), rows)
     model.train()
-    for step, start in enumerate(tqdm(batches, desc="reward model", leave=False)):
+    for step, start in enumerate(tqdm(batches, desc="reward model", leave=False, disable=None)):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 20) * (1 - step / len(batches))
         loss = -torch.nn.functional.logsigmoid(_margins(model, tokenizer, train[start : start + rows])).mean()
         loss.backward()

@@ -59,7 +59,7 @@ def rloo(
     before = sample(sft, tokenizer, draw.sample(asked, 64), 4, seed)
     scale = reward(before.questions, before.ids)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=budget.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for step in tqdm(range(budget.steps), desc="RLOO", leave=False):
+    for step in tqdm(range(budget.steps), desc="RLOO", leave=False, disable=None):
         record(step, policy)
         answers = sample(policy, tokenizer, draw.sample(asked, budget.questions), budget.samples, seed * 100_003 + step)
         batch = labelled(tokenizer, answers.prompts, answers.ids)
@@ -90,7 +90,7 @@ def dpo(
     """
     draw = random.Random(f"dpo/{seed}")
     optimizer = torch.optim.AdamW(policy.parameters(), lr=budget.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for step in tqdm(range(budget.steps), desc="DPO", leave=False):
+    for step in tqdm(range(budget.steps), desc="DPO", leave=False, disable=None):
         record(step, policy)
         drawn = draw.choices(pairs, k=budget.questions * budget.samples // 2)
         prompts = [pair.prompt for pair in drawn] * 2

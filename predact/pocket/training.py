@@ -140,7 +140,7 @@ def fit(
     """Train a model (Muon and AdamW, bfloat16 autocast) for a number of steps; ``record(step, loss)`` hears of each."""
     optimizers = muon_and_adamw(model, learning_rate)
     model.train()
-    bar = tqdm(range(steps), desc=name, leave=False)
+    bar = tqdm(range(steps), desc=name, leave=False, disable=None)
     for step in bar:
         for optimizer in optimizers:
             for group in optimizer.param_groups:
