@@ -66,7 +66,7 @@ SCALES = {
         tokenizer_documents=20_000,
         base_rounds=((3_000, 6e-3), (3_000, 3e-3), (2_000, 6e-3), (3_000, 3e-3)),
         base_tokens=3_072,
-        sft_steps=600,
+        sft_steps=300,
         sft_rows=64,
         pairs=6_144,
         rlhf=Budget(steps=300, learning_rate=3e-4, beta=0.05, questions=16, samples=4),
@@ -244,15 +244,17 @@ def _on_the_way(steps: list[int], last: int) -> list[int]:
 
 def package(out: Path, target: Path) -> None:
     """Copy what is shipped: all models but the reward model, the trajectories, and the median seed as ``rlhf``."""
-    runs = [out / f"rlhf-seed{seed}" for seed in SEEDS]
-    ranked = sorted(runs, key=lambda folder: json.loads((folder / "recipe.json").read_text())["validation_reward"])
-    median = ranked[len(ranked) // 2]
-    models = {"rlhf": median} | {name: out / name for name in ("base", "sft", *RUNS) if out / name != median}
+    made = [out / name for name in RUNS if (out / name).exists()]
+    seeds = [folder for folder in made if "seed" in folder.name]
+    ranked = sorted(seeds, key=lambda folder: json.loads((folder / "recipe.json").read_text())["validation_reward"])
+    median = ranked[(len(ranked) - 1) // 2]
+    models = {"base": out / "base", "sft": out / "sft", "rlhf": median}
+    models |= {folder.name: folder for folder in made if folder != median}
     models |= {f"checkpoints/{folder.name}": folder for folder in (out / "checkpoints" / median.name).glob("step*")}
     for name, folder in models.items():
         shutil.copytree(folder, target / "models" / name, dirs_exist_ok=True)
     (target / "trajectories").mkdir(exist_ok=True)
-    for path in (*out.glob("base-round*.parquet"), *(out / f"{name}.parquet" for name in RUNS)):
+    for path in (*out.glob("base-round*.parquet"), *(out / f"{folder.name}.parquet" for folder in made)):
         shutil.copy(path, target / "trajectories")
 
 
