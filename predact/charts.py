@@ -19,6 +19,11 @@ UNITS = {  # what the button says, what the heading says
     increase.TOKEN_ABOVE_BASE: ("above Base", "Bits per token above Base"),
 }
 
+DISTANCES = {
+    distance.KL: ("bits per byte", "KL to the world, bits per byte"),
+    distance.SHARE: ("share of the entropy", "KL to the world, as a share of its entropy"),
+}
+
 
 def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
     """Figure 2A: how much worse than Base each corpus is predicted, by category, with 95 % intervals.
@@ -176,7 +181,7 @@ def distances(frame: pd.DataFrame) -> alt.LayerChart:
     data = told.assign(row=told.category + "\n" + told.corpus)
     names = list(data.model.unique())
     marks = style.models(names)
-    unit, heading = style.units({distance.KL: ("bits per byte",) * 2, distance.SHARE: ("share of the entropy",) * 2})
+    unit, heading = style.units(DISTANCES)
     y, lines = _grouped(data)
     shown = alt.Chart(data).transform_filter("datum.unit == unit").encode(y=y)
     x = alt.X("estimate:Q", title=None, axis=alt.Axis(format=".3~g"))

@@ -55,10 +55,12 @@ def _kl(totals: np.ndarray) -> np.ndarray:
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """The numbers of `from_world` as text, a row per corpus: entropy with interval, KL and its share of the entropy."""
-    wide = frame.set_index(["category", "corpus", "model", "unit"]).unstack(["model", "unit"], sort=False)
-    world = wide.xs((WORLD, ENTROPY), axis=1, level=("model", "unit"))
-    told = {"Entropy": [f"{row.estimate:.4f} ({row.low:.4f} to {row.high:.4f})" for row in world.itertuples()]}
+    place = ["category", "corpus"]
+    world = frame[frame.model == WORLD].set_index(place)
+    spans = zip(world.estimate, world.low, world.high, strict=True)
+    told = {"Entropy": [f"{estimate:.4f} ({low:.4f} to {high:.4f})" for estimate, low, high in spans]}
     for model in frame.model[frame.model != WORLD].unique():
-        pairs = zip(wide["estimate", model, KL], wide["estimate", model, SHARE], strict=True)
+        numbers = frame[frame.model == model].pivot(index=place, columns="unit", values="estimate").loc[world.index]
+        pairs = zip(numbers[KL], numbers[SHARE], strict=True)
         told[f"KL of {model}"] = [f"{bits:.4f} ({share:.1%})" for bits, share in pairs]
-    return pd.DataFrame(told, index=wide.index)
+    return pd.DataFrame(told, index=world.index)
