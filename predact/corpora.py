@@ -15,7 +15,8 @@ import pandas as pd
 from predact.errors import UserError, near
 from predact.pocket import world
 
-POCKET = "pocket"  # stands for all corpora of the pocket world
+POCKET = "pocket"  # stands for all corpora that the pocket models were trained on
+KNOWN = world.CORPORA | world.HELD_OUT
 _LENGTH = 2_000  # characters that the blocks of a text file are gathered to
 _STRIDE = 1_000_000  # documents of the world between one seed and the next
 
@@ -33,7 +34,7 @@ class Corpus:
 
 def corpora() -> pd.DataFrame:
     """Return name and category of the corpora known by name."""
-    return pd.DataFrame(world.CORPORA.items(), columns=["name", "category"])
+    return pd.DataFrame(KNOWN.items(), columns=["name", "category"])
 
 
 def select(names: Sequence[str], documents: int = 100, seed: int = 0) -> list[Corpus]:
@@ -68,11 +69,11 @@ def corpus(name: str, documents: int = 100, seed: int = 0) -> Corpus:
     """
     if documents < 1:
         raise UserError(f"documents: expected a whole number above 0, not {documents}.")
-    if name in world.CORPORA:
+    if name in KNOWN:
         written = [world.document(name, "test", seed * _STRIDE + index) for index in range(documents)]
         texts = [document.text for document in written]
         nll = -np.array([document.log_probability for document in written])
-        return Corpus(name, world.CORPORA[name], texts, nll, _fingerprint(texts))
+        return Corpus(name, KNOWN[name], texts, nll, _fingerprint(texts))
     path, field = _locate(name)
     texts = [text for text in _read(path, field) if text.strip()]
     if not texts:
@@ -95,7 +96,7 @@ def _locate(name: str) -> tuple[Path, str]:
         return path, field
     if path.suffix or path.name != name:
         raise UserError(f"corpora: the file '{path}' does not exist; name a file, or a corpus of `predact corpora`.")
-    hint = near(name, [*world.CORPORA, POCKET]) or "."
+    hint = near(name, [*KNOWN, POCKET]) or "."
     raise UserError(f"corpora: {name!r} is not known{hint} Run `predact corpora`, or name a file.")
 
 

@@ -25,11 +25,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Pair:
-    """A Base and an RLHF model and the steps between, in the order of training (keys of `models`)."""
+    """A Base and an RLHF model and the steps between, in the order of training (keys of `models`).
+
+    The `frame` is the plain text in which Base is given a prompt; the other models have a chat template.
+    """
 
     name: str
     models: dict[str, Model]
     corpora: list[str] = field(default_factory=lambda: ["pocket"])
+    prompts: str = "general"
+    frame: str = "Question: {prompt}\n\nAnswer:"
     about: str = ""
     licence: str = ""
     gated: bool = False
@@ -83,6 +88,9 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     given = {key: value for key, value in entry.items() if key not in shared}
     _check_keys(name, given, Pair)
     corpora = given.get("corpora", ["pocket"])
+    if "{prompt}" not in given.get("frame", "{prompt}"):
+        raise UserError(f"pair: the frame of {name!r} has no {{prompt}} in it: where the prompt is to stand.")
+    given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
     given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
     given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
     return Pair(**{"name": name, **given})

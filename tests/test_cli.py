@@ -69,7 +69,7 @@ def test_scorecard(predact, tmp_path):
 
 @pytest.mark.parametrize("command", ["book", "run", "scorecard"])
 def test_unknown_pair(predact, command, tmp_path):
-    refused(predact(command, "--pair", "pokcet"), "pair: 'pokcet' is not known, did you mean 'pocket'?")
+    refused(predact(command, "--pair", "pokcet"), "pair: 'pokcet' is not known, did you mean 'pocket'")
     assert list(tmp_path.iterdir()) == []
 
 

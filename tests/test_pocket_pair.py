@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from predact import loading, models
-from predact.pocket import human, recipe
+from predact.pocket import human, recipe, shipped
 
-SHIPPED = sorted(path.parent for path in (recipe.SHIPPED / "models").rglob("model.safetensors"))
+SHIPPED = sorted(path.parent for path in (shipped.SHIPPED / "models").rglob("model.safetensors"))
 
 
 def test_models_are_small():
@@ -17,8 +17,7 @@ def test_models_are_small():
 
 
 def test_nothing_shipped_runs_code():
-    shipped = {path.suffix for folder in SHIPPED for path in folder.iterdir()}
-    assert shipped <= {".json", ".jinja", ".safetensors"}
+    assert {path.suffix for folder in SHIPPED for path in folder.iterdir()} <= {".json", ".jinja", ".safetensors"}
 
 
 def test_all_models_read_alike():
@@ -28,11 +27,11 @@ def test_all_models_read_alike():
 
 def test_base_is_near_the_world_on_every_corpus():
     """On a sample of its validation documents, for speed; the appendix measures it on test documents."""
-    assert recipe.farthest(*recipe.load(recipe.SHIPPED / "models" / "base"), documents=12) < recipe.NEAR
+    assert recipe.farthest(*shipped.load(shipped.SHIPPED / "models" / "base"), documents=12) < recipe.NEAR
 
 
 def test_the_shipped_model_is_chosen_by_the_rule():
-    cards, runs = recipe.cards(recipe.SHIPPED / "models"), recipe.runs(recipe.SHIPPED / "trajectories")
+    cards, runs = shipped.cards(shipped.SHIPPED / "models"), shipped.runs(shipped.SHIPPED / "trajectories")
     for name in cards.run[cards.step.notna()]:
         trajectory = runs[name]
         card = cards[cards.run == name].iloc[0]
@@ -43,7 +42,7 @@ def test_the_shipped_model_is_chosen_by_the_rule():
 
 
 def test_trajectories_tell_every_measure_of_every_step():
-    for name, run in recipe.runs(recipe.SHIPPED / "trajectories").items():
+    for name, run in shipped.runs(shipped.SHIPPED / "trajectories").items():
         assert run.step.is_monotonic_increasing and len(run) > 5, name
         assert run.kl[0] == 0 and not run.isna().any().any(), name
         assert all(len(rewards) == len(human.questions("validation")) for rewards in run.rewards), name
@@ -52,4 +51,4 @@ def test_trajectories_tell_every_measure_of_every_step():
 def test_every_model_tells_how_it_was_made():
     for folder in SHIPPED:
         assert (folder / "recipe.json").exists(), folder
-    assert not list(Path(recipe.SHIPPED).rglob("*.tmp"))
+    assert not list(Path(shipped.SHIPPED).rglob("*.tmp"))

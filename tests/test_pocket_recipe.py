@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 from predact import charts
-from predact.errors import UserError
-from predact.pocket import answers, human, recipe, rewards, rlhf, training, trajectory
+from predact.pocket import answers, human, recipe, rewards, rlhf, shipped, training, trajectory
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_recorded_runs_become_one_frame_and_a_figure():
     assert told.value[trajectory.MEASURES["top1"], 25] == 0.8
     reward = told.loc[trajectory.MEASURES["reward"]]
     assert reward.low[0] == 0 and reward.high[0] == 1 and reward.low[25] == reward.high[25] == 1
-    assert told.low.drop(trajectory.MEASURES["reward"]).isna().all()
+    assert frame.low[frame.measure != trajectory.MEASURES["reward"]].isna().all()
     spec = charts.runs(frame).to_dict()
     assert "dpo 1.00" in spec["description"] and len(spec["layer"]) == 3
 
@@ -188,37 +189,36 @@ def test_checkpoints_lie_evenly_on_the_way():
 def test_all_stages_at_a_tiny_scale(tmp_path, monkeypatch, short):
     tiny = replace(
         recipe.SCALES["miniature"],
-        tokenizer_documents=200,
-        base_rounds=((2, 6e-3), (1, 6e-3)),
-        sft_steps=2,
-        sft_rows=4,
+        base=recipe.BaseScale(rounds=((2, 6e-3), (1, 6e-3)), tokens=1024, tokenizer_documents=200),
+        sft=recipe.SftScale(steps=2, rows=4, learning_rate=1e-3),
         rlhf=rlhf.Budget(steps=2, learning_rate=1e-4, beta=0.05, questions=2, samples=2),
-        record_every=1,
-        record_samples=1,
-        record_documents=1,
+        record=recipe.Record(every=1, samples=1, documents=1),
     )
     monkeypatch.setitem(recipe.SCALES, "miniature", tiny)
     monkeypatch.setattr(human, "SPLITS", human.SPLITS | {"validation": slice(80, 83)})
     human.questions.cache_clear()
-    made = recipe.make(tmp_path, "miniature")
+    made = recipe.make(tmp_path / "run", "miniature")
     human.questions.cache_clear()
-    runs = {name: pd.read_parquet(made / f"{name}.parquet") for name in recipe.RUNS}
+    runs = {name: pd.read_parquet(made / f"{name}.parquet") for name in shipped.RUNS}
     for name, run in runs.items():
         assert run.step.tolist() == [0, 1, 2] and run.kl[0] == 0
         card = json.loads((made / name / "recipe.json").read_text())
         assert card["validation_reward"] == run.reward.max() and card["step"] == run.reward.idxmax()
     stamp = (made / "base" / "model.safetensors").stat().st_mtime_ns
-    assert recipe.make(tmp_path, "miniature") == made
+    assert recipe.make(tmp_path / "run", "miniature") == made
     assert (made / "base" / "model.safetensors").stat().st_mtime_ns == stamp, "nothing is made twice"
-    recipe.package(made, tmp_path / "package")
-    shipped = {path.parent.name for path in (tmp_path / "package" / "models").glob("*/model.safetensors")}
-    assert {"base", "sft", "rlhf", "rlhf-true", "dpo"} < shipped and len(shipped) == 7
-    rewards_of = sorted(runs[f"rlhf-seed{seed}"].reward.max() for seed in recipe.SEEDS)
+    shipped.package(made, tmp_path / "package")
+    packaged = {path.parent.name for path in (tmp_path / "package" / "models").glob("*/model.safetensors")}
+    assert {"base", "sft", "rlhf", "rlhf-true", "dpo"} < packaged and len(packaged) == 7
+    rewards_of = sorted(runs[f"rlhf-seed{seed}"].reward.max() for seed in shipped.SEEDS)
     card = json.loads((tmp_path / "package" / "models" / "rlhf" / "recipe.json").read_text())
     assert card["validation_reward"] == rewards_of[1], "the median seed"
 
 
-def test_an_unknown_scale_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match="scale: .*'ful'.*did you mean 'full'"):
-        recipe.make(tmp_path, "ful")
+@pytest.mark.parametrize("given, told", [(["--scale", "ful"], "did you mean 'full'"), (["--stage", "sfd"], "'sft'")])
+def test_a_bad_scale_or_stage_is_one_clear_line(tmp_path, given, told):
+    app = typer.Typer()
+    app.command()(recipe.main)
+    result = CliRunner().invoke(app, ["--out", str(tmp_path / "run"), *given])
+    assert result.exit_code == 2 and told in result.stderr and len(result.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -14,14 +14,14 @@ def derive(template: str, text: str, **scope: object) -> list[float]:
     return list(world.derivations(template, text, **scope))
 
 
-@pytest.mark.parametrize("corpus", world.CORPORA)
+@pytest.mark.parametrize("corpus", [*world.CORPORA, *world.HELD_OUT])
 def test_every_document_is_written_in_exactly_one_way(corpus):
     for index in range(12):
         document = world.document(corpus, "test", index)
         assert derive(world.template(corpus), document.text) == [pytest.approx(document.log_probability, abs=1e-9)]
 
 
-@pytest.mark.parametrize("corpus", world.CORPORA)
+@pytest.mark.parametrize("corpus", [*world.CORPORA, *world.HELD_OUT])
 def test_a_changed_word_cannot_be_read(corpus):
     text = world.document(corpus, "test", 0).text
     assert derive(world.template(corpus), text.replace(" ", "  ", 1)) == []

@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTr
 from predact.pocket import human
 from predact.pocket.answers import chat, sample, text_of
 from predact.pocket.human import Question
-from predact.pocket.training import pad
+from predact.pocket.training import pad, update
 
 Reward = Callable[[list[Question], list[list[int]]], torch.Tensor]
 
@@ -56,11 +56,12 @@ def train_reward_model(
     tokenizer: PreTrainedTokenizerFast,
     pairs: list[Preference],
     learning_rate: float,
+    passes: int = 1,
     rows: int = 32,
 ) -> tuple[LlamaForSequenceClassification, float]:
     """A Bradley-Terry reward model that starts from the SFT model; also its accuracy on the last tenth of the pairs.
 
-    loss = -log sigmoid(r(chosen) - r(rejected)), one pass over the first nine tenths.
+    loss = -log sigmoid(r(chosen) - r(rejected)), over the first nine tenths in a new order at each pass.
     """
     torch.manual_seed(0)
     model = LlamaForSequenceClassification(copy.deepcopy(sft.config))
@@ -69,15 +70,14 @@ def train_reward_model(
     model.model.load_state_dict(sft.model.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     train, test = pairs[: len(pairs) * 9 // 10], pairs[len(pairs) * 9 // 10 :]
-    batches = range(0, len(train), rows)
+    draw = random.Random("reward model")
+    shown = [pair for _ in range(passes) for pair in draw.sample(train, len(train))]
+    batches = range(0, len(shown), rows)
     model.train()
     for step, start in enumerate(tqdm(batches, desc="reward model", leave=False, disable=None)):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 20) * (1 - step / len(batches))
-        loss = -torch.nn.functional.logsigmoid(_margins(model, tokenizer, train[start : start + rows])).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        margins = _margins(model, tokenizer, shown[start : start + rows])
+        update(model, -torch.nn.functional.logsigmoid(margins).mean(), optimizer)
     model.eval()
     with torch.no_grad():
         margins = torch.cat([_margins(model, tokenizer, test[i : i + rows]) for i in range(0, len(test), rows)])

@@ -21,7 +21,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from predact.pocket import human
 from predact.pocket.answers import ANSWER_TOKENS, chat, labelled, log_probabilities, sample
 from predact.pocket.rewards import Preference, Reward
-from predact.pocket.training import Batch
+from predact.pocket.training import Batch, update
 
 
 def demonstration_batches(tokenizer: PreTrainedTokenizerFast, rows: int, seed: int) -> Iterator[Batch]:
@@ -71,7 +71,8 @@ def rloo(
             baseline = (groups.sum(1, keepdim=True) - groups) / (budget.samples - 1)
             advantage = (groups - baseline).flatten()
         loss = -(advantage * log_p).mean() / ANSWER_TOKENS
-        _step(policy, optimizer, loss, budget, step)
+        _warm_up(optimizer, budget, step)
+        update(policy, loss, optimizer)
     record(budget.steps, policy)
 
 
@@ -99,16 +100,11 @@ def dpo(
             reference = log_probabilities(sft, *batch)
         chosen, rejected = (log_probabilities(policy, *batch) - reference).chunk(2)
         loss = -torch.nn.functional.logsigmoid(budget.beta * (chosen - rejected)).mean()
-        _step(policy, optimizer, loss, budget, step)
+        _warm_up(optimizer, budget, step)
+        update(policy, loss, optimizer)
     record(budget.steps, policy)
 
 
-def _step(
-    policy: LlamaForCausalLM, optimizer: torch.optim.Optimizer, loss: torch.Tensor, budget: Budget, step: int
-) -> None:
-    """One optimizer step after a warm-up of ten."""
+def _warm_up(optimizer: torch.optim.Optimizer, budget: Budget, step: int) -> None:
+    """Set the learning rate of a step: a warm-up of ten."""
     optimizer.param_groups[0]["lr"] = budget.learning_rate * min(1.0, (step + 1) / 10)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from predact.pocket import world
 
@@ -129,29 +129,41 @@ def muon_and_adamw(model: LlamaForCausalLM, learning_rate: float) -> list[torch.
     ]
 
 
+def adamw(model: LlamaForCausalLM, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters: a start that shall be kept is left more slowly than with Muon."""
+    return [torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01)]
+
+
+def update(model: PreTrainedModel, loss: torch.Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """One step down the gradient of a loss, its norm clipped to 1."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    model.zero_grad(set_to_none=True)
+
+
 def fit(
     model: LlamaForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
     batches: Iterator[Batch],
     steps: int,
-    learning_rate: float,
     name: str,
     record: Callable[[int, float], None] | None = None,
 ) -> LlamaForCausalLM:
-    """Train a model (Muon and AdamW, bfloat16 autocast) for a number of steps; ``record(step, loss)`` hears of each."""
-    optimizers = muon_and_adamw(model, learning_rate)
+    """Train a model (bfloat16 autocast) for a number of steps; ``record(step, loss)`` hears of each.
+
+    The optimizers' learning rates are the peaks of `schedule`.
+    """
+    groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     model.train()
     bar = tqdm(range(steps), desc=name, leave=False, disable=None)
     for step in bar:
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * schedule(step, steps)
+        for group, peak in groups:
+            group["lr"] = peak * schedule(step, steps)
         with torch.autocast(model.device.type, torch.bfloat16):
             loss = loss_of(model, *next(batches))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        model.zero_grad(set_to_none=True)
+        update(model, loss, *optimizers)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
         if record:

@@ -24,6 +24,7 @@ import yaml
 
 WORLD = yaml.safe_load((files("predact.pocket") / "world.yaml").read_text(encoding="utf-8"))
 CORPORA: dict[str, str] = {name: corpus["category"] for name, corpus in WORLD["corpora"].items()}
+HELD_OUT: dict[str, str] = {name: corpus["category"] for name, corpus in WORLD["held out"].items()}
 RULES: dict[str, list[str]] = {
     name: [rule] if isinstance(rule, str) else rule for name, rule in (WORLD["rules"] | WORLD["answer rules"]).items()
 }
@@ -248,4 +249,4 @@ def document(corpus: str, split: str, index: int) -> Document:
 
 def template(corpus: str) -> str:
     """The template that writes the documents of a corpus."""
-    return f"<{WORLD['corpora'][corpus]['rule']}>"
+    return f"<{(WORLD['corpora'] | WORLD['held out'])[corpus]['rule']}>"
