@@ -1,6 +1,6 @@
 """Scoring: the nll, in nats, of every token of a text under a causal language model, and its sums by document."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -21,14 +21,9 @@ from predact.models import Model, Pair
 _SHARD = 100  # documents whose scores are stored together
 
 
-class _Sizes(NamedTuple):
-    """What is held at once, so that memory does not grow with batch, length or vocabulary."""
-
-    positions: int
-    logits: int
-
-
-_CPU, _GPU = _Sizes(2**11, 2**22), _Sizes(2**14, 2**28)
+MEMORY = 64  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
+_COPIES = 8  # arrays as large as a chunk of float32 logits that are alive at once, at most
+Observer = Callable[[np.ndarray, Tensor], None]
 
 
 class Window(NamedTuple):
@@ -40,8 +35,8 @@ class Window(NamedTuple):
     stop: int
 
 
-def windows(length: int, context: int, sequence: int = 0) -> Iterator[Window]:
-    """Yield windows that score every position but the first of a sequence exactly once.
+def windows(length: int, context: int, sequence: int = 0, given: int = 1) -> Iterator[Window]:
+    """Yield windows that score every position of a sequence after the `given` ones (at least one) exactly once.
 
     A window reads at most `context` positions; the next begins half a context later. So every position is scored with
     at least half a context on its left, or all there is.
@@ -49,7 +44,8 @@ def windows(length: int, context: int, sequence: int = 0) -> Iterator[Window]:
     begin, first = 0, 1
     while first < length:
         stop = min(begin + context + 1, length)
-        yield Window(sequence, begin, first, stop)
+        if stop > given:
+            yield Window(sequence, begin, max(first, given), stop)
         begin, first = begin + max(1, context // 2), stop
 
 
@@ -89,19 +85,56 @@ def score(
     prefix = loading.prefix_token(tokenizer)
     lead = [] if prefix is None else [prefix]
     ids = [each + [tokenizer.eos_token_id] * end for each in loading.encode(tokenizer, list(texts))]
-    lengths = np.array([len(each) for each in ids], dtype=np.int64)
-    starts = np.cumsum(lengths) - lengths
-    nll = np.full(lengths.sum(), np.nan, dtype=np.float32)
     sequences = [lead + each for each in ids]
-    context = min(context, loading.context_limit(model) or context)
-    with tqdm(total=int(lengths.sum()), desc="scoring", unit="token", leave=False, disable=None) as bar:
-        for batch in _batches(sequences, context, batch_tokens or _sizes(model).positions):
-            places = [starts[w.sequence] - len(lead) + np.arange(w.first, w.stop) for w in batch]
-            nll[np.concatenate(places)] = _score_batch(model, sequences, batch, len(tokenizer))
-            bar.update(sum(map(len, places)))
+    nll = score_ids(
+        model, sequences, [len(lead)] * len(ids), len(tokenizer), context=context, batch_tokens=batch_tokens
+    )
+    lengths = np.array([len(each) for each in ids], dtype=np.int64)
     doc = np.repeat(np.arange(len(ids)), lengths)
+    starts = np.cumsum(lengths) - lengths
     columns = {"doc": doc, "position": np.arange(len(doc)) - starts[doc], "id": list(chain.from_iterable(ids))}
     return pd.DataFrame(columns).astype(np.int32).assign(nll=nll)
+
+
+def score_ids(
+    model: Any,
+    sequences: Sequence[list[int]],
+    given: Sequence[int],
+    vocabulary: int,
+    *,
+    context: int = 1024,
+    batch_tokens: int | None = None,
+    memory: float = MEMORY,
+    observe: Observer | None = None,
+) -> np.ndarray:
+    """Score the ids of sequences after the given ones, in one pass over the logits.
+
+    Args:
+        model: a causal language model.
+        sequences: ids, the given ones included.
+        given: how many ids of each are read but not scored.
+        vocabulary: ids from here on take no probability.
+        context: most positions read at once; the model's own limit counts where it is lower.
+        batch_tokens: positions in a batch of windows; by default 2,048 on a CPU and 16,384 on a GPU.
+        memory: MB, at most, for logits and what is made of them: they are formed for so many positions at a time.
+        observe: called with the places (in the result) of some positions and their float32 logits [places, vocabulary],
+            until all have been seen; it must not change them.
+
+    Returns:
+        Nll in nats (float32), sequence after sequence; NaN for an id that nothing stands before.
+    """
+    lengths = np.array([len(each) for each in sequences], dtype=np.int64) - np.asarray(given, dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths - given
+    nll = np.full(lengths.sum(), np.nan, dtype=np.float32)
+    context = min(context, loading.context_limit(model) or context)
+    cpu = model.device.type == "cpu"
+    size = max(1, int(memory * 2**20 / 4 / _COPIES / vocabulary))
+    with tqdm(total=int(lengths.sum()), desc="scoring", unit="token", leave=False, disable=None) as bar:
+        for batch in _batches(sequences, given, context, batch_tokens or (2**11 if cpu else 2**14)):
+            places = np.concatenate([starts[w.sequence] + np.arange(w.first, w.stop) for w in batch])
+            nll[places] = _score_batch(model, sequences, batch, vocabulary, size, places, observe)
+            bar.update(len(places))
+    return nll
 
 
 def body(model: Any) -> Any:
@@ -218,9 +251,12 @@ def _same(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     return first[columns].equals(second[columns]) and bool((first.nll.isna() == second.nll.isna()).all())
 
 
-def _batches(sequences: Sequence[list[int]], context: int, batch_tokens: int) -> Iterator[list[Window]]:
+def _batches(
+    sequences: Sequence[list[int]], given: Sequence[int], context: int, batch_tokens: int
+) -> Iterator[list[Window]]:
     """Yield the windows of sequences, longest first, in batches of at most `batch_tokens` positions when padded."""
-    queue = [window for index, each in enumerate(sequences) for window in windows(len(each), context, index)]
+    pairs = enumerate(zip(sequences, given, strict=True))
+    queue = [window for index, (each, count) in pairs for window in windows(len(each), context, index, count)]
     queue.sort(key=lambda window: window.begin - window.stop)
     while queue:
         size = max(1, batch_tokens // (queue[0].stop - 1 - queue[0].begin))
@@ -229,8 +265,16 @@ def _batches(sequences: Sequence[list[int]], context: int, batch_tokens: int) ->
 
 
 @torch.inference_mode()
-def _score_batch(model: Any, sequences: Sequence[list[int]], batch: list[Window], vocabulary: int) -> np.ndarray:
-    """Nll of what the windows score, one after the other.
+def _score_batch(
+    model: Any,
+    sequences: Sequence[list[int]],
+    batch: list[Window],
+    vocabulary: int,
+    size: int,
+    places: np.ndarray,
+    observe: Observer | None,
+) -> np.ndarray:
+    """Nll of what the windows score, one after the other; logits are formed for `size` positions at a time.
 
     Padding stands on the right, where a causal model cannot see it, so no attention mask is needed.
     """
@@ -243,18 +287,19 @@ def _score_batch(model: Any, sequences: Sequence[list[int]], batch: list[Window]
     output = body(model)(input_ids=inputs.to(model.device), use_cache=False)
     hidden = output.last_hidden_state.flatten(0, 1)
     hidden = hidden[torch.from_numpy(np.concatenate(read)).to(hidden.device)]
-    size = max(1, _sizes(model).logits // vocabulary)
-    chunks = zip(hidden.split(size), torch.tensor(targets).split(size), strict=True)
-    return torch.cat([_nll(logits(model, output, states)[:, :vocabulary], wanted) for states, wanted in chunks]).numpy()
-
-
-def _sizes(model: Any) -> _Sizes:
-    return _CPU if model.device.type == "cpu" else _GPU
+    found = []
+    for start in range(0, len(hidden), size):
+        chunk = slice(start, start + size)
+        formed = logits(model, output, hidden[chunk])[:, :vocabulary]
+        if observe:
+            observe(places[chunk], formed)
+        found.append(_nll(formed, torch.tensor(targets[chunk])))
+    return torch.cat(found).numpy()
 
 
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(logits [n, V])[targets [n]], the sum over the vocabulary in float64; the logits are used up."""
+    """-log softmax(logits [n, V])[targets [n]], in float32; the logits are used up."""
     wanted = logits.gather(1, targets.to(logits.device)[:, None])
     top = logits.amax(1, keepdim=True)
-    total = logits.sub_(top).exp_().sum(1, keepdim=True, dtype=torch.float64)
+    total = logits.sub_(top).exp_().sum(1, keepdim=True)
     return (total.log() + (top - wanted)).squeeze(1).cpu()

@@ -95,14 +95,45 @@ def test_the_model_s_own_limit_bounds_the_context(model, tokenizer):
 
 def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeypatch):
     whole = scoring.score(model, tokenizer, TEXTS)
-    monkeypatch.setattr(scoring, "_CPU", scoring._Sizes(2048, 3 * len(tokenizer)))
+    sequences = [[tokenizer.bos_token_id, *ids] for ids in loading.encode(tokenizer, TEXTS)]
     heights = []
     original = scoring._nll
     monkeypatch.setattr(
         scoring, "_nll", lambda logits, targets: heights.append(len(logits)) or original(logits, targets)
     )
-    np.testing.assert_allclose(scoring.score(model, tokenizer, TEXTS).nll, whole.nll, atol=1e-5)
+    memory = 3 * len(tokenizer) * 4 * scoring._COPIES / 2**20
+    nll = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), memory=memory)
+    np.testing.assert_allclose(nll, whole.nll, atol=1e-5)
     assert max(heights) == 3
+
+
+def test_given_ids_are_read_but_not_scored(model, tokenizer):
+    sequence = [tokenizer.bos_token_id, *loading.encode(tokenizer, [TEXTS[4]])[0]]
+    for context in (4, 16, 64):
+        whole = scoring.score_ids(model, [sequence], [1], len(tokenizer), context=context)
+        for given in (2, 9, len(sequence) - 1, len(sequence)):
+            part = scoring.score_ids(model, [sequence, [0]], [given, 0], len(tokenizer), context=context)
+            np.testing.assert_allclose(part[:-1], whole[given - 1 :], atol=1e-5)
+            assert np.isnan(part[-1])
+
+
+def test_an_observer_sees_every_scored_position_once_with_its_logits(model, tokenizer):
+    sequences = [[1, 5, 6, 7], [1, 9], [1, 8, 8, 8, 8, 8]]
+    seen = {}
+    scoring.score_ids(
+        model,
+        sequences,
+        [1, 1, 3],
+        len(tokenizer),
+        memory=2 * len(tokenizer) * 4 * scoring._COPIES / 2**20,
+        observe=lambda places, logits: seen.update(zip(places.tolist(), logits.clone(), strict=True)),
+    )
+    wanted = [(0, t) for t in (0, 1, 2)] + [(1, 0)] + [(2, t) for t in (2, 3, 4)]
+    assert sorted(seen) == list(range(len(wanted)))
+    for place, (row, position) in enumerate(wanted):
+        with torch.no_grad():
+            logits = model(torch.tensor([sequences[row]])).logits[0, position, : len(tokenizer)]
+        np.testing.assert_allclose(seen[place], logits, atol=1e-5)
 
 
 def test_without_prefix_token_only_the_first_token_of_a_document_is_not_scored(model, make_tokenizer):

@@ -1,0 +1,68 @@
+"""All measures in one pass against the bare forward pass on the same batches.
+
+python bench/overhead.py [pair] [documents of each corpus] [positions]
+"""
+
+import sys
+import time
+
+import numpy as np
+import torch
+from rows import record
+
+from predact import collapse, corpora, loading, models, scoring
+from predact.spread import spread
+
+ROUNDS = 3
+
+
+@torch.inference_mode()
+def bare(model, batches):
+    """The forward pass with its logits, and nothing made of them."""
+    for batch in batches:
+        model(input_ids=batch, use_cache=False)
+
+
+def padded(passages, context):
+    """The batches that scoring makes, as tensors."""
+    for batch in scoring._batches(passages.sequences, passages.given, context, 2**11):
+        rows = [torch.tensor(passages.sequences[w.sequence][w.begin : w.stop - 1]) for w in batch]
+        yield torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+def measured(model, passages, vocabulary, chosen):
+    """Scores of all positions; mass curve, entropy and support of the chosen ones."""
+
+    def observe(places, logits):
+        wanted = chosen[places]
+        if wanted.any():
+            spread(logits[torch.from_numpy(wanted)])
+
+    scoring.score_ids(model, passages.sequences, passages.given, vocabulary, observe=observe)
+
+
+def timed(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def main(pair="pocket", documents="100", positions="20000"):
+    model, tokenizer = loading.load(models.pair(pair).models["Base"], "cpu")
+    passages = collapse.gold(tokenizer, corpora.select(["pocket"], int(documents)))
+    total = sum(map(len, passages.sequences)) - len(passages.sequences)
+    chosen = np.zeros(total, dtype=bool)
+    chosen[np.random.default_rng(0).permutation(total)[: int(positions)]] = True
+    batches = list(padded(passages, min(1024, loading.context_limit(model) or 1024)))
+    rounds = []
+    for _ in range(ROUNDS):
+        theirs = timed(bare, model, batches)
+        rounds.append((timed(measured, model, passages, len(tokenizer), chosen), theirs))
+    ours, theirs = np.median(rounds, axis=0)
+    rate = {"unit": "tokens/s", "ours": total / ours, "theirs": total / theirs, "ratio": theirs / ours}
+    work = f"{total} tokens, {chosen.sum()} positions measured, {pair} Base, cpu, median of {ROUNDS} rounds"
+    record([{"name": "scoring-overhead", "peer": "the bare forward pass on the same batches", **rate, "work": work}])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,76 @@
+"""Sampling against `generate` of `transformers`: the same prompts, settings and model, one prompt after the other.
+
+python bench/sampling.py [pair] [prompts] [generations]
+"""
+
+import sys
+import time
+
+import torch
+from rows import record
+
+from predact import loading, models, prompts, sampling
+
+TOKENS = 256  # at most, of a generation
+NAMES = {"Base": "sampling", "RLHF": "sampling-rlhf"}
+
+
+def ours(model, tokenizer, given, key, settings):
+    """Number of tokens in the generations after a prompt, without what ended them."""
+    room = sampling.room_after(model, len(given), f"prompts: the prompt {key!r}")
+    numbers = sampling.uniforms(0, [f"{key}/{index}" for index in range(settings.generations)], settings, room)
+    return sum(len(each.ids) for each in sampling.sample(model, tokenizer, [given], numbers, settings))
+
+
+def theirs(model, tokenizer, given, key, settings):
+    """The same, as `generate` gives it."""
+    room = sampling.room_after(model, len(given), f"prompts: the prompt {key!r}")
+    stops = sorted(sampling.stop_ids(model, tokenizer))
+    ids = torch.tensor([given], device=model.device)
+    made = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        num_return_sequences=settings.generations,
+        do_sample=True,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        temperature=settings.temperature,
+        repetition_penalty=1.0,
+        max_new_tokens=min(settings.max_new_tokens, room),
+        eos_token_id=stops,
+        pad_token_id=stops[0],
+    )[:, len(given) :]
+    ended = torch.isin(made, torch.tensor(stops, device=made.device)).cumsum(1)  # padding follows a stop token
+    return int((ended == 0).sum())
+
+
+def measured(pair, step, asked, settings):
+    """The row of one model of a pair."""
+    model, tokenizer = loading.load(pair.models[step])
+    given = [sampling.ask(tokenizer, prompt.text, pair.frame if step == "Base" else None) for prompt in asked]
+    tokens, seconds = {ours: 0, theirs: 0}, {ours: 0.0, theirs: 0.0}
+    torch.manual_seed(0)
+    for way in (ours, theirs):  # warm up
+        way(model, tokenizer, given[0], asked[0].id, settings)
+    for ids, prompt in zip(given, asked, strict=True):
+        for way in (ours, theirs):
+            start = time.perf_counter()
+            tokens[way] += way(model, tokenizer, ids, prompt.id, settings)
+            seconds[way] += time.perf_counter() - start
+    fast, slow = (tokens[way] / seconds[way] for way in (ours, theirs))
+    work = f"{settings.generations} generations of at most {TOKENS} tokens of {len(asked)} prompts "
+    work += f"({tokens[ours]} and {tokens[theirs]} tokens), {pair.name} {step}, {model.device}"
+    peer = "transformers, generate with num_return_sequences"
+    rate = {"unit": "tokens/s", "ours": fast, "theirs": slow, "ratio": fast / slow}
+    return {"name": NAMES[step], "peer": peer, **rate, "work": work}
+
+
+def main(pair="pocket", limit="80", generations="100"):
+    found = models.pair(pair)
+    settings = sampling.Settings(generations=int(generations), top_p=0.9, top_k=0, max_new_tokens=TOKENS)
+    asked = prompts.select(found.prompts, int(limit))
+    record([measured(found, step, asked, settings) for step in NAMES])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
