@@ -37,7 +37,7 @@ def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
     marks, (boxes, visible) = style.models(models), style.steps(models)
     unit, heading = style.units({name: UNITS[name] for name in frame.unit.unique()})
     data = _with_references(frame)
-    y, lines = _grouped(data)
+    y, lines = grouped(data)
     shown = alt.Chart(data).transform_filter("datum.unit == unit").transform_filter(visible).encode(y=y)
     rlhf = shown.transform_filter("datum.model == 'RLHF'")
     x, color = alt.X("estimate:Q", title=None, scale=alt.Scale(zero=False)), marks["color"]
@@ -76,7 +76,7 @@ def _with_references(frame: pd.DataFrame) -> pd.DataFrame:
     return data.assign(nothing=nothing).join(base, on=["row", "unit"])
 
 
-def _grouped(data: pd.DataFrame) -> tuple[alt.Y, int]:
+def grouped(data: pd.DataFrame) -> tuple[alt.Y, int]:
     """Corpora under the names of their categories (`row` is category, newline, corpus), and the number of lines."""
     groups = data.groupby("category", sort=False).row.unique()
     lines = [line for category, rows in groups.items() for line in (f"{category}\n", *rows)]
@@ -182,7 +182,7 @@ def distances(frame: pd.DataFrame) -> alt.LayerChart:
     names = list(data.model.unique())
     marks = style.models(names)
     unit, heading = style.units(DISTANCES)
-    y, lines = _grouped(data)
+    y, lines = grouped(data)
     shown = alt.Chart(data).transform_filter("datum.unit == unit").encode(y=y)
     x = alt.X("estimate:Q", title=None, axis=alt.Axis(format=".3~g"))
     layers = (

@@ -6,9 +6,13 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from predact import increase, store
+from predact import collapse, completions, increase, stats, store
+
+FEW = 10  # tokens: what "a few" means in C3
+NEGLIGIBLE = 1e-8  # the paper's threshold in C4
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Verdict:
         interval = f"95 % interval {self.low:.3f} to {self.high:.3f}"
         return (
             f"**{self.id} {self.verdict}** for this pair: *{self.claim}* "
-            f"Estimate: {self.unit} {self.estimate:.3f}, {interval}, from {self.n:,} documents."
+            f"Estimate: {self.unit} {self.estimate:.3f}, {interval}, n = {self.n:,}."
         )
 
 
@@ -104,6 +108,79 @@ def world_modeling(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Ve
     mean = ratio[ratio.category == increase.OVERALL].iloc[0]
     numbers = float(mean.estimate), float(mean.low), float(mean.high), mean.unit, int(mean.documents)
     return frame, Verdict("C1", CLAIMS["C1"].claim, judge(each.low, each.high, nothing=1), *numbers, pair)
+
+
+def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
+    """C3: does RLHF give more of the next-token probability to a few tokens, on gold text and on its own generations?
+
+    The measure is the mean mass of the FEW most probable tokens, RLHF minus Base, documents of gold text and prompts
+    resampled with both models' positions. The rule looks at both kinds of text: `judge(low, high, 0)`. The estimate is
+    the mean of the two differences.
+
+    Args:
+        conditions: What `collapse.of_pair` returns.
+        pair: Name of the pair.
+
+    Returns:
+        text, estimate, low, high, and the verdict.
+    """
+    strata = [collapse.paired(conditions, text, lambda each: each.mass_of(FEW)) for text in collapse.TEXTS]
+    each = _table([stats.interval(sums, _difference) for sums in strata])
+    mean = stats.stratified(strata, lambda totals: np.mean([_difference(each) for each in totals], axis=0))
+    unit, n = f"mass of the {FEW} likeliest tokens, above Base", sum(map(len, strata))
+    numbers = float(mean.estimate), float(mean.low), float(mean.high), unit, n
+    return each, Verdict("C3", CLAIMS["C3"].claim, judge(each.low, each.high, nothing=0), *numbers, pair)
+
+
+def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
+    """C4: does RLHF leave a chance to fewer tokens in its own generations, and to more in gold text?
+
+    The measure is the mean number of tokens with p > NEGLIGIBLE. The rule looks at two ratios: Base / RLHF on their own
+    generations, RLHF / Base on gold text: `judge(low, high, 1)`. The estimate is the first ratio.
+
+    Args:
+        conditions: What `collapse.of_pair` returns.
+        pair: Name of the pair.
+
+    Returns:
+        text, estimate, low, high, and the verdict.
+    """
+    gold, own = (collapse.paired(conditions, text, lambda each: each.above(NEGLIGIBLE)) for text in collapse.TEXTS)
+    each = _table([stats.interval(gold, _ratio), stats.interval(own, lambda totals: 1 / _ratio(totals))])
+    fewer = each.loc[each.text == collapse.OWN].iloc[0]
+    unit = f"tokens with p > {NEGLIGIBLE:.0e} in own text, Base / RLHF"
+    numbers = float(fewer.estimate), float(fewer.low), float(fewer.high), unit, len(own)
+    return each, Verdict("C4", CLAIMS["C4"].claim, judge(each.low, each.high, nothing=1), *numbers, pair)
+
+
+def _table(cases: list[stats.Interval]) -> pd.DataFrame:
+    return pd.DataFrame([{"text": text} | vars(case) for text, case in zip(collapse.TEXTS, cases, strict=True)])
+
+
+def _difference(totals: np.ndarray) -> np.ndarray:
+    """Mean of RLHF minus mean of Base, of totals [..., 4] as `collapse.paired` gives them."""
+    return totals[..., 2] / totals[..., 3] - totals[..., 0] / totals[..., 1]
+
+
+def _ratio(totals: np.ndarray) -> np.ndarray:
+    return totals[..., 2] / totals[..., 3] / (totals[..., 0] / totals[..., 1])
+
+
+def self_perplexity(frame: pd.DataFrame, pair: str) -> Verdict:
+    """C5: does RLHF find its own completions easier than Base finds its own, whatever they are completions of?
+
+    The measure is the ratio of the perplexities, RLHF / Base. The rule looks at every source of prefixes:
+    `judge(-high, -low, -1)`. The estimate is the geometric mean over sources.
+
+    Args:
+        frame: What `completions.self_perplexity` returns.
+        pair: Name of the pair.
+    """
+    ratio = frame[(frame.model == "RLHF") & (frame.unit == completions.RATIO)]
+    each = ratio[ratio.source != completions.MEAN]
+    mean = ratio[ratio.category == completions.ALL].iloc[0]
+    numbers = float(mean.estimate), float(mean.low), float(mean.high), "perplexity ratio", int(mean.prefixes)
+    return Verdict("C5", CLAIMS["C5"].claim, judge(-each.high, -each.low, nothing=-1), *numbers, pair)
 
 
 def folder(root: Path | str, pair: str) -> Path:

@@ -134,7 +134,7 @@ def test_grey_stands_where_there_would_be_no_increase():
 
 def test_corpora_stand_below_their_categories():
     frame = by_corpus()
-    y, lines = charts._grouped(charts._with_references(frame))
+    y, lines = charts.grouped(charts._with_references(frame))
     expected = ["category\n", "category\nnews", f"category\n{NASTY}", "all corpora\n", "all corpora\nmean"]
     assert y.to_dict()["scale"]["domain"] == expected and lines == 5
 

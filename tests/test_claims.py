@@ -116,4 +116,4 @@ def test_nothing_is_left_where_a_verdict_cannot_be_written(tmp_path):
 
 def test_a_verdict_reads_as_a_sentence():
     text = ROW._repr_markdown_()
-    assert "C1 holds" in text and "1.500" in text and "1.400 to 1.600" in text and "200 documents" in text
+    assert "C1 holds" in text and "1.500" in text and "1.400 to 1.600" in text and "n = 200." in text

@@ -85,7 +85,8 @@ class TestRules:
     def test_cells_are_short_and_define_nothing(self, path):
         for cell in self.cells(path):
             source = "".join(cell["source"])
-            assert len(source.splitlines()) <= 15, source
+            most = 20 if "parameters" in cell["metadata"].get("tags", []) else 15
+            assert len(source.splitlines()) <= most, source
             assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(ast.parse(source)))
 
     def test_parameters_come_first_then_start_and_provenance_last(self, path):
