@@ -115,20 +115,18 @@ def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verd
 
     The measure is the mean mass of the FEW most probable tokens, RLHF minus Base, documents of gold text and prompts
     resampled with both models' positions. The rule looks at both kinds of text: `judge(low, high, 0)`. The estimate is
-    the mean of the two differences.
+    the smaller of the two differences.
 
     Args:
         conditions: What `collapse.of_pair` returns.
         pair: Name of the pair.
 
     Returns:
-        text, estimate, low, high, and the verdict.
+        text, n, estimate, low, high, and the verdict.
     """
     strata = [collapse.paired(conditions, text, lambda each: each.mass_of(FEW)) for text in collapse.TEXTS]
-    each = _table([stats.interval(sums, _difference) for sums in strata])
-    mean = stats.stratified(strata, lambda totals: np.mean([_difference(each) for each in totals], axis=0))
-    unit, n = f"mass of the {FEW} likeliest tokens, above Base", sum(map(len, strata))
-    numbers = float(mean.estimate), float(mean.low), float(mean.high), unit, n
+    each = _table(strata, [stats.interval(sums, _difference) for sums in strata])
+    numbers = _least(each, f"more mass of the {FEW} likeliest tokens than Base")
     return each, Verdict("C3", CLAIMS["C3"].claim, judge(each.low, each.high, nothing=0), *numbers, pair)
 
 
@@ -136,25 +134,31 @@ def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, V
     """C4: does RLHF leave a chance to fewer tokens in its own generations, and to more in gold text?
 
     The measure is the mean number of tokens with p > NEGLIGIBLE. The rule looks at two ratios: Base / RLHF on their own
-    generations, RLHF / Base on gold text: `judge(low, high, 1)`. The estimate is the first ratio.
+    generations, RLHF / Base on gold text: `judge(low, high, 1)`. The estimate is the smaller one.
 
     Args:
         conditions: What `collapse.of_pair` returns.
         pair: Name of the pair.
 
     Returns:
-        text, estimate, low, high, and the verdict.
+        text, n, estimate, low, high, and the verdict.
     """
     gold, own = (collapse.paired(conditions, text, lambda each: each.above(NEGLIGIBLE)) for text in collapse.TEXTS)
-    each = _table([stats.interval(gold, _ratio), stats.interval(own, lambda totals: 1 / _ratio(totals))])
-    fewer = each.loc[each.text == collapse.OWN].iloc[0]
-    unit = f"tokens with p > {NEGLIGIBLE:.0e} in own text, Base / RLHF"
-    numbers = float(fewer.estimate), float(fewer.low), float(fewer.high), unit, len(own)
+    ratios = [stats.interval(gold, _ratio), stats.interval(own, lambda totals: 1 / _ratio(totals))]
+    each = _table([gold, own], ratios)
+    numbers = _least(each, f"times as many tokens with p > {NEGLIGIBLE:.0e}, as the claim has it")
     return each, Verdict("C4", CLAIMS["C4"].claim, judge(each.low, each.high, nothing=1), *numbers, pair)
 
 
-def _table(cases: list[stats.Interval]) -> pd.DataFrame:
-    return pd.DataFrame([{"text": text} | vars(case) for text, case in zip(collapse.TEXTS, cases, strict=True)])
+def _table(strata: list[np.ndarray], cases: list[stats.Interval]) -> pd.DataFrame:
+    rows = zip(collapse.TEXTS, strata, cases, strict=True)
+    return pd.DataFrame([{"text": text, "n": len(sums)} | vars(case) for text, sums, case in rows])
+
+
+def _least(each: pd.DataFrame, unit: str) -> tuple[float, float, float, str, int]:
+    """The numbers of the case that speaks least for a claim."""
+    row = each.sort_values("estimate").iloc[0]
+    return float(row.estimate), float(row.low), float(row.high), f"{unit}, on {row.text}", int(row.n)
 
 
 def _difference(totals: np.ndarray) -> np.ndarray:

@@ -180,7 +180,7 @@ def mass_curves(conditions: Conditions, points: int = 48) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def by_position(conditions: Conditions, least: int = 200) -> pd.DataFrame:
+def by_position(conditions: Conditions, least: int = 100) -> pd.DataFrame:
     """Mean top-1 probability and entropy by position in the text, in bins of doubling width: 0, 1-2, 3-6, 7-14, ...
 
     Bins with fewer than `least` measured positions are left out.

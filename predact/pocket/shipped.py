@@ -66,4 +66,8 @@ def cards(folder: Path) -> pd.DataFrame:
     told = pd.DataFrame.from_dict({name: card for name, card in found.items() if "round" not in name}, orient="index")
     order = ["base", "sft", "reward", *RUNS]
     told = told.rename(columns={"model": "run"}).sort_values("run", key=lambda names: names.map(order.index))
-    return told.reindex(columns=["run", "seed", "step", "validation_reward", "kl", "seconds"]).round(2)
+    return (
+        told.reindex(columns=["run", "seed", "step", "validation_reward", "kl", "seconds"])
+        .round(2)
+        .astype({"step": "Int64"})
+    )
