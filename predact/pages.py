@@ -83,5 +83,5 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _code(value: object) -> str:
-    """Return a value as code inside a table: shown as it is, never as markup."""
-    return "`" + str(value).replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"
+    """Return a value as code inside a table: shown as it is, never as markup; an empty text as ``''``."""
+    return "`" + (str(value) or "''").replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"

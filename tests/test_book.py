@@ -18,6 +18,7 @@ PARAMETERS = """\
 seed: int = 0  # seed of all that is random
 n: int = 3  # how many
 texts: list[str] = []  # files
+name: str = ""  # empty unless given
 store: str = "_build/store"  # folder of results"""
 COMPUTE = """\
 import pandas as pd
@@ -84,6 +85,7 @@ def test_front_page_lists_the_claims_and_status_page_the_runs(project, built):
     assert (project / "out/html/book/index.html").read_text().count("not yet run") == 9
     assert all(path.stem in (project / "out/html/book/status.html").read_text() for path in execute.find(project))
     text = pages.status(sorted((project / "out/notebooks").glob("*.ipynb")))
+    assert "| name | `''` |" in text, "an empty text is not raw markup"
     assert "| toy | `n 3, seed 0` |" in text and "| n | `3` |" in text and "torch 2." in text
 
 
