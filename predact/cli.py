@@ -24,6 +24,9 @@ Store = Annotated[Path, typer.Option(help="Folder of the stored results.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of this book.", show_default="_build/PAIR")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
 Only = Annotated[str, typer.Option(help="Only the notebooks whose name begins so, for example 02.")]
+Prompts = Annotated[
+    str, typer.Option(help="What is asked: general, pocket or a JSON Lines file.", show_default="the pair's own")
+]
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
 
@@ -32,19 +35,32 @@ STORE = Path("_build/store")
 
 @app.command("book")
 def make_book(
-    pair: PairName = "pocket", store: Store = STORE, out: Out = None, seed: Seed = 0, p: Given = None
+    pair: PairName = "pocket",
+    prompts: Prompts = "",
+    store: Store = STORE,
+    out: Out = None,
+    seed: Seed = 0,
+    p: Given = None,
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
-    folder = _execute("", pair, store, out, seed, p)
+    common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
+    folder = _execute("", common, out, p)
     typer.echo(book.build(Path(), folder, store, pair))
 
 
 @app.command()
 def run(
-    only: Only = "", p: Given = None, pair: PairName = "pocket", store: Store = STORE, out: Out = None, seed: Seed = 0
+    only: Only = "",
+    p: Given = None,
+    pair: PairName = "pocket",
+    prompts: Prompts = "",
+    store: Store = STORE,
+    out: Out = None,
+    seed: Seed = 0,
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
-    typer.echo(_execute(only, pair, store, out, seed, p) / "notebooks")
+    common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
+    typer.echo(_execute(only, common, out, p) / "notebooks")
 
 
 @app.command()
@@ -88,11 +104,10 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
-def _execute(only: str, pair: str, store: Path, out: Path | None, seed: int, given: list[str] | None) -> Path:
+def _execute(only: str, common: dict[str, str], out: Path | None, given: list[str] | None) -> Path:
     """Run the notebooks, printing the time of each, and return the folder of the book."""
-    models.pair(pair)
-    common = {"pair": pair, "store": str(store), "seed": str(seed)}
-    folder = out or Path("_build", claims.folder("", pair).name)
+    models.pair(common["pair"])
+    folder = out or Path("_build", claims.folder("", common["pair"]).name)
     work = execute.plan(execute.find(Path(), only), common, _words(given or [], common))
     for done in execute.run(Path(), folder, work):
         typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")

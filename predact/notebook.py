@@ -20,6 +20,8 @@ from predact.parameters import assigned, check_names, check_types, declared
 PROVENANCE = "application/vnd.predact.provenance+json"
 INJECTED = "# Parameters\n"  # how the cell that papermill adds begins
 
+warnings.filterwarnings("ignore", message="IProgress not found")  # as libraries are imported: bars need no widgets
+
 
 def start(namespace: dict[str, Any]) -> Path:
     """Check the notebook's parameters, keep libraries from leaving traces in the page, and open the store.

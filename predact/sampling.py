@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache
 
 from predact import loading, store
 from predact.errors import UserError
@@ -197,6 +196,8 @@ def sample(
         settings: top_p, top_k and temperature.
         rows: how many are sampled together, for memory; no matter of the result.
     """
+    from transformers import DynamicCache
+
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=model.device)
     cache = DynamicCache(config=model.config)
     given = torch.tensor([list(prompt) for prompt in prompts], device=model.device)

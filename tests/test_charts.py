@@ -6,6 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
 from predact import charts, increase, style
 
@@ -80,7 +81,6 @@ def test_a_figure_is_wide_as_its_page_told_in_words_and_draws_intervals(name):
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("theme", ["unit", "steps"])
 def test_a_figure_can_be_drawn_in_every_state_of_its_controls(name, theme, monkeypatch):
-    vl_convert = pytest.importorskip("vl_convert")
     spec = ALL[name]().to_dict() | {"width": 300}
     for param in spec["params"]:
         if param["name"] != theme:

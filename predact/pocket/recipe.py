@@ -107,6 +107,12 @@ SCALES = {
 }
 
 
+def _made(scale: Scale, stage: str) -> dict[str, str]:
+    """How a card begins: the model's name and the command that makes it."""
+    name = next(name for name, each in SCALES.items() if each == scale)
+    return {"model": stage, "command": f"python -m predact.pocket.recipe --out FOLDER --scale {name} --stage {stage}"}
+
+
 def base(out: Path, scale: Scale, seed: int = 0) -> Path:
     """Train the tokenizer and the Base model, in rounds, until it is near the world on every corpus.
 
@@ -145,7 +151,7 @@ def _base_round(out: Path, scale: Scale, seed: int, number: int) -> Path:
         record=lambda step, loss: losses.append({"step": done + step, "loss": loss}),
     )
     pd.DataFrame(losses).to_parquet(out / f"{folder.name}.parquet")
-    card = {"model": "base", "seed": seed, "round": number, **asdict(scale.base), "seconds": time.time() - start}
+    card = {**_made(scale, "base"), "seed": seed, "round": number, **asdict(scale.base), "seconds": time.time() - start}
     save(folder, model, tokenizer, card)
     return folder
 
@@ -169,7 +175,12 @@ def sft(out: Path, scale: Scale, seed: int = 0) -> Path:
     start, (model, tokenizer) = time.time(), load(base(out, scale))
     batches = rlhf.demonstration_batches(tokenizer, scale.sft.rows, seed)
     training.fit(model, training.adamw(model, scale.sft.learning_rate), batches, scale.sft.steps, "SFT")
-    save(folder, model, tokenizer, {"model": "sft", "seed": seed, **asdict(scale.sft), "seconds": time.time() - start})
+    save(
+        folder,
+        model,
+        tokenizer,
+        {**_made(scale, "sft"), "seed": seed, **asdict(scale.sft), "seconds": time.time() - start},
+    )
     return folder
 
 
@@ -184,7 +195,7 @@ def reward(out: Path, scale: Scale, seed: int = 0) -> Path:
     learned, accuracy = rewards.train_reward_model(
         model, tokenizer, pairs, scale.reward.learning_rate, scale.reward.passes
     )
-    card = {"model": "reward", "seed": seed, "accuracy": accuracy, **asdict(scale.reward)}
+    card = {**_made(scale, "reward"), "seed": seed, "accuracy": accuracy, **asdict(scale.reward)}
     save(folder, learned, tokenizer, {**card, "seconds": time.time() - start})
     return folder
 
@@ -220,7 +231,7 @@ def run(out: Path, scale: Scale, name: str) -> Path:
         chosen_reward = rewards.true_reward(tokenizer) if name == "rlhf-true" else opinion
         rlhf.rloo(policy, reference, tokenizer, chosen_reward, budget, seed, note)
     best = max(rows, key=lambda row: row["reward"])
-    card = {"model": name, "seed": seed, "validation_reward": best["reward"], "kl": best["kl"], **asdict(budget)}
+    card = {**_made(scale, name), "seed": seed, "validation_reward": best["reward"], "kl": best["kl"], **asdict(budget)}
     for step in [*_on_the_way(list(states), best["step"]), best["step"]]:
         policy.load_state_dict(states[step])
         last = step == best["step"]
