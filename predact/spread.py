@@ -45,15 +45,22 @@ def _spread(logits: Tensor) -> Spread:
     ordered = _descending(logits)
     ordered = ordered - ordered[:, :1]
     p = ordered.exp()
-    upto = p.cumsum(1, dtype=torch.float64)
+    upto = _cumulated(p, ranks(logits.shape[1]))
     total = upto[:, -1:]
     log_total = total.log()
     entropy = log_total[:, 0] - (p * ordered).sum(1, dtype=torch.float64) / total[:, 0]
     floors = torch.tensor(THRESHOLDS, dtype=torch.float64, device=logits.device).log() + log_total
     support = torch.searchsorted(ordered.neg_(), floors.neg_().float())
-    at = torch.from_numpy(ranks(logits.shape[1]) - 1).to(logits.device)
-    mass = upto.index_select(1, at) / total
-    return Spread(mass.cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
+    return Spread((upto / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
+
+
+def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
+    """Sums of the first k columns in float64, for each k of `at`, whose beginning is 1, 2, 3, ..."""
+    head = min(EXACT, p.shape[1])
+    sums = p[:, :head].cumsum(1, dtype=torch.float64)
+    blocks = p[:, head:].split(np.diff(at[head - 1 :]).tolist(), dim=1)
+    tail = [block.sum(1, keepdim=True, dtype=torch.float64) for block in blocks]
+    return torch.cat([sums, torch.cat([sums[:, -1:], *tail], 1).cumsum(1)[:, 1:]], 1)
 
 
 def _descending(logits: Tensor) -> Tensor:
