@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 THRESHOLDS = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
-_ROWS = 128  # at a time: small enough for the memory to be reused and to stay near the processor
+_LOGITS = 2**19  # at a time: so few that the memory is reused and stays near the processor
 EXACT = 1024  # every rank up to here is kept, then a grid of eight ranks to each doubling
 
 
@@ -38,7 +38,8 @@ def ranks(vocabulary: int) -> np.ndarray:
 
 def spread(logits: Tensor) -> Spread:
     """Measure the distributions of float32 logits [n, V]; sums are in float64."""
-    return Spread(*map(np.concatenate, zip(*map(_spread, logits.split(_ROWS)), strict=True)))
+    parts = map(_spread, logits.split(max(1, _LOGITS // logits.shape[1])))
+    return Spread(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _spread(logits: Tensor) -> Spread:

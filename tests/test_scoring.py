@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -105,6 +107,28 @@ def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeyp
     nll = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), memory=memory)
     np.testing.assert_allclose(nll, whole.nll, atol=1e-5)
     assert max(heights) == 3
+
+
+PEAK = """
+import resource, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from predact import scoring, spread
+sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+model = LlamaForCausalLM(LlamaConfig(vocab_size=50_257, max_position_embeddings=1024, **sizes)).eval()
+sequences = torch.randint(50_257, (8, 513)).tolist()
+observe = lambda places, logits: spread.spread(logits)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+model(torch.tensor([sequences[0][:9]])), spread.spread(torch.randn(2, 50_257))
+before = peak()
+scoring.score_ids(model, sequences, [1] * 8, 50_257, memory=64, observe=observe)
+print(peak() - before)
+"""
+
+
+def test_memory_for_a_vocabulary_of_fifty_thousand_is_bounded():
+    """4,096 positions have 785 MB of logits; asked to make do with 64 MB, one pass over them does."""
+    told = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 64
 
 
 def test_given_ids_are_read_but_not_scored(model, tokenizer):
