@@ -1,0 +1,187 @@
+"""n-grams that generations for one prompt share (claim C6), exact for every n at once, and what chance would share.
+
+The suffixes of all generations are sorted once: those that begin with one n-gram then lie side by side, for every n
+(Yamamoto & Church 2001). A run's generations are its suffixes that have none of the same generation before them in the
+run (Muthukrishnan 2002), so they are counted for all n-grams of one n together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from predact import stats
+
+GENERATIONS, ACROSS, SHUFFLED = "generations", "null: other prompts", "null: shuffled tokens"
+UNIT = "share of generations"
+
+Ids = Sequence[int] | np.ndarray
+
+
+def shares(generations: Sequence[Ids], longest: int = 50) -> np.ndarray:
+    """How many of the generations contain the n-gram that most of them contain, for n = 1 ... longest.
+
+    share_n = max over n-grams of (number of generations that contain it) / G. A generation counts once however often it
+    repeats the n-gram, and no n-gram reaches from one generation into the next.
+
+    Args:
+        generations: G sequences of ids, some of them maybe empty.
+        longest: the largest n.
+
+    Returns:
+        Shares of generations [longest], never rising; 0 where no generation has n tokens.
+    """
+    suffixes = _sorted(generations, longest)
+    most = [_runs(suffixes, n)[1].max(initial=0) for n in range(1, longest + 1)]
+    return np.array(most, dtype=float) / max(1, len(generations))
+
+
+def most_shared(generations: Sequence[Ids], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the n-gram that most generations contain, and which generations these are.
+
+    Of several that equally many contain, the one whose ids come first when compared token by token: the order of the
+    generations does not matter.
+
+    Returns:
+        Its ids [n] and the places of the generations, ascending; both empty where no generation has n tokens.
+    """
+    suffixes = _sorted(generations, n)
+    starts, counts = _runs(suffixes, n)
+    if not len(starts):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    best = int(counts.argmax())
+    begin = starts[best]
+    others = np.flatnonzero(suffixes.common[begin + 1 :] < n)
+    stop = begin + 1 + others[0] if len(others) else len(suffixes.common)
+    ids = np.asarray(generations[suffixes.generation[begin]], dtype=np.int64)
+    first = len(ids) - suffixes.tokens[begin]
+    return ids[first : first + n], np.unique(suffixes.generation[begin:stop])
+
+
+class _Suffixes(NamedTuple):
+    """Suffixes of all generations in the order of their first tokens: arrays with an entry for each."""
+
+    generation: np.ndarray  # that it belongs to
+    tokens: np.ndarray  # how many it has
+    common: np.ndarray  # how many tokens it begins with like the suffix before it, exact up to the longest n
+    previous: np.ndarray  # place of the suffix of the same generation that comes before it in this order; -1: none
+
+
+def _sorted(generations: Sequence[Ids], longest: int) -> _Suffixes:
+    """Sort suffixes by at least their first `longest` tokens: rank doubling (Karp, Miller & Rosenberg 1972).
+
+    Each generation is closed by a mark of its own below all ids, so equal names never reach beyond a generation.
+    """
+    count = len(generations)
+    lengths = np.array([len(each) for each in generations], dtype=np.int64)
+    ids = np.concatenate([np.asarray(each, dtype=np.int64) for each in generations] or [np.empty(0, dtype=np.int64)])
+    ends = np.cumsum(lengths + 1) - 1
+    name = np.empty(len(ids) + count, dtype=np.int64)
+    name[ends] = np.arange(count)
+    is_token = np.ones(len(name), dtype=bool)
+    is_token[ends] = False
+    name[is_token] = count + np.unique(ids, return_inverse=True)[1]
+    names = [name]  # names[k][place]: rank of the 2**k tokens from that place among all such
+    while 2 ** (len(names) - 1) < longest:
+        after = np.zeros_like(name)
+        step = 2 ** (len(names) - 1)
+        after[:-step] = names[-1][step:]
+        names.append(np.unique(names[-1] * (len(name) + 1) + after, return_inverse=True)[1])
+    order = np.argsort(names[-1], kind="stable")[count:]  # the marks, which come first, begin no n-gram
+    common = np.zeros(len(order), dtype=np.int64)
+    for power in reversed(range(len(names))):
+        left, right = order[:-1] + common[1:], order[1:] + common[1:]
+        common[1:] += (names[power][left] == names[power][right]) * 2**power
+    generation = np.repeat(np.arange(count), lengths + 1)[order]
+    grouped = np.argsort(generation, kind="stable")
+    previous = np.full(len(order), -1)
+    same = generation[grouped[1:]] == generation[grouped[:-1]]
+    previous[grouped[1:][same]] = grouped[:-1][same]
+    return _Suffixes(generation, ends[generation] - order, common, previous)
+
+
+def _runs(suffixes: _Suffixes, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the suffixes that begin with each n-gram start, and how many generations they come from."""
+    starts = np.flatnonzero(suffixes.common < n)
+    begin = np.repeat(starts, np.diff(starts, append=len(suffixes.common)))
+    firsts = np.append(0, np.cumsum(suffixes.previous < begin))  # the first of each generation in its run
+    counts = np.diff(firsts[np.append(starts, len(begin))])
+    whole = suffixes.tokens[starts] >= n
+    return starts[whole], counts[whole]
+
+
+def across(frame: pd.DataFrame, seed: int = 0) -> list[list[Ids]]:
+    """Draw the null of unrelated texts: samples of one generation from each of G different prompts.
+
+    There are as many draws as prompts. No generation is in two of them unless a prompt has fewer generations than there
+    are draws.
+
+    Args:
+        frame: generations of one model, as `sampling.of_pair` returns them.
+        seed: of the draws.
+
+    Returns:
+        For each draw the ids of its G generations. G is the most generations of a prompt, or the number of prompts
+        where that is smaller; the least share that a draw can have, 1 / G, is then higher than that of generations.
+    """
+    rng = np.random.default_rng(seed)
+    pools = [rng.permutation(np.fromiter(part.ids, dtype=object)) for _, part in frame.groupby("prompt", sort=False)]
+    size = min(len(pools), max(map(len, pools), default=0))
+    chosen = [rng.permutation(len(pools))[:size] for _ in pools]
+    return [[pools[place][draw % len(pools[place])] for place in places] for draw, places in enumerate(chosen)]
+
+
+def shuffled(generations: Sequence[Ids], seed: int | Sequence[int] = 0) -> list[Ids]:
+    """Draw the null of texts without order: the tokens of each generation, shuffled."""
+    rng = np.random.default_rng(seed)
+    return [rng.permutation(np.asarray(each, dtype=np.int64)) for each in generations]
+
+
+def by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataFrame:
+    """Mean over prompts of `shares`, of the generations and of the two nulls.
+
+    Args:
+        frame: generations as `sampling.of_pair` returns them.
+        longest: the largest n.
+        seed: of the nulls.
+
+    Returns:
+        model, text (`generations`, `null: other prompts`, `null: shuffled tokens`), n, estimate, low, high (95 %
+        bootstrap over prompts, of other prompts over draws), unit, prompts (or draws).
+    """
+    rows = []
+    for model, part in frame.groupby("model", sort=False):
+        prompts = [list(each.ids) for _, each in part.groupby("prompt", sort=False)]
+        samples = {
+            GENERATIONS: prompts,
+            ACROSS: across(part, seed),
+            SHUFFLED: [shuffled(each, [seed, place]) for place, each in enumerate(prompts)],
+        }
+        for text, units in samples.items():
+            sums = np.array([np.append(shares(each, longest), 1) for each in units])
+            value = stats.interval(sums, lambda totals: totals[..., :-1] / totals[..., -1:])
+            place = {"model": model, "text": text, "n": np.arange(1, longest + 1)}
+            rows.append(pd.DataFrame(place | vars(value) | {"unit": UNIT, "prompts": len(units)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def table(frame: pd.DataFrame, decode: Mapping[str, Callable[[list[int]], str]], n: int = 10) -> pd.DataFrame:
+    """The most shared n-gram of every model and prompt.
+
+    Args:
+        frame: generations as `sampling.of_pair` returns them.
+        decode: for each model, what turns its ids into text.
+        n: tokens of the n-gram.
+
+    Returns:
+        model, category, prompt, n, text (empty where no generation has n tokens), share (of the generations), count (of
+        the generations that contain it), samples (their numbers).
+    """
+    rows = []
+    for (model, category, prompt), part in frame.groupby(["model", "category", "prompt"], sort=False):
+        ids, places = most_shared(list(part.ids), n)
+        row = {"model": model, "category": category, "prompt": prompt, "n": n, "text": decode[str(model)](ids.tolist())}
+        row |= {"share": len(places) / len(part), "count": len(places)}
+        rows.append(row | {"samples": part["sample"].to_numpy()[places].tolist()})
+    return pd.DataFrame(rows)
