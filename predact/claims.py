@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from predact import collapse, completions, increase, stats, store
+from predact.spread import NEGLIGIBLE
 
 FEW = 10  # tokens: what "a few" means in C3
-NEGLIGIBLE = 1e-8  # the paper's threshold in C4
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def world_modeling(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Ve
     ratio = frame[(frame.model == "RLHF") & frame.unit.isin(increase.RATIOS)]
     each = ratio[ratio.category != increase.OVERALL]
     mean = ratio[ratio.category == increase.OVERALL].iloc[0]
-    numbers = float(mean.estimate), float(mean.low), float(mean.high), mean.unit, int(mean.documents)
-    return frame, Verdict("C1", CLAIMS["C1"].claim, judge(each.low, each.high, nothing=1), *numbers, pair)
+    return frame, _verdict("C1", judge(each.low, each.high, nothing=1), mean, mean.unit, mean.documents, pair)
 
 
 def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
@@ -126,8 +125,9 @@ def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verd
     """
     strata = [collapse.paired(conditions, text, lambda each: each.mass_of(FEW)) for text in collapse.TEXTS]
     each = _table(strata, [stats.interval(sums, _difference) for sums in strata])
-    numbers = _least(each, f"more mass of the {FEW} likeliest tokens than Base")
-    return each, Verdict("C3", CLAIMS["C3"].claim, judge(each.low, each.high, nothing=0), *numbers, pair)
+    least = each.sort_values("estimate").iloc[0]
+    unit = f"more mass of the {FEW} likeliest tokens than Base, on {least.text}"
+    return each, _verdict("C3", judge(each.low, each.high, nothing=0), least, unit, least.n, pair)
 
 
 def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
@@ -146,19 +146,14 @@ def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, V
     gold, own = (collapse.paired(conditions, text, lambda each: each.above(NEGLIGIBLE)) for text in collapse.TEXTS)
     ratios = [stats.interval(gold, _ratio), stats.interval(own, lambda totals: 1 / _ratio(totals))]
     each = _table([gold, own], ratios)
-    numbers = _least(each, f"times as many tokens with p > {NEGLIGIBLE:.0e}, as the claim has it")
-    return each, Verdict("C4", CLAIMS["C4"].claim, judge(each.low, each.high, nothing=1), *numbers, pair)
+    least = each.sort_values("estimate").iloc[0]
+    unit = f"times as many tokens with p > {NEGLIGIBLE:.0e}, as the claim has it, on {least.text}"
+    return each, _verdict("C4", judge(each.low, each.high, nothing=1), least, unit, least.n, pair)
 
 
 def _table(strata: list[np.ndarray], cases: list[stats.Interval]) -> pd.DataFrame:
     rows = zip(collapse.TEXTS, strata, cases, strict=True)
     return pd.DataFrame([{"text": text, "n": len(sums)} | vars(case) for text, sums, case in rows])
-
-
-def _least(each: pd.DataFrame, unit: str) -> tuple[float, float, float, str, int]:
-    """The numbers of the case that speaks least for a claim."""
-    row = each.sort_values("estimate").iloc[0]
-    return float(row.estimate), float(row.low), float(row.high), f"{unit}, on {row.text}", int(row.n)
 
 
 def _difference(totals: np.ndarray) -> np.ndarray:
@@ -183,8 +178,14 @@ def self_perplexity(frame: pd.DataFrame, pair: str) -> Verdict:
     ratio = frame[(frame.model == "RLHF") & (frame.unit == completions.RATIO)]
     each = ratio[ratio.source != completions.MEAN]
     mean = ratio[ratio.category == completions.ALL].iloc[0]
-    numbers = float(mean.estimate), float(mean.low), float(mean.high), "perplexity ratio", int(mean.prefixes)
-    return Verdict("C5", CLAIMS["C5"].claim, judge(-each.high, -each.low, nothing=-1), *numbers, pair)
+    said = judge(-each.high, -each.low, nothing=-1)
+    return _verdict("C5", said, mean, "perplexity ratio", mean.prefixes, pair)
+
+
+def _verdict(id: str, verdict: str, row: pd.Series, unit: str, n: int, pair: str) -> Verdict:
+    """The verdict of a claim, with the estimate and the interval that stand in a row."""
+    numbers = float(row.estimate), float(row.low), float(row.high)
+    return Verdict(id, CLAIMS[id].claim, verdict, *numbers, unit, int(n), pair)
 
 
 def folder(root: Path | str, pair: str) -> Path:

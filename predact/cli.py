@@ -43,8 +43,7 @@ def make_book(
     p: Given = None,
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
-    common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
-    folder = _execute("", common, out, p)
+    folder = _execute("", pair, prompts, store, out, seed, p)
     typer.echo(book.build(Path(), folder, store, pair))
 
 
@@ -59,8 +58,7 @@ def run(
     seed: Seed = 0,
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
-    common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
-    typer.echo(_execute(only, common, out, p) / "notebooks")
+    typer.echo(_execute(only, pair, prompts, store, out, seed, p) / "notebooks")
 
 
 @app.command()
@@ -104,10 +102,13 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
-def _execute(only: str, common: dict[str, str], out: Path | None, given: list[str] | None) -> Path:
+def _execute(
+    only: str, pair: str, prompts: str, store: Path, out: Path | None, seed: int, given: list[str] | None
+) -> Path:
     """Run the notebooks, printing the time of each, and return the folder of the book."""
-    models.pair(common["pair"])
-    folder = out or Path("_build", claims.folder("", common["pair"]).name)
+    models.pair(pair)
+    common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
+    folder = out or Path("_build", claims.folder("", pair).name)
     work = execute.plan(execute.find(Path(), only), common, _words(given or [], common))
     for done in execute.run(Path(), folder, work):
         typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")

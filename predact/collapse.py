@@ -4,8 +4,6 @@ Distributions are measured at positions drawn from all that a model is scored on
 curve, entropy, support) stands in `spread`. Intervals resample documents of gold text, prompts of own generations.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -60,8 +58,7 @@ class Measured:
 
 def gold(tokenizer: Any, corpora: Sequence[Corpus]) -> Passages:
     """The documents of corpora, each a group, after the prefix token."""
-    prefix = loading.prefix_token(tokenizer)
-    lead = [] if prefix is None else [prefix]
+    lead = loading.lead(tokenizer)
     ids = loading.encode(tokenizer, list(chain.from_iterable(corpus.texts for corpus in corpora)))
     return Passages([lead + each for each in ids], [len(lead)] * len(ids), list(range(len(ids))))
 
@@ -91,9 +88,9 @@ def measure(root: Path, model: Model, passages: Passages, positions: int, seed: 
         positions: how many, all where there are fewer; the same positions for models that cut text alike.
         seed: of the drawing.
     """
-    content = json.dumps([passages.sequences, passages.given, passages.groups]).encode()
+    content = store.digest([passages.sequences, passages.given, passages.groups])
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"passages": hashlib.sha256(content).hexdigest(), "positions": positions, "thresholds": list(THRESHOLDS)}
+    inputs |= {"passages": content, "positions": positions, "thresholds": list(THRESHOLDS)}
     kept = store.tensors(root, "spread", inputs, lambda: _measure(model, passages, positions, seed))
     frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "top1", "entropy")})
     support = pd.DataFrame(kept["support"].numpy(), columns=[f"{each:.0e}" for each in THRESHOLDS])

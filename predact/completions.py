@@ -4,8 +4,6 @@ An author, a model or the gold text itself, continues the first tokens of docume
 scored on the continuation under its untruncated distribution. Self-perplexity is the case scorer = author.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,13 +16,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from predact import loading, sampling, scoring, stats, store
+from predact.collapse import GOLD
 from predact.corpora import Corpus
 from predact.errors import UserError
+from predact.increase import BITS
 from predact.models import Pair
 from predact.sampling import Settings
 
-GOLD = "gold text"
-PERPLEXITY, BITS, RATIO = "perplexity per token", "bits per byte", "ratio to Base"
+PERPLEXITY, RATIO = "perplexity per token", "ratio to Base"
 ALL, MEAN = "all", "mean"
 
 
@@ -52,8 +51,7 @@ def sources(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int
     """
     if prefix < 1:
         raise UserError(f"prefix: expected a whole number above 0, not {prefix}.")
-    first = loading.prefix_token(tokenizer)
-    lead = [] if first is None else [first]
+    lead = loading.lead(tokenizer)
     found = []
     for corpus in corpora:
         ids = [each for each in loading.encode(tokenizer, corpus.texts) if len(each) > 1]
@@ -107,7 +105,7 @@ def complete(root: Path, pair: Pair, step: str, source: Source, settings: Settin
     model = pair.models[step]
     prefixes = _translated(pair, "Base", step, source.prefixes)
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"source": source.name, "prefixes": _digest(prefixes), **asdict(settings)}
+    inputs |= {"source": source.name, "prefixes": store.digest(prefixes), **asdict(settings)}
 
     def compute() -> pd.DataFrame:
         loaded, tokenizer = loading.loaded(model)
@@ -130,7 +128,7 @@ def _scores(root: Path, pair: Pair, scorer: str, step: str, given: Any, ids: Any
     model, author = pair.models[scorer], pair.models[step]
     begun, ids = [list(map(int, each)) for each in given], [list(map(int, each)) for each in ids]
     whole = [first + rest for first, rest in zip(begun, ids, strict=True)]
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "texts": _digest([begun, whole])}
+    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "texts": store.digest([begun, whole])}
     inputs |= {"cut by": loading.fingerprint(author)}
 
     def compute() -> pd.DataFrame:
@@ -161,7 +159,7 @@ def _bytes(pair: Pair, step: str, sequences: list[list[int]]) -> np.ndarray:
 def _texts(pair: Pair, step: str, sequences: list[list[int]]) -> list[str]:
     """Texts of ids, without the token that stands before a document."""
     tokenizer = loading.tokenizer(pair.models[step])
-    skip = loading.prefix_token(tokenizer) is not None
+    skip = len(loading.lead(tokenizer))
     return [tokenizer.decode(each[skip:]) for each in sequences]
 
 
@@ -170,19 +168,13 @@ def _translated(pair: Pair, source: str, target: str, sequences: list[list[int]]
     tokenizer = loading.tokenizer(pair.models[target])
     if loading.same_tokenizer(loading.tokenizer(pair.models[source]), tokenizer) is None:
         return sequences
-    first = loading.prefix_token(tokenizer)
-    lead = [] if first is None else [first]
-    return [lead + ids for ids in loading.encode(tokenizer, _texts(pair, source, sequences))]
+    return [loading.lead(tokenizer) + ids for ids in loading.encode(tokenizer, _texts(pair, source, sequences))]
 
 
 def same_tokenizer(pair: Pair) -> bool:
     """Whether all models of a pair cut text into the same tokens."""
     first, *others = (loading.tokenizer(model) for model in pair.models.values())
     return all(loading.same_tokenizer(first, other) is None for other in others)
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
 def self_perplexity(scores: pd.DataFrame, same_tokenizer: bool = True) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """Corpora: documents of one kind, drawn from the pocket world or read from a local file."""
 
-import hashlib
-import json
 import random
 import re
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ import pandas as pd
 
 from predact.errors import UserError, near
 from predact.pocket import world
+from predact.store import digest
 
 POCKET = "pocket"  # stands for all corpora that the pocket models were trained on
 KNOWN = world.CORPORA | world.HELD_OUT
@@ -73,17 +72,13 @@ def corpus(name: str, documents: int = 100, seed: int = 0) -> Corpus:
         written = [world.document(name, "test", seed * _STRIDE + index) for index in range(documents)]
         texts = [document.text for document in written]
         nll = -np.array([document.log_probability for document in written])
-        return Corpus(name, KNOWN[name], texts, nll, _fingerprint(texts))
+        return Corpus(name, KNOWN[name], texts, nll, digest(texts))
     path, field = _locate(name)
     texts = [text for text in _read(path, field) if text.strip()]
     if not texts:
         raise UserError(f"corpora: '{path}' is empty; a corpus needs at least one document.")
     random.Random(seed).shuffle(texts)
-    return Corpus(path.stem, "file", texts[:documents], None, _fingerprint(texts[:documents]))
-
-
-def _fingerprint(texts: list[str]) -> str:
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    return Corpus(path.stem, "file", texts[:documents], None, digest(texts[:documents]))
 
 
 def _locate(name: str) -> tuple[Path, str]:

@@ -110,6 +110,12 @@ def prefix_token(tokenizer: Any) -> int | None:
     return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
 
 
+def lead(tokenizer: Any) -> list[int]:
+    """Return the ids that stand before a document: `prefix_token`, or none."""
+    prefix = prefix_token(tokenizer)
+    return [] if prefix is None else [prefix]
+
+
 def context_limit(model: Any) -> int | None:
     """Return the most positions that a model can read at once, None where its architecture sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)

@@ -1,6 +1,5 @@
 """Prompts: short questions and tasks, predact's own eighty, those about the pocket world, or a file's."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from predact.corpora import Corpus
 from predact.errors import UserError, near
 from predact.pocket import human
+from predact.store import digest
 
 GENERAL, POCKET = "general", "pocket"
 CHECK = "expected JSON Lines with `prompt` (and `id`, `category`), or with `question_id`, `category` and `turns`"
@@ -93,4 +93,4 @@ def _prompt(line: str, place: str) -> Prompt:
 def corpus(prompts: Sequence[Prompt]) -> Corpus:
     """Prompts as a corpus of short documents, for their beginnings to be completed."""
     texts = [prompt.text for prompt in prompts]
-    return Corpus("prompts", "conversation", texts, None, hashlib.sha256(json.dumps(texts).encode()).hexdigest())
+    return Corpus("prompts", "conversation", texts, None, digest(texts))

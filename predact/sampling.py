@@ -135,9 +135,7 @@ def ask(tokenizer: Any, prompt: str, frame: str | None) -> list[int]:
         UserError: there is neither a frame nor a chat template.
     """
     if frame is not None:
-        prefix = loading.prefix_token(tokenizer)
-        text = frame.replace("{prompt}", prompt)
-        return ([] if prefix is None else [prefix]) + loading.encode(tokenizer, [text])[0]
+        return loading.lead(tokenizer) + loading.encode(tokenizer, [frame.replace("{prompt}", prompt)])[0]
     if not tokenizer.chat_template:
         raise UserError("pair: a model after Base has no chat template, so it cannot be asked; give it one.")
     turn = [{"role": "user", "content": prompt}]

@@ -82,8 +82,7 @@ def score(
         raise UserError(f"context: expected a whole number above 0, not {context}.")
     if end and tokenizer.eos_token_id is None:
         raise UserError("end: the tokenizer has no EOS token, so the end of a document cannot be scored.")
-    prefix = loading.prefix_token(tokenizer)
-    lead = [] if prefix is None else [prefix]
+    lead = loading.lead(tokenizer)
     ids = [each + [tokenizer.eos_token_id] * end for each in loading.encode(tokenizer, list(texts))]
     sequences = [lead + each for each in ids]
     nll = score_ids(

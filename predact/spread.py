@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-THRESHOLDS = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
+NEGLIGIBLE = 1e-8  # the paper's threshold
+THRESHOLDS = (1e-4, 1e-6, NEGLIGIBLE, 1e-10, 1e-12)
 _LOGITS = 2**19  # at a time: so few that the memory is reused and stays near the processor
 EXACT = 1024  # every rank up to here is kept, then a grid of eight ranks to each doubling
 
@@ -36,28 +37,29 @@ def ranks(vocabulary: int) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(1, min(EXACT, vocabulary) + 1), grid[grid <= vocabulary], [vocabulary]]))
 
 
-def spread(logits: Tensor) -> Spread:
-    """Measure the distributions of float32 logits [n, V]; sums are in float64."""
-    parts = map(_spread, logits.split(max(1, _LOGITS // logits.shape[1])))
+def spread(logits: Tensor, at: np.ndarray | None = None) -> Spread:
+    """Measure the distributions of float32 logits [n, V], the mass at the ranks `at`; sums are in float64."""
+    at = ranks(logits.shape[1]) if at is None else at
+    parts = (_spread(part, at) for part in logits.split(max(1, _LOGITS // logits.shape[1])))
     return Spread(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _spread(logits: Tensor) -> Spread:
+def _spread(logits: Tensor, at: np.ndarray) -> Spread:
     ordered = _descending(logits)
     ordered = ordered - ordered[:, :1]
     p = ordered.exp()
-    upto = _cumulated(p, ranks(logits.shape[1]))
+    upto = _cumulated(p, np.append(at, p.shape[1]))
     total = upto[:, -1:]
     log_total = total.log()
     entropy = log_total[:, 0] - (p * ordered).sum(1, dtype=torch.float64) / total[:, 0]
     floors = torch.tensor(THRESHOLDS, dtype=torch.float64, device=logits.device).log() + log_total
     support = torch.searchsorted(ordered.neg_(), floors.neg_().float())
-    return Spread((upto / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
+    return Spread((upto[:, :-1] / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
 
 
 def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
-    """Sums of the first k columns in float64, for each k of `at`, whose beginning is 1, 2, 3, ..."""
-    head = min(EXACT, p.shape[1])
+    """Sums of the first k columns in float64, for each k of `at`, which begins with a run 1, 2, ..."""
+    head = int((at == np.arange(1, len(at) + 1)).sum())
     sums = p[:, :head].cumsum(1, dtype=torch.float64)
     blocks = p[:, head:].split(np.diff(at[head - 1 :]).tolist(), dim=1)
     tail = [block.sum(1, keepdim=True, dtype=torch.float64) for block in blocks]

@@ -75,6 +75,11 @@ def shards(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
+def digest(data: Any) -> str:
+    """Return the SHA-256 of JSON data: what stands for texts or ids too long for a sidecar."""
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
+
+
 def used() -> list[dict]:
     """Return the sidecars of the results that this process has read or written since `reset_used`, each once."""
     return list(_used.values())

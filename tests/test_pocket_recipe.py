@@ -140,8 +140,8 @@ def test_dpo_prefers_the_chosen(tokenizer, model):
 
 
 def test_share_of_the_commonest_gram_counts_answers_not_occurrences():
-    assert trajectory.share([[1, 2, 1, 2, 1, 2], [3, 4], [1, 2]], 2) == pytest.approx(2 / 3)
-    assert trajectory.share([[1], [2]], 2) == 0
+    assert trajectory.shares([[1, 2, 1, 2, 1, 2], [3, 4], [1, 2]], 2)[-1] == pytest.approx(2 / 3)
+    assert trajectory.shares([[1], [2]], 2)[-1] == 0
 
 
 def test_distribution_against_a_dense_softmax(tokenizer, model, short):

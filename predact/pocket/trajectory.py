@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -11,12 +10,13 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from predact import scoring, stats
+from predact.ngrams import shares
 from predact.pocket import human, world
 from predact.pocket.answers import Answers, labelled, log_probabilities, sample, text_of
 from predact.pocket.rewards import Reward
+from predact.spread import NEGLIGIBLE, THRESHOLDS, spread
 
 RANKS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597)
-SUPPORT = 1e-8
 SHOWN = 8  # answers kept as text
 MEASURES = {
     "reward": "true reward",
@@ -38,8 +38,8 @@ def recorder(
     The row holds: ``reward`` (true, mean over questions) and ``rewards`` (by question); its parts ``complete``,
     ``wrong``, ``courteous``, ``words``; ``model_reward``; ``kl`` (nats per answer, to the SFT model, on the model's own
     answers); on the same answers ``entropy`` (nats per token), ``mass`` (of the k most probable tokens, k in RANKS),
-    ``support`` (tokens with p > 1e-8), ``share10`` (see :func:`share`); bits per byte of each corpus as
-    ``bits/<corpus>``; and some ``answers`` to the first question.
+    ``support`` (tokens with p > 1e-8), ``share10`` (of the answers to a question, those with the commonest 10-gram);
+    bits per byte of each corpus as ``bits/<corpus>``; and some ``answers`` to the first question.
     """
     texts = {
         corpus: [world.document(corpus, "validation", i).text for i in range(documents)] for corpus in world.CORPORA
@@ -51,14 +51,14 @@ def recorder(
         written = [text_of(tokenizer, ids) for ids in answers.ids]
         judged = pd.DataFrame([human.judge(q, text) for q, text in zip(answers.questions, written, strict=True)])
         by_question = judged.groupby(np.arange(len(judged)) // samples).reward.mean()
-        shares = [share([answers.ids[i] for i in range(q, q + samples)], 10) for q in range(0, len(written), samples)]
+        share10 = [shares(answers.ids[first : first + samples], 10)[-1] for first in range(0, len(written), samples)]
         return {
             "step": step,
             **judged.mean().to_dict(),
             "rewards": by_question.tolist(),
             "model_reward": reward(answers.questions, answers.ids).mean().item(),
             **distribution(model, sft, tokenizer, answers),
-            "share10": float(np.mean(shares)),
+            "share10": float(np.mean(share10)),
             **{f"bits/{corpus}": bits_per_byte(model, tokenizer, texts[corpus]) for corpus in texts},
             "answers": written[:SHOWN],
         }
@@ -83,24 +83,17 @@ def distribution(
         batch = labelled(tokenizer, answers.prompts[start : start + rows], answers.ids[start : start + rows])
         kl += (log_probabilities(model, *batch) - log_probabilities(sft, *batch)).sum().item()
         logits = model(input_ids=batch[0][:, :-1], use_cache=False).logits.float()[batch[1][:, 1:] >= 0]
-        log_p = logits.log_softmax(-1)
-        cumulative = np.sort(log_p.exp().numpy())[:, ::-1].cumsum(1, dtype=np.float64)
-        mass += cumulative[:, np.array(RANKS) - 1].sum(0)
-        entropy -= (log_p.exp() * log_p).sum().item()
-        support += (log_p > np.log(SUPPORT)).sum().item()
-        tokens += len(log_p)
+        found = spread(logits, np.array(RANKS))
+        mass += found.mass.sum(0)
+        entropy += found.entropy.sum()
+        support += found.support[:, THRESHOLDS.index(NEGLIGIBLE)].sum()
+        tokens += len(logits)
     return {
         "kl": kl / len(answers.ids),
         "entropy": entropy / tokens,
         "support": support / tokens,
         "mass": (mass / tokens).tolist(),
     }
-
-
-def share(answers: list[list[int]], n: int) -> float:
-    """Share of answers that contain the commonest n-gram of ids (document frequency)."""
-    frequency = Counter(gram for ids in answers for gram in {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)})
-    return max(frequency.values(), default=0) / len(answers)
 
 
 def tidy(runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
