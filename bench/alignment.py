@@ -4,11 +4,10 @@ python bench/alignment.py [prompts] [pair] [store]
 """
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-from rows import record
+from rows import record, timed
 
 from predact import alignment, models, prompts, sampling
 
@@ -22,9 +21,8 @@ def main(limit="3", pair="pocket", store="_build/store"):
     measured = []
     for sequences in groups:
         for align in (alignment.align, alignment.mafft):
-            start = time.perf_counter()
-            made = align(sequences)
-            measured.append([time.perf_counter() - start, alignment.pairs(made), alignment.pairs_per_column(made)])
+            made, seconds = timed(align, sequences)
+            measured.append([seconds, alignment.pairs(made), alignment.pairs_per_column(made)])
     each = np.array(measured).reshape(len(groups), 2, 3)
     seconds, pairs, per_column = np.moveaxis(np.median(each, axis=0), 1, 0)
     faster, higher = np.median(each[:, 1, 0] / each[:, 0, 0]), np.median(each[:, 0, 1] / each[:, 1, 1])

@@ -4,11 +4,10 @@ python bench/ngrams.py [generations] [tokens of each]
 """
 
 import sys
-import time
 from collections import Counter
 
 import numpy as np
-from rows import record
+from rows import record, timed
 
 from predact import ngrams
 
@@ -44,18 +43,12 @@ def sets(generations):
     return np.array(most)
 
 
-def timed(function, *arguments):
-    start = time.perf_counter()
-    value = function(*arguments)
-    return time.perf_counter() - start, value
-
-
 def main(count="100", tokens="512"):
     generations = texts(int(count), int(tokens))
     rounds = []
     for _ in range(ROUNDS):
-        theirs, expected = timed(sets, generations)
-        ours, found = timed(ngrams.shares, generations, LONGEST)
+        expected, theirs = timed(sets, generations)
+        found, ours = timed(ngrams.shares, generations, LONGEST)
         assert (found == expected).all(), "the two counts differ"
         rounds.append((ours, theirs))
     ours, theirs = np.median(rounds, axis=0)

@@ -4,11 +4,10 @@ python bench/overhead.py [pair] [documents of each corpus] [positions]
 """
 
 import sys
-import time
 
 import numpy as np
 import torch
-from rows import record
+from rows import record, timed
 
 from predact import collapse, corpora, loading, models, scoring
 from predact.spread import spread
@@ -41,12 +40,6 @@ def measured(model, passages, vocabulary, chosen):
     scoring.score_ids(model, passages.sequences, passages.given, vocabulary, observe=observe)
 
 
-def timed(function, *arguments):
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
 def main(pair="pocket", documents="100", positions="20000"):
     model, tokenizer = loading.load(models.pair(pair).models["Base"], "cpu")
     passages = collapse.gold(tokenizer, corpora.select(["pocket"], int(documents)))
@@ -56,8 +49,9 @@ def main(pair="pocket", documents="100", positions="20000"):
     batches = list(padded(passages, min(1024, loading.context_limit(model) or 1024)))
     rounds = []
     for _ in range(ROUNDS):
-        theirs = timed(bare, model, batches)
-        rounds.append((timed(measured, model, passages, len(tokenizer), chosen), theirs))
+        _, theirs = timed(bare, model, batches)
+        _, ours = timed(measured, model, passages, len(tokenizer), chosen)
+        rounds.append((ours, theirs))
     ours, theirs = np.median(rounds, axis=0)
     rate = {"unit": "tokens/s", "ours": total / ours, "theirs": total / theirs, "ratio": theirs / ours}
     work = f"{total} tokens, {chosen.sum()} positions measured, {pair} Base, cpu, median of {ROUNDS} rounds"

@@ -1,9 +1,17 @@
 """The file that every benchmark writes its rows into."""
 
 import json
+import time
 from pathlib import Path
 
 BENCH = Path("_build/bench.json")
+
+
+def timed(function, *arguments):
+    """What a function returns, and the seconds it took."""
+    start = time.perf_counter()
+    value = function(*arguments)
+    return value, time.perf_counter() - start
 
 
 def record(rows):

@@ -4,10 +4,9 @@ python bench/sampling.py [pair] [prompts] [generations]
 """
 
 import sys
-import time
 
 import torch
-from rows import record
+from rows import record, timed
 
 from predact import loading, models, prompts, sampling
 
@@ -54,9 +53,9 @@ def measured(pair, step, asked, settings):
         way(model, tokenizer, given[0], asked[0].id, settings)
     for ids, prompt in zip(given, asked, strict=True):
         for way in (ours, theirs):
-            start = time.perf_counter()
-            tokens[way] += way(model, tokenizer, ids, prompt.id, settings)
-            seconds[way] += time.perf_counter() - start
+            written, took = timed(way, model, tokenizer, ids, prompt.id, settings)
+            tokens[way] += written
+            seconds[way] += took
     fast, slow = (tokens[way] / seconds[way] for way in (ours, theirs))
     work = f"{settings.generations} generations of at most {TOKENS} tokens of {len(asked)} prompts "
     work += f"({tokens[ours]} and {tokens[theirs]} tokens), {pair.name} {step}, {model.device}"

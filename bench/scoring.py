@@ -4,11 +4,10 @@ python bench/scoring.py [pair] [documents of each corpus]
 """
 
 import sys
-import time
 
 import numpy as np
 import torch
-from rows import record
+from rows import record, timed
 
 from predact import corpora, loading, models, scoring
 
@@ -26,11 +25,6 @@ def one_by_one(model, tokenizer, texts):
         logits = model(ids).logits[0, :-1]
         found.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").cpu().numpy())
     return np.concatenate(found)
-
-
-def timed(function, *arguments):
-    start = time.perf_counter()
-    return function(*arguments), time.perf_counter() - start
 
 
 def main(pair="pocket", documents="100"):

@@ -47,8 +47,7 @@ def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
             x=alt.X("nothing:Q", title=None)
         ),
         rlhf.mark_rule(opacity=0.4).encode(x="base:Q", x2="estimate:Q", color=color),
-        shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(x="low:Q", x2="high:Q", color=color),
-        shown.mark_point(filled=True, size=70, opacity=1).encode(x=x, tooltip=tooltip, **marks),
+        *style.estimates(shown, x, marks, tooltip),
         rlhf.mark_text(align="left", dx=9, fontSize=11).encode(x="high:Q", text="label:N"),
     )
     return style.figure(
@@ -185,14 +184,7 @@ def distances(frame: pd.DataFrame) -> alt.LayerChart:
     y, lines = grouped(data)
     shown = alt.Chart(data).transform_filter("datum.unit == unit").encode(y=y)
     x = alt.X("estimate:Q", title=None, axis=alt.Axis(format=".3~g"))
-    layers = (
-        shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(
-            x="low:Q", x2="high:Q", color=marks["color"]
-        ),
-        shown.mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, tooltip=style.interval(alt.Tooltip("corpus:N")), **marks
-        ),
-    )
+    layers = style.estimates(shown, x, marks, style.interval(alt.Tooltip("corpus:N")))
     first = data[data.unit == distance.KL]
     said = ", ".join(f"{row.model} {row.corpus} {row.estimate:.3f}" for row in first.itertuples())
     return style.figure(

@@ -3,7 +3,6 @@
 Colour and shape tell the model, as in every figure; where gold text and own generations meet, the latter are dashed.
 """
 
-import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -15,15 +14,17 @@ import pandas as pd
 from predact import style
 from predact.charts import grouped
 from predact.collapse import ENTROPY, GOLD, TOP1
+from predact.completions import PERPLEXITY, RATIO
+from predact.increase import BITS
 
 TOLD = {  # what the button says, what the heading says
     "mass": ("the k likeliest", "Probability mass of the k likeliest tokens"),
     "rest": ("all others", "Probability mass of all other tokens"),
     TOP1: ("likeliest token", "Probability of the likeliest token"),
     ENTROPY: ("entropy", "Entropy, nats per token"),
-    "perplexity per token": ("perplexity", "Perplexity per token"),
-    "bits per byte": ("bits", "Bits per byte"),
-    "ratio to Base": ("ratio to Base", "Perplexity, as a multiple of Base's"),
+    PERPLEXITY: ("perplexity", "Perplexity per token"),
+    BITS: ("bits", "Bits per byte"),
+    RATIO: ("ratio to Base", "Perplexity, as a multiple of Base's"),
 }
 LEAST = 1e-9  # mass of all others below which it is not drawn: there it ends in rounding, then in nothing
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -32,13 +33,10 @@ TICKS = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
 
 
 def _choice(name: str, label: str, values: Iterable[str], first: str = "", told: Any = TOLD) -> tuple[Any, alt.Title]:
-    """Buttons and heading as `style.units` makes them, for any parameter; no buttons where there is no choice."""
-    options = list(values)
-    buttons, headings = zip(*(told.get(each, (each, each[:1].upper() + each[1:])) for each in options), strict=True)
-    choice = alt.binding_radio(options=options, labels=buttons, name=f"{label} ")
-    bind: Any = {"bind": choice} if len(options) > 1 else {}
-    heading = alt.ExprRef(f"({json.dumps(dict(zip(options, headings, strict=True)))})[{name}]")
-    return alt.param(name, value=first if first in options else options[0], **bind), alt.Title(text=heading)
+    """Buttons and heading of `style.choice`; no buttons where there is no choice."""
+    known = {each: told.get(each, (each, each[:1].upper() + each[1:])) for each in values}
+    choice, heading = style.choice(name, label, known, first)
+    return (choice if len(known) > 1 else alt.param(name, value=next(iter(known)))), heading
 
 
 def _log(field: str, title: str, values: list[float], **scale: Any) -> alt.X:
@@ -148,8 +146,7 @@ def support(frame: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:
         ),
         bars.mark_point(filled=True, size=150).encode(x=x, color=color, opacity=alt.value(0), tooltip=share),
         mean.mark_rule(opacity=0.5).encode(x="estimate:Q", y=base, y2="y:Q", color=color),
-        mean.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(x="low:Q", x2="high:Q", color=color),
-        mean.mark_point(filled=True, size=70, opacity=1).encode(x="estimate:Q", tooltip=tooltip, **marks),
+        *style.estimates(mean, "estimate:Q", marks, tooltip),
         mean.mark_text(align="left", dx=9, fontSize=11).encode(x="high:Q", text="label:N"),
     )
     powers = {name: f"10{str(int(name[2:])).translate(RAISED)}" if name[:2] == "1e" else name for name in names}
@@ -204,8 +201,7 @@ def self_perplexity(frame: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("estimate:Q", title=None, scale=scale, axis=axis)
     layers = (
         rlhf.mark_rule(opacity=0.4).encode(x="base:Q", x2="estimate:Q", color=color),
-        shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(x="low:Q", x2="high:Q", color=color),
-        shown.mark_point(filled=True, size=70, opacity=1).encode(x=x, tooltip=tooltip, **marks),
+        *style.estimates(shown, x, marks, tooltip),
     )
     said = [f"{row.model} {row.source} {_value(row)}" for row in data[data.unit == units[0]].itertuples()]
     text = f"{units[0]} of each model on its own generations, with 95 % intervals: {', '.join(said)}."

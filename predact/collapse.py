@@ -23,6 +23,7 @@ from predact.spread import THRESHOLDS, ranks, spread
 GOLD, OWN = TEXTS = "gold text", "own generations"
 TOP1, ENTROPY = "probability of the likeliest token", "entropy, nats per token"
 MASS, TOKENS = "probability mass", "tokens"
+NAMES = [f"{each:.0e}" for each in THRESHOLDS]  # columns of support
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def gold(tokenizer: Any, corpora: Sequence[Corpus]) -> Passages:
     """The documents of corpora, each a group, after the prefix token."""
     lead = loading.lead(tokenizer)
     ids = loading.encode(tokenizer, list(chain.from_iterable(corpus.texts for corpus in corpora)))
-    return Passages([lead + each for each in ids], [len(lead)] * len(ids), list(range(len(ids))))
+    given = max(1, len(lead))  # where nothing stands before a document, its first token is not predicted
+    return Passages([lead + each for each in ids], [given] * len(ids), list(range(len(ids))))
 
 
 def own(generations: pd.DataFrame, each: int) -> Passages:
@@ -93,7 +95,7 @@ def measure(root: Path, model: Model, passages: Passages, positions: int, seed: 
     inputs |= {"passages": content, "positions": positions, "thresholds": list(THRESHOLDS)}
     kept = store.tensors(root, "spread", inputs, lambda: _measure(model, passages, positions, seed))
     frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "top1", "entropy")})
-    support = pd.DataFrame(kept["support"].numpy(), columns=[f"{each:.0e}" for each in THRESHOLDS])
+    support = pd.DataFrame(kept["support"].numpy(), columns=NAMES)
     return Measured(frame.join(support), kept["mass"].numpy(), kept["ranks"].numpy())
 
 
@@ -172,8 +174,8 @@ def mass_curves(conditions: Conditions, points: int = 48) -> pd.DataFrame:
     for place, measured in _each(conditions):
         wanted = np.unique(np.geomspace(1, measured.ranks[-1], points).round())
         at = np.unique([np.abs(measured.ranks - k).argmin() for k in wanted])
-        value = stats.interval(np.column_stack([measured.mass[:, at], measured.counts]), _means)
-        rows.append(pd.DataFrame(place | {"k": measured.ranks[at]} | vars(value) | {"unit": MASS}))
+        value = stats.interval(np.column_stack([measured.mass[:, at], measured.counts]), stats.means)
+        rows.append(stats.tidy(value, [("k", measured.ranks[at])], **place, unit=MASS))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -193,11 +195,10 @@ def by_position(conditions: Conditions, least: int = 100) -> pd.DataFrame:
             if len(part) < least:
                 continue
             span = {"first": 2**number - 1, "last": 2 ** (number + 1) - 2}
-            for measure_, column in ((TOP1, "top1"), (ENTROPY, "entropy")):
-                value = vars(stats.interval(_sums(part, [column]), _means))
-                numbers = {name: float(np.squeeze(each)) for name, each in value.items()}
-                rows.append(place | {"measure": measure_} | span | numbers | {"unit": measure_})
-    return pd.DataFrame(rows)
+            value = stats.interval(_sums(part, ["top1", "entropy"]), stats.means)
+            told = stats.tidy(value, [("measure", [TOP1, ENTROPY])], **place, **span)
+            rows.append(told.assign(unit=told.measure))
+    return pd.concat(rows, ignore_index=True)
 
 
 def support(conditions: Conditions, bins: int = 40) -> pd.DataFrame:
@@ -210,7 +211,7 @@ def support(conditions: Conditions, bins: int = 40) -> pd.DataFrame:
     edges = np.unique(np.geomspace(1, most + 1, bins + 1).round())
     rows = []
     for place, measured in _each(conditions):
-        for threshold in map("{:.0e}".format, THRESHOLDS):
+        for threshold in NAMES:
             share = np.histogram(measured.positions[threshold].clip(lower=1), edges)[0] / len(measured.positions)
             columns = {"threshold": threshold, "low_edge": edges[:-1], "high_edge": edges[1:], "share": share}
             rows.append(pd.DataFrame(place | columns))
@@ -219,11 +220,10 @@ def support(conditions: Conditions, bins: int = 40) -> pd.DataFrame:
 
 def mean_support(conditions: Conditions) -> pd.DataFrame:
     """Mean number of tokens above each threshold: model, text, threshold, estimate, low, high, unit."""
-    names = [f"{each:.0e}" for each in THRESHOLDS]
     rows = []
     for place, measured in _each(conditions):
-        value = stats.interval(_sums(measured.positions, names), _means)
-        rows.append(pd.DataFrame(place | {"threshold": names} | vars(value) | {"unit": TOKENS}))
+        value = stats.interval(_sums(measured.positions, NAMES), stats.means)
+        rows.append(stats.tidy(value, [("threshold", NAMES)], **place, unit=TOKENS))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -236,7 +236,3 @@ def _sums(positions: pd.DataFrame, columns: list[str]) -> np.ndarray:
     """Sums by group of columns, and the number of positions: [groups, columns and 1]."""
     grouped = positions.groupby("group")
     return np.column_stack([grouped[columns].sum(), grouped.size()]).astype(float)
-
-
-def _means(totals: np.ndarray) -> np.ndarray:
-    return totals[..., :-1] / totals[..., -1:]

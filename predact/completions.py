@@ -200,10 +200,8 @@ def self_perplexity(scores: pd.DataFrame, same_tokenizer: bool = True) -> pd.Dat
         wide = [part.pivot(index="prefix", columns="scorer", values=["nll", "tokens", "bytes"]) for part in parts]
         sums = [each.reindex(columns=models, level=1).to_numpy(float) for each in wide]
         value = stats.stratified(sums, partial(_own_values, models=len(models), same_tokenizer=same_tokenizer))
-        index = pd.MultiIndex.from_product([units, models], names=["unit", "model"])
-        numbers = {name: np.ravel(each) for name, each in vars(value).items()}
         place = {"category": category, "source": source, "prefixes": sum(map(len, sums))}
-        rows.append(pd.DataFrame(place | numbers, index).reset_index())
+        rows.append(stats.tidy(value, [("unit", units), ("model", models)], **place))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -48,7 +48,7 @@ def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
         sums = [_sums(group, same, world) for group in strata]
         values = stats.stratified(sums, partial(_mean_increases, models=len(models)))
         axes = [("unit", units[: 3 + world]), ("model", models)]
-        return _tidy(values, axes, category=category, corpus=corpus, documents=sum(map(len, sums)))
+        return stats.tidy(values, axes, category=category, corpus=corpus, documents=sum(map(len, sums)))
 
     groups = list(documents.groupby(["category", "corpus"], sort=False))
     for (_, corpus), group in groups:
@@ -85,13 +85,6 @@ def _increases(totals: np.ndarray, models: int) -> np.ndarray:
     return np.concatenate([np.exp(nats[..., :1, :] / units), nats / size / np.log(2)], axis=-2)
 
 
-def _tidy(values: stats.Interval, axes: Sequence[tuple[str, Sequence]], **same: Any) -> pd.DataFrame:
-    """Arrays of estimates and their ends as rows; `axes` names and labels the dimensions, `same` fills more columns."""
-    index = pd.MultiIndex.from_product([labels for _, labels in axes], names=[name for name, _ in axes])
-    columns = {name: np.ravel(getattr(values, name)) for name in ("estimate", "low", "high")}
-    return pd.DataFrame(same | columns, index).reset_index()
-
-
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """The numbers of `by_corpus` as text, estimate and interval, one row a corpus: for who reads numbers."""
     told = frame[(frame.model != "Base") | frame.unit.isin((BITS, ABOVE_WORLD))]
@@ -123,7 +116,7 @@ def by_position(tokens: pd.DataFrame) -> pd.DataFrame:
     def rows(corpus: Any, kept: Any, strata: Sequence[np.ndarray]) -> pd.DataFrame:
         flat = [each[..., kept].reshape(len(each), -1) for each in strata]
         values = stats.stratified(flat, partial(_mean_bits, shape=(3, len(models), len(kept)), units=len(units)))
-        return _tidy(values, [("unit", units), ("model", models), ("bin", kept)], corpus=corpus)
+        return stats.tidy(values, [("unit", units), ("model", models), ("bin", kept)], corpus=corpus)
 
     shared = sorted(set.intersection(*map(set, bins.values())))
     frames = [rows(OVERALL, shared, list(sums.values()))] if len(sums) > 1 else []

@@ -160,7 +160,7 @@ def by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataF
         }
         for text, units in samples.items():
             sums = np.array([np.append(shares(each, longest), 1) for each in units])
-            value = stats.interval(sums, lambda totals: totals[..., :-1] / totals[..., -1:])
+            value = stats.interval(sums, stats.means)
             place = {"model": model, "text": text, "n": np.arange(1, longest + 1)}
             rows.append(pd.DataFrame(place | vars(value) | {"unit": UNIT, "prompts": len(units)}))
     return pd.concat(rows, ignore_index=True)

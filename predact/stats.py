@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 _DRAWS = 2_000_000  # units drawn at once: bounds the memory of a resampling
 
@@ -77,6 +78,18 @@ def stratified(
         return Interval(estimate, estimate * np.nan, estimate * np.nan)
     tails = np.quantile(_resampled(arrays, statistic, resamples, seed), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(estimate, tails[0], tails[1])
+
+
+def tidy(values: Interval, axes: Sequence[tuple[str, Sequence]], **same: Any) -> pd.DataFrame:
+    """Arrays of estimates and their ends as rows; `axes` names and labels the dimensions, `same` fills more columns."""
+    index = pd.MultiIndex.from_product([labels for _, labels in axes], names=[name for name, _ in axes])
+    columns = {name: np.ravel(getattr(values, name)) for name in ("estimate", "low", "high")}
+    return pd.DataFrame(same | columns, index).reset_index()
+
+
+def means(totals: np.ndarray) -> np.ndarray:
+    """Means of columns: totals [..., m and the number of things summed] to [..., m]."""
+    return totals[..., :-1] / totals[..., -1:]
 
 
 def _resampled(

@@ -93,16 +93,36 @@ def steps(present: Sequence[str]) -> tuple[list[alt.Parameter], str]:
     return ([box], f"steps || indexof({json.dumps(between)}, datum.model) < 0") if between else ([], "true")
 
 
+def choice(name: str, label: str, told: dict[str, tuple[str, str]], first: str = "") -> tuple[alt.Parameter, alt.Title]:
+    """Return buttons that choose a value of a parameter, and the heading that names what is chosen.
+
+    Args:
+        name: of the parameter.
+        label: what stands before the buttons.
+        told: for each value what its button says and what the heading says.
+        first: the value shown at first; the first of all if it is none of them.
+    """
+    names = list(told)
+    buttons = alt.binding_radio(options=names, labels=[button for button, _ in told.values()], name=f"{label} ")
+    headings = json.dumps({name: heading for name, (_, heading) in told.items()})
+    shown = first if first in told else names[0]
+    return alt.param(name, value=shown, bind=buttons), alt.Title(text=alt.ExprRef(f"({headings})[{name}]"))
+
+
 def units(told: dict[str, tuple[str, str]]) -> tuple[alt.Parameter, alt.Title]:
     """Return buttons that choose a unit, and the heading that names what is chosen: it stands for an axis title.
 
     Args:
         told: for each unit of the frame what its button says and what the heading says; the first is shown at first.
     """
-    names = list(told)
-    buttons = alt.binding_radio(options=names, labels=[button for button, _ in told.values()], name="Unit ")
-    headings = json.dumps({name: heading for name, (_, heading) in told.items()})
-    return alt.param("unit", value=names[0], bind=buttons), alt.Title(text=alt.ExprRef(f"({headings})[unit]"))
+    return choice("unit", "Unit", told)
+
+
+def estimates(shown: alt.Chart, x: alt.X | str, marks: dict[str, Any], tooltip: list) -> tuple[alt.Chart, alt.Chart]:
+    """Return the layers that draw estimates along x: a broad line over each 95 % interval, and a point."""
+    span = shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round")
+    point = shown.mark_point(filled=True, size=70, opacity=1)
+    return span.encode(x="low:Q", x2="high:Q", color=marks["color"]), point.encode(x=x, tooltip=tooltip, **marks)
 
 
 def interval(*others: alt.Tooltip) -> list[alt.Tooltip]:
