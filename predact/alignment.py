@@ -16,7 +16,7 @@ from numba import njit
 from predact.errors import UserError
 
 GAP = -1
-_ROUNDS = 2  # of refinement
+_ROUNDS = 1  # of refinement; a second one adds about 1 % of pairs for half as much time again
 _WIDEST = 8  # columns of a working alignment, in lengths of the longest sequence, before it is packed
 _CODES = [byte for byte in range(1, 256) if byte not in b"><=- \r\n"]  # what --text can tell apart: 248
 _SCALE = 2**20  # a pair outweighs any number of runs
@@ -46,12 +46,13 @@ def align(sequences: Sequence[Ids]) -> np.ndarray:
     if longest == 0:
         return np.empty((len(rows), 0), np.int64)
     chain = _chain(parts, words)
-    table = np.empty((0, 0), np.int32)
+    table, widest = np.empty((0, 0), np.int32), _WIDEST * longest
     for number, place in enumerate(chain * (1 + _ROUNDS)):
         others = table[int(number >= len(rows)) :]  # all there: the first row becomes the last
         table = _added(others[:, (others != GAP).any(0)], parts[place], words)
-        if table.shape[1] > _WIDEST * longest:
+        if table.shape[1] > widest:
             table = _packed(table)
+            widest = max(widest, 2 * table.shape[1])
     return np.append(known, GAP)[_packed(table)][np.argsort([order[place] for place in chain])]
 
 
@@ -107,17 +108,22 @@ def pairs_per_column(alignment: np.ndarray) -> float:
     return pairs(alignment) / max(1, alignment.shape[1])
 
 
-def aligned(alignment: np.ndarray, others: int = 5) -> np.ndarray:
-    """Tell of each token whether the same id stands in its column in at least `others` other sequences.
+def companions(alignment: np.ndarray) -> np.ndarray:
+    """Of each token, in how many other sequences the same id stands in its column.
 
     Returns:
-        Booleans [G, longest]: row g holds the answers for the tokens of sequence g in their order, then False.
+        Counts [G, longest]: row g holds those of the tokens of sequence g in their order, then -1.
     """
     held = alignment != GAP
     lengths = held.sum(1)
-    result = np.zeros((len(alignment), lengths.max(initial=0)), dtype=bool)
-    result[np.arange(result.shape[1]) < lengths[:, None]] = (_agreeing(alignment) > others)[held]
+    result = np.full((len(alignment), lengths.max(initial=0)), -1)
+    result[np.arange(result.shape[1]) < lengths[:, None]] = _agreeing(alignment)[held] - 1
     return result
+
+
+def aligned(alignment: np.ndarray, others: int = 5) -> np.ndarray:
+    """Tell of each token whether it has at least `others` `companions`; False after the end of a sequence."""
+    return companions(alignment) >= max(0, others)
 
 
 def share_aligned(alignment: np.ndarray, others: int = 5) -> float:
@@ -136,7 +142,7 @@ def along(alignment: np.ndarray, others: Sequence[int] = (5,), bins: int = 100) 
         Numbers of generations [len(others), bins].
     """
     lengths = (alignment != GAP).sum(1)
-    flags = np.stack([aligned(alignment, least) for least in others])
+    flags = companions(alignment) >= np.array(others)[:, None, None]
     result = np.zeros((len(others), bins))
     for place in np.flatnonzero(lengths):
         length = lengths[place]

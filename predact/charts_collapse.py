@@ -70,7 +70,7 @@ def mass_curves(frame: pd.DataFrame) -> alt.LayerChart:
     said = "; ".join(f"{row.model} on {row.text} {_value(row, '.4f')} for k = {row.k}" for row in rows)
     text = f"Mean probability mass of the k likeliest tokens, with 95 % intervals: {said}."
     shown = shown.encode(x=_log("k:Q", "k (tokens)", TICKS[9::3]))
-    return _curves(shown, data, (*ends, axis), _choice("mass", "Mass of", ["mass", "rest"]), text, tooltip)
+    return style.curves(shown, data, (*ends, axis), _choice("mass", "Mass of", ["mass", "rest"]), text, tooltip, GOLD)
 
 
 def by_position(frame: pd.DataFrame) -> alt.LayerChart:
@@ -89,27 +89,7 @@ def by_position(frame: pd.DataFrame) -> alt.LayerChart:
     x = _log("middle:Q", "Position in the text (tokens)", TICKS[9:])
     shown = alt.Chart(data).transform_filter("datum.measure == measure").encode(x=x)
     tooltip, y = [alt.Tooltip("span:N", title="tokens")], ("estimate", "low", "high", alt.Axis())
-    return _curves(shown, data, y, _choice("measure", "Measure", frame.measure.unique()), text, tooltip)
-
-
-def _curves(shown: alt.Chart, data: pd.DataFrame, y: Any, choice: Any, text: str, tooltip: Any) -> alt.LayerChart:
-    """A band, a line and points for every model and text; `y` names an estimate, the ends of its interval, the axis."""
-    models, texts = list(data.model.unique()), list(data.text.unique())
-    marks, (boxes, visible) = style.models(models), style.steps(models)
-    (estimate, low, high, axis), (param, heading), seen = y, choice, alt.Opacity("mark:Q", scale=None)
-    tooltip = style.interval(alt.Tooltip("text:N"), *tooltip)
-    look: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolStrokeColor": "currentColor", "symbolSize": 400}
-    patterns = [[1, 0] if text == GOLD else [5, 3] for text in texts]
-    legend = alt.Legend(orient="bottom", **look)  # a phone has no room for it beside the models
-    dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=texts, range=patterns), legend=legend)
-    middle = alt.Y(f"{estimate}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
-    shown = shown.transform_filter(visible)
-    layers = (
-        shown.mark_area(opacity=0.22).encode(y=f"{low}:Q", y2=f"{high}:Q", color=marks["color"], detail="text:N"),
-        shown.mark_line(strokeWidth=2).encode(y=middle, color=marks["color"], strokeDash=dash),
-        shown.mark_point(filled=True, size=50).encode(y=middle, opacity=seen, tooltip=tooltip, **marks),
-    )
-    return style.figure(layers, [param, *boxes], title=heading, description=text, height=270)
+    return style.curves(shown, data, y, _choice("measure", "Measure", frame.measure.unique()), text, tooltip, GOLD)
 
 
 def support(frame: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:

@@ -1,4 +1,4 @@
-"""The paper's nine claims, the rules that judge them for a pair of models, and where the verdicts are kept."""
+"""The paper's nine claims, the verdict on one of them for a pair of models, and where verdicts are kept."""
 
 import json
 import re
@@ -6,13 +6,9 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from predact import collapse, completions, increase, stats, store
-from predact.spread import NEGLIGIBLE
-
-FEW = 10  # tokens: what "a few" means in C3
+from predact import store
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,14 @@ class Verdict:
     unit: str
     n: int
     pair: str
+    null: float | None = None  # what chance would give, where the claim is beside a null
 
     def _repr_markdown_(self) -> str:
         interval = f"95 % interval {self.low:.3f} to {self.high:.3f}"
+        chance = "" if self.null is None else f", by chance {self.null:.3f}"
         return (
             f"**{self.id} {self.verdict}** for this pair: *{self.claim}* "
-            f"Estimate: {self.unit} {self.estimate:.3f}, {interval}, n = {self.n:,}."
+            f"Estimate: {self.unit} {self.estimate:.3f}, {interval}{chance}, n = {self.n:,}."
         )
 
 
@@ -87,105 +85,6 @@ def judge(low: pd.Series, high: pd.Series, nothing: float) -> str:
     if (low > nothing).all():
         return "holds"
     return "fails" if (high <= nothing).any() else "undecided"
-
-
-def world_modeling(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Verdict]:
-    """C1: is text harder to predict for RLHF than for Base, on every corpus?
-
-    The estimate is the geometric mean over corpora of the perplexity ratio RLHF / Base, documents resampled within each
-    corpus. The claim is about every corpus, so the rule looks at each corpus's own interval: `judge(low, high, 1)`.
-
-    Args:
-        documents: What `scoring.pair_documents` returns.
-        pair: Name of the pair, for the scorecard.
-
-    Returns:
-        The frame of `increase.by_corpus`, and the verdict.
-    """
-    frame = increase.by_corpus(documents)
-    ratio = frame[(frame.model == "RLHF") & frame.unit.isin(increase.RATIOS)]
-    each = ratio[ratio.category != increase.OVERALL]
-    mean = ratio[ratio.category == increase.OVERALL].iloc[0]
-    return frame, _verdict("C1", judge(each.low, each.high, nothing=1), mean, mean.unit, mean.documents, pair)
-
-
-def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
-    """C3: does RLHF give more of the next-token probability to a few tokens, on gold text and on its own generations?
-
-    The measure is the mean mass of the FEW most probable tokens, RLHF minus Base, documents of gold text and prompts
-    resampled with both models' positions. The rule looks at both kinds of text: `judge(low, high, 0)`. The estimate is
-    the smaller of the two differences.
-
-    Args:
-        conditions: What `collapse.of_pair` returns.
-        pair: Name of the pair.
-
-    Returns:
-        text, n, estimate, low, high, and the verdict.
-    """
-    strata = [collapse.paired(conditions, text, lambda each: each.mass_of(FEW)) for text in collapse.TEXTS]
-    each = _table(strata, [stats.interval(sums, _difference) for sums in strata])
-    least = each.sort_values("estimate").iloc[0]
-    unit = f"more mass of the {FEW} likeliest tokens than Base, on {least.text}"
-    return each, _verdict("C3", judge(each.low, each.high, nothing=0), least, unit, least.n, pair)
-
-
-def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
-    """C4: does RLHF leave a chance to fewer tokens in its own generations, and to more in gold text?
-
-    The measure is the mean number of tokens with p > NEGLIGIBLE. The rule looks at two ratios: Base / RLHF on their own
-    generations, RLHF / Base on gold text: `judge(low, high, 1)`. The estimate is the smaller one.
-
-    Args:
-        conditions: What `collapse.of_pair` returns.
-        pair: Name of the pair.
-
-    Returns:
-        text, n, estimate, low, high, and the verdict.
-    """
-    gold, own = (collapse.paired(conditions, text, lambda each: each.above(NEGLIGIBLE)) for text in collapse.TEXTS)
-    ratios = [stats.interval(gold, _ratio), stats.interval(own, lambda totals: 1 / _ratio(totals))]
-    each = _table([gold, own], ratios)
-    least = each.sort_values("estimate").iloc[0]
-    unit = f"times as many tokens with p > {NEGLIGIBLE:.0e}, as the claim has it, on {least.text}"
-    return each, _verdict("C4", judge(each.low, each.high, nothing=1), least, unit, least.n, pair)
-
-
-def _table(strata: list[np.ndarray], cases: list[stats.Interval]) -> pd.DataFrame:
-    rows = zip(collapse.TEXTS, strata, cases, strict=True)
-    return pd.DataFrame([{"text": text, "n": len(sums)} | vars(case) for text, sums, case in rows])
-
-
-def _difference(totals: np.ndarray) -> np.ndarray:
-    """Mean of RLHF minus mean of Base, of totals [..., 4] as `collapse.paired` gives them."""
-    return totals[..., 2] / totals[..., 3] - totals[..., 0] / totals[..., 1]
-
-
-def _ratio(totals: np.ndarray) -> np.ndarray:
-    return totals[..., 2] / totals[..., 3] / (totals[..., 0] / totals[..., 1])
-
-
-def self_perplexity(frame: pd.DataFrame, pair: str) -> Verdict:
-    """C5: does RLHF find its own completions easier than Base finds its own, whatever they are completions of?
-
-    The measure is the ratio of the perplexities, RLHF / Base. The rule looks at every source of prefixes:
-    `judge(-high, -low, -1)`. The estimate is the geometric mean over sources.
-
-    Args:
-        frame: What `completions.self_perplexity` returns.
-        pair: Name of the pair.
-    """
-    ratio = frame[(frame.model == "RLHF") & (frame.unit == completions.RATIO)]
-    each = ratio[ratio.source != completions.MEAN]
-    mean = ratio[ratio.category == completions.ALL].iloc[0]
-    said = judge(-each.high, -each.low, nothing=-1)
-    return _verdict("C5", said, mean, "perplexity ratio", mean.prefixes, pair)
-
-
-def _verdict(id: str, verdict: str, row: pd.Series, unit: str, n: int, pair: str) -> Verdict:
-    """The verdict of a claim, with the estimate and the interval that stand in a row."""
-    numbers = float(row.estimate), float(row.low), float(row.high)
-    return Verdict(id, CLAIMS[id].claim, verdict, *numbers, unit, int(n), pair)
 
 
 def folder(root: Path | str, pair: str) -> Path:

@@ -138,6 +138,18 @@ def shuffled(generations: Sequence[Ids], seed: int | Sequence[int] = 0) -> list[
     return [rng.permutation(np.asarray(each, dtype=np.int64)) for each in generations]
 
 
+def samples(frame: pd.DataFrame, seed: int = 0) -> dict[str, list[list[Ids]]]:
+    """The generations of one model, prompt by prompt, and the two nulls: as many samples of each.
+
+    Args:
+        frame: generations of one model, as `sampling.of_pair` returns them.
+        seed: of the nulls.
+    """
+    prompts = [list(each.ids) for _, each in frame.groupby("prompt", sort=False)]
+    mixed = [shuffled(each, [seed, place]) for place, each in enumerate(prompts)]
+    return {GENERATIONS: prompts, ACROSS: across(frame, seed), SHUFFLED: mixed}
+
+
 def by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataFrame:
     """Mean over prompts of `shares`, of the generations and of the two nulls.
 
@@ -152,13 +164,7 @@ def by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataF
     """
     rows = []
     for model, part in frame.groupby("model", sort=False):
-        prompts = [list(each.ids) for _, each in part.groupby("prompt", sort=False)]
-        samples = {
-            GENERATIONS: prompts,
-            ACROSS: across(part, seed),
-            SHUFFLED: [shuffled(each, [seed, place]) for place, each in enumerate(prompts)],
-        }
-        for text, units in samples.items():
+        for text, units in samples(part, seed).items():
             sums = np.array([np.append(shares(each, longest), 1) for each in units])
             value = stats.interval(sums, stats.means)
             place = {"model": model, "text": text, "n": np.arange(1, longest + 1)}

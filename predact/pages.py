@@ -12,9 +12,10 @@ BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 
 def numbers(row: Mapping[str, Any]) -> str:
-    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``."""
+    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and what chance gives."""
     estimate, low, high = ("–" if row[name] is None else f"{row[name]:.3f}" for name in ("estimate", "low", "high"))
-    return f"{estimate} [{low}, {high}] {row['unit']}, n = {row['n']:,}"
+    chance = "" if row.get("null") is None else f" (by chance {row['null']:.3f})"
+    return f"{estimate} [{low}, {high}]{chance} {row['unit']}, n = {row['n']:,}"
 
 
 def scorecard(verdicts: Iterable[Mapping[str, Any]], pair: str, chapters: Iterable[str]) -> str:

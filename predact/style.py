@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
 RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
@@ -135,3 +136,37 @@ def interval(*others: alt.Tooltip) -> list[alt.Tooltip]:
         alt.Tooltip("high:Q", format=".3f", title="to"),
         alt.Tooltip("unit:N"),
     ]
+
+
+def curves(
+    shown: alt.Chart, data: pd.DataFrame, y: Any, choice: Any, text: str, tooltip: Any, solid: str
+) -> alt.LayerChart:
+    """Return a figure with a band, a line and points for every model (colour) and kind of text (dashes).
+
+    Args:
+        shown: chart of rows with model, text, the fields of `y`, and mark: if a point is seen, or only felt (1 or 0).
+        data: frame with the models and texts.
+        y: names of the estimate and of the ends of its interval, and an axis.
+        choice: a parameter and the heading.
+        text: what the figure shows, in words.
+        tooltip: more for the tooltip of a point.
+        solid: the kind of text that is drawn through; all others are dashed.
+    """
+    known, texts = list(data.model.unique()), list(data.text.unique())
+    marks, (boxes, visible) = models(known), steps(known)
+    (estimate, low, high, axis), (param, heading), seen = y, choice, alt.Opacity("mark:Q", scale=None)
+    tooltip = interval(alt.Tooltip("text:N"), *tooltip)
+    look: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolStrokeColor": "currentColor", "symbolSize": 400}
+    dashes = iter(([5, 3], [2, 3]))
+    patterns = [[1, 0] if text == solid else next(dashes) for text in texts]
+    columns = alt.ExprRef(f"width < 440 ? 1 : {len(texts)}")
+    legend = alt.Legend(orient="bottom", columns=columns, **look)  # a phone has no room for it beside the models
+    dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=texts, range=patterns), legend=legend)
+    middle = alt.Y(f"{estimate}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
+    shown = shown.transform_filter(visible)
+    layers = (
+        shown.mark_area(opacity=0.22).encode(y=f"{low}:Q", y2=f"{high}:Q", color=marks["color"], detail="text:N"),
+        shown.mark_line(strokeWidth=2).encode(y=middle, color=marks["color"], strokeDash=dash),
+        shown.mark_point(filled=True, size=50).encode(y=middle, opacity=seen, tooltip=tooltip, **marks),
+    )
+    return figure(layers, [param, *boxes], title=heading, description=text, height=270)

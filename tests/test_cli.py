@@ -62,6 +62,7 @@ def test_scorecard(predact, tmp_path):
             "unit": "perplexity ratio",
             "n": 900,
             "pair": "pocket",
+            "null": None,
         }
     ]
     assert "holds: 1.400 [1.300, 1.500] perplexity ratio, n = 900" in predact("scorecard")[1]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from predact import claims, collapse, loading, models, spread
+from predact import collapse, loading, models, spread, verdicts
 from predact.collapse import GOLD, OWN, Measured
 from predact.corpora import Corpus
 
@@ -101,11 +101,11 @@ def conditions(base_gold, rlhf_gold, base_own, rlhf_own):
 )
 def test_verdicts_follow_their_rules(numbers, c3, c4):
     made = conditions(*numbers)
-    table, verdict = claims.mass(made, "a pair")
+    table, verdict = verdicts.mass(made, "a pair")
     at_ten = [mass + (1 - mass) * 9 / 63 for mass, _ in numbers]
     assert table.estimate.tolist() == pytest.approx([(at_ten[1] - at_ten[0]) * 1.005, (at_ten[3] - at_ten[2]) * 1.005])
     assert verdict.estimate == table.estimate.min() and verdict.verdict == c3 and verdict.n == 2
-    ratios, verdict = claims.support(made, "a pair")
+    ratios, verdict = verdicts.support(made, "a pair")
     support = [each for _, each in numbers]
     assert ratios.estimate.tolist() == pytest.approx([support[1] / support[0], support[2] / support[3]], rel=0.01)
     assert verdict.estimate == ratios.estimate.min() and verdict.verdict == c4 and verdict.n == 2

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from predact import claims, completions, loading, models, sampling
+from predact import completions, loading, models, sampling, verdicts
 from predact.corpora import Corpus
 from predact.errors import UserError
 
@@ -122,7 +122,7 @@ def test_self_perplexity_by_hand():
 )
 def test_c5_looks_at_every_source(rlhf, verdict):
     scores = table({"one": {"Base": [10, 10, 10], "RLHF": [4, 5, 6]}, "two": {"Base": [10, 10, 10], "RLHF": rlhf}})
-    found = claims.self_perplexity(completions.self_perplexity(scores), "a pair")
+    found = verdicts.self_perplexity(completions.self_perplexity(scores), "a pair")
     assert found.verdict == verdict and found.n == 6
     assert found.estimate == pytest.approx(np.exp((0.5 + sum(rlhf) / 30) / 2 - 1))
 

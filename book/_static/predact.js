@@ -3,8 +3,10 @@
   const draw = async (figure) => {
     const spec = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
     const canvas = figure.appendChild(document.createElement("div"));
-    const { view } = await vegaEmbed(canvas, spec, { mode: "vega-lite", renderer: "svg", actions: false });
-    new ResizeObserver(() => canvas.clientWidth && view.resize().runAsync()).observe(canvas);
+    const { view } = await vegaEmbed(canvas, spec, { mode: "vega-lite" });
+    const redraw = () => canvas.clientWidth && view.resize().runAsync();
+    new ResizeObserver(redraw).observe(canvas);
+    new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });  // a canvas keeps its ink
     figure.dataset.drawn = "1";
   };
 
