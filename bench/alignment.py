@@ -1,6 +1,6 @@
-"""The native alignment against MAFFT: generations of the pocket RLHF model, one prompt after the other.
+"""The native alignment against MAFFT, one prompt after the other, on generations and on both nulls.
 
-python bench/alignment.py [prompts] [pair] [store]
+python bench/alignment.py [prompts] [a pair, whose RLHF writes; or a file for `predact blueprint`] [store]
 """
 
 import sys
@@ -9,30 +9,42 @@ from pathlib import Path
 import numpy as np
 from rows import record, timed
 
-from predact import alignment, models, prompts, sampling
+from predact import alignment, models, ngrams, prompts, sampling, standalone
+
+ENGINES = (alignment.align, alignment.mafft)
 
 
-def main(limit="3", pair="pocket", store="_build/store"):
-    found = models.pair(pair)
-    asked = prompts.select(found.prompts, int(limit))
-    frame = sampling.of_pair(Path(store), found, asked, sampling.Settings(), steps=["RLHF"])
-    groups = [group.ids.tolist() for _, group in frame.groupby("prompt", sort=False)]
+def main(limit="3", source="pocket", store="_build/store"):
+    samples = ngrams.samples(generations(source, store))
     alignment.align([[1, 2], [2]])  # compile
-    measured = []
-    for sequences in groups:
-        for align in (alignment.align, alignment.mafft):
-            made, seconds = timed(align, sequences)
-            measured.append([seconds, alignment.pairs(made), alignment.pairs_per_column(made)])
-    each = np.array(measured).reshape(len(groups), 2, 3)
-    seconds, pairs, per_column = np.moveaxis(np.median(each, axis=0), 1, 0)
-    faster, higher = np.median(each[:, 1, 0] / each[:, 0, 0]), np.median(each[:, 0, 1] / each[:, 1, 1])
-    work = f"medians over {len(groups)} prompts of {len(groups[0])} generations ({frame.ids.map(len).mean():.0f} tokens"
-    work += f" on average), {found.name} RLHF"
-    score = f"{work}; identical pairs per column {per_column[0]:.4g} and {per_column[1]:.4g}"
-    peer = f"MAFFT {alignment.mafft_version()}, --text, default strategy"
-    time_row = {"unit": "s", "ours": seconds[0], "theirs": seconds[1], "ratio": faster, "work": work}
-    score_row = {"unit": "identical pairs", "ours": pairs[0], "theirs": pairs[1], "ratio": higher, "work": score}
-    record([{"name": "alignment", "peer": peer} | time_row, {"name": "alignment-score", "peer": peer} | score_row])
+    rows, peer = [], f"MAFFT {alignment.mafft_version()}, --text, default strategy"
+    for text, all_groups in samples.items():
+        groups = all_groups[: int(limit)]
+        each = np.array([[measured(engine, group) for engine in ENGINES] for group in groups])
+        seconds, pairs, per_column, share = np.median(each, axis=0).T
+        faster, higher = np.median(each[:, 1, 0] / each[:, 0, 0]), np.median(each[:, 0, 1] / each[:, 1, 1])
+        tokens = np.mean([len(ids) for group in groups for ids in group])
+        work = f"{text}: medians over {len(groups)} prompts of {len(groups[0])} texts ({tokens:.0f} tokens), {source}"
+        score = f"{work}; identical pairs per column {per_column[0]:.4g} and {per_column[1]:.4g}, "
+        score += f"tokens aligned with 5 others {share[0]:.3f} and {share[1]:.3f}"
+        name = "" if text == ngrams.GENERATIONS else f"-{text.split()[-1]}"
+        numbers = {"ours": seconds[0], "theirs": seconds[1], "ratio": faster, "work": work}
+        rows.append({"name": f"alignment{name}", "peer": peer, "unit": "s"} | numbers)
+        numbers = {"ours": pairs[0], "theirs": pairs[1], "ratio": higher, "work": score}
+        rows.append({"name": f"alignment-score{name}", "peer": peer, "unit": "identical pairs"} | numbers)
+    record(rows)
+
+
+def generations(source, store):
+    if Path(source).is_file():
+        return standalone.read(Path(source)).written
+    pair = models.pair(source)
+    return sampling.of_pair(Path(store), pair, prompts.select(pair.prompts), sampling.Settings(), steps=["RLHF"])
+
+
+def measured(engine, group):
+    made, seconds = timed(engine, group)
+    return seconds, alignment.pairs(made), alignment.pairs_per_column(made), alignment.share_aligned(made)
 
 
 if __name__ == "__main__":

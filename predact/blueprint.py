@@ -104,7 +104,8 @@ def _nodes(found: list[np.ndarray], places: np.ndarray, told: list[str]) -> pd.D
             row |= {"held": (held & inside).sum(1).tolist(), "text": told[slot], "tokens": len(span)}
             rows.append(row | {"contained": int(held[slot].sum())})
     columns = ["slot", "state", "top", "count", "held", "text", "tokens", "contained"]
-    return pd.DataFrame(rows, columns=columns)
+    numbers = dict.fromkeys(("slot", "state", "top", "count", "tokens", "contained"), int)
+    return pd.DataFrame(rows, columns=columns).astype(numbers)  # also where there is no row
 
 
 def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Decode) -> pd.DataFrame:
@@ -135,7 +136,9 @@ def _between(slot: int, row: int, found: list, places: np.ndarray, texts: list, 
     text = texts[row]
     ends = [place + len(span) for span, place in zip(found[:slot], places[:slot, row], strict=True) if place >= 0]
     begin = max(ends, default=0)
-    stop = min((place for place in places[slot:, row] if place >= begin), default=len(text))
+    later = zip(found[slot:], places[slot:, row], strict=True)
+    stops = [max(begin, place) for span, place in later if place >= 0 and place + len(span) > begin]
+    stop = min(stops, default=len(text))
     return shortened(word(list(text[begin:stop])), _EXCERPT)
 
 
@@ -145,8 +148,9 @@ def _texts(places: np.ndarray, told: list[str], texts: list, word: Decode) -> pd
         text, at = word(list(ids)), []
         for span, place in zip(told, places[:, row], strict=True):
             before = word(list(ids[:place])) if place >= 0 else ""
-            exact = text.startswith(before + span)  # else a character is cut in two: ids make it whole only together
-            at.append(-1 if place < 0 else len(before) if exact else text.find(span.strip("\ufffd")))
+            if place >= 0 and not text.startswith(before + span):  # it begins or ends within a character
+                before = text[: text.find(span.strip("\ufffd"), len(before.rstrip("\ufffd")))]
+            at.append(len(before) if place >= 0 else -1)
         rows.append({"row": row, "text": text, "places": at})
     return pd.DataFrame(rows)
 

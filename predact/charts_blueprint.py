@@ -20,7 +20,7 @@ ROW = 18  # of a list
 SMALL: Any = {"fontSize": 11, "baseline": "middle"}
 LISTED = 10  # generations at a time
 LABELS = {"short": 34, "middle": 60, "long": 110}  # characters of a span on a phone, on a page, in a wide window
-MODEL, SLOT = "(pick.model ? pick.model[0] : first_model)", "(pick.slot ? pick.slot[0] : 0)"
+MODEL, SLOT = "(pick.model ? pick.model[0] : first_model)", "(pick.slot && pick.prompt[0] == prompt ? pick.slot[0] : 0)"
 FLAT: Any = {"axis": None}
 
 
@@ -40,7 +40,7 @@ def sankey(drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str] =
     read = listed + ROW * (max(spans.slot.max() if len(spans) else 0, 0) + 2)
     height = read + ROW * (LISTED + 1)
     color = style.models(models)["color"].legend(None)
-    pick = alt.selection_point("pick", fields=["model", "slot"], empty=False)
+    pick = alt.selection_point("pick", fields=["prompt", "model", "slot"], empty=False)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False, zero=False), **FLAT)
     heads = _heads(spans, prompts, models)
     node, span, head = (_of(frame).encode(x=_x("x"), y=y) for frame in (nodes, spans, heads))
@@ -64,7 +64,7 @@ def sankey(drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str] =
         *_texts(drawn, read),
         hits.add_params(pick),
     ]
-    most = max(1, int(drawn.texts.row.max()) + 2 - LISTED)
+    most = 1 + int(drawn.texts.row.max()) // LISTED * LISTED
     pages: Any = {"bind": alt.binding_range(min=1, max=most, step=LISTED, name="Listed from ")} if most > 1 else {}
     controls = [choose(prompts), alt.param("from_row", value=1, **pages), alt.param("first_model", value=models[0])]
     return style.figure(layers, controls, description=_in_words(spans, prompts), height=height)
@@ -141,15 +141,19 @@ def _list(spans: pd.DataFrame, color: alt.Color, top: int) -> list[alt.Chart]:
 
 def _texts(drawn: Blueprint, top: int) -> list[alt.Chart]:
     """Generations with the chosen span below each other (a concordance), or all of them from their beginning."""
+    places = [_units(*each) for each in zip(drawn.texts.text, drawn.texts.places, strict=True)]
+    found = drawn.texts.assign(places=pd.Series(places, drawn.texts.index))
     rows = (
-        _of(drawn.texts)
+        _of(found)
         .transform_filter(f"datum.model == {MODEL}")
         .transform_calculate(at=f"{SLOT} ? datum.places[{SLOT} - 1] : 0")
         .transform_filter("datum.at >= 0")
         .transform_window(rank="row_number()")
-        .transform_filter(f"datum.rank >= from_row && datum.rank < from_row + {LISTED}")
+        .transform_joinaggregate(all="count()")
+        .transform_calculate(first=f"min(from_row, {LISTED} * floor((datum.all - 1) / {LISTED}) + 1)")
+        .transform_filter(f"datum.rank >= datum.first && datum.rank < datum.first + {LISTED}")
         .transform_calculate(
-            y=f"{top} + {ROW} * (datum.rank - from_row + 1)",
+            y=f"{top} + {ROW} * (datum.rank - datum.first + 1)",
             before=_line("slice(datum.text, max(0, datum.at - 90), datum.at)"),
             after=_line("slice(datum.text, datum.at, datum.at + 240)"),
         )
@@ -169,6 +173,11 @@ def _texts(drawn: Blueprint, top: int) -> list[alt.Chart]:
     ]
 
 
+def _units(text: str, places: Sequence[int]) -> list[int]:
+    """Places as JavaScript counts them, in UTF-16: an emoji counts twice."""
+    return [len(text[:place].encode("utf-16-le")) // 2 if place >= 0 else -1 for place in places]
+
+
 def _heading(text: str, y: int) -> alt.Chart:
     one = alt.Chart(pd.DataFrame({"y": [y]})).transform_calculate(text=text)
     look = one.mark_text(align="left", fontSize=12, fontWeight=600, baseline="middle", limit=alt.ExprRef("width"))
@@ -185,7 +194,7 @@ def _sized(frame: pd.DataFrame, drawn: Blueprint, models: Sequence[str]) -> tupl
     last = drawn.ribbons.groupby(keys, sort=False).slot.max().rename("last") + 1
     size = drawn.texts.groupby(keys, sort=False).size().rename("size")
     frame = frame[frame.model.isin(list(models))].join(last, on=keys).join(size, on=keys)
-    top = frame.model.map({model: BLOCK * place + HEAD for place, model in enumerate(models)})
+    top = frame.model.map({model: BLOCK * place + HEAD for place, model in enumerate(models)}).astype(float)
     return frame, top, FLOW / frame["size"]
 
 
@@ -194,7 +203,7 @@ def _nodes(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
     y = top + frame.top * unit + frame.state * GAP
     labels = {name: [shortened(text.strip(), most) for text in frame.text] for name, most in LABELS.items()}
     told = [f"{held} of {size} generations" for held, size in zip(frame.contained, frame["size"], strict=True)]
-    shade = frame.state.map({IN_PLACE: 1, ELSEWHERE: 0.5, OTHER: 0.4})
+    shade = frame.state.map({IN_PLACE: 1.0, ELSEWHERE: 0.5, OTHER: 0.4})
     place = {"x": frame.slot / frame["last"], "y": y, "y2": y + frame["count"] * unit, "above": top - 3}
     place |= {"hit": top - 16, "hit2": top + FLOW + 2 * GAP}
     made = frame.assign(**place, kind=frame.state, shade=shade, told=told, **labels)

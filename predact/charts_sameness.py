@@ -23,8 +23,9 @@ def shares(frame: pd.DataFrame, quoted: Sequence[int] = (10, 25)) -> alt.LayerCh
         quoted: lengths that the description tells.
     """
     data = frame.drop(columns="prompts").round(4).assign(mark=frame.n.isin([1, *range(5, int(frame.n.max()) + 1, 5)]))
+    known = bool(frame.low.notna().all())  # of one prompt there is no interval
     told = [
-        f"{row.model}, {row.text} {row.estimate:.3f} ({row.low:.3f} to {row.high:.3f}) for n = {row.n}"
+        f"{row.model}, {row.text} {row.estimate:.3f}{f' ({row.low:.3f} to {row.high:.3f})' * known} for n = {row.n}"
         for row in frame[frame.n.isin(list(quoted))].itertuples()
     ]
     text = f"Share of generations with the commonest n-gram, with 95 % intervals: {'; '.join(told)}."
@@ -47,13 +48,15 @@ def along(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
     """
     known = sorted(frame.others.unique().tolist())
     keys = ["model", "text", "others"]
-    packed = frame.round(2).groupby(keys, sort=False)[PACKED].agg(list).reset_index().assign(unit=frame.unit.iloc[0])
+    numbers = frame.round(2).astype(object).where(frame.notna(), None)  # no interval: null, as JSON knows no NaN
+    packed = numbers.groupby(keys, sort=False)[PACKED].agg(list).reset_index().assign(unit=frame.unit.iloc[0])
     shown = alt.Chart(packed).transform_filter("datum.others == others").transform_flatten(PACKED)
     shown = shown.transform_calculate(mark="0").encode(
         x=alt.X("position:Q", title="Position in the generation (percent)", axis=_plain())
     )
     first = others if others in known else known[0]
-    choice = alt.param("others", value=first, bind=alt.binding_select(options=known, name="At least so many others "))
+    select: Any = {"bind": alt.binding_select(options=known, name="At least so many others ")}
+    choice = alt.param("others", value=first, **(select if len(known) > 1 else {}))
     heading = alt.Title(text=alt.ExprRef("'Of 100, aligned with at least ' + others + ' others'"))
     lines = frame[frame.others == first].groupby(["model", "text"], sort=False)
     told = [
@@ -78,11 +81,10 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     """
     models, most = list(cells.model.unique()), int(cells.row.max()) + 1
     model = alt.param("model", value=models[-1], bind=alt.binding_radio(options=models, name="Model "))
-    least = alt.param(
-        "agreeing",
-        value=agreeing,
-        bind=alt.binding_radio(options=list(SHOWN), labels=list(SHOWN.values()), name="Columns where so many agree "),
-    )
+    widest = 1 + max((max(others) for others in cells.others if len(others)), default=0)
+    known = {number: label for number, label in SHOWN.items() if number <= widest}  # more: nothing would be shown
+    select = alt.binding_radio(options=list(known), labels=list(known.values()), name="Columns where so many agree ")
+    least = alt.param("agreeing", value=max(each for each in known if each <= max(1, agreeing)), bind=select)
     tokens = (
         alt.Chart(cells.drop(columns="width"))
         .transform_filter("datum.prompt == prompt && datum.model == model")
@@ -104,23 +106,24 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     )
     names = {"row": "generation", "said": "text", "agree": "others with this token here"}
     tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in names.items()]
+    ink: Any = {"labelColor": style.NULL, "titleColor": style.NULL}  # a canvas does not know the page's colour
     color = alt.Color(
         "others:Q",
         title="others that agree",
         scale=alt.Scale(scheme="viridis", domain=[0, most - 1]),
-        legend=alt.Legend(orient="top", gradientLength=160, titleFontWeight="normal"),
+        legend=alt.Legend(orient="top", gradientLength=160, titleFontWeight="normal", **ink),
     )
     x = alt.X(
         "place:Q",
         title="Column of the alignment, of those shown",
         scale=alt.Scale(nice=False, zero=False),
-        axis=_plain(),
+        axis=_plain(**ink),
     )
     y = alt.Y(
         "row:Q",
         title="Generation",
         scale=alt.Scale(domain=[0, most], reverse=True, nice=False),
-        axis=alt.Axis(grid=False, tickMinStep=1),
+        axis=alt.Axis(grid=False, tickMinStep=1, **ink),
     )
     layer = tokens.mark_rect().encode(x=x, x2="right:Q", y=y, y2="below:Q", color=color, tooltip=tooltip)
     parts = [
@@ -133,8 +136,8 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     return chart.properties(usermeta={"embedOptions": {"renderer": "canvas", "actions": False}})
 
 
-def _plain() -> alt.Axis:
-    return alt.Axis(grid=False, tickCount=alt.ExprRef("clamp(width / 70, 3, 10)"))
+def _plain(**look: Any) -> alt.Axis:
+    return alt.Axis(grid=False, tickCount=alt.ExprRef("clamp(width / 70, 3, 10)"), **look)
 
 
 def _line(expression: str) -> str:

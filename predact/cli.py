@@ -11,6 +11,7 @@ import typer
 
 from predact import book, claims, execute, models, pages
 from predact.errors import UserError
+from predact.store import write
 
 app = typer.Typer(
     help="The executable edition of 'Predicting vs. Acting': its figures on any Base/RLHF pair of language models.",
@@ -29,6 +30,10 @@ Prompts = Annotated[
 ]
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
+
+WRITTEN = 'JSON Lines: {"prompt": "...", "generation": "..."}, written by any model.'
+Generations = Annotated[Path, typer.Argument(help=WRITTEN, metavar="FILE")]
+Page = Annotated[Path, typer.Option(help="Folder of the page.")]
 
 STORE = Path("_build/store")
 
@@ -76,6 +81,16 @@ def corpora() -> None:
     from predact.corpora import corpora
 
     typer.echo(corpora().to_string(index=False))
+
+
+@app.command()
+def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
+    """Draw what the generations in FILE share, in one self-contained page, and print its path."""
+    from predact import standalone
+
+    page = standalone.page(standalone.read(file), f"Blueprint of {file.name}")
+    write(out / "index.html", page.encode(), "out")
+    typer.echo(out / "index.html")
 
 
 @app.command()

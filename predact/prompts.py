@@ -1,12 +1,12 @@
 """Prompts: short questions and tasks, predact's own eighty, those about the pocket world, or a file's."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from predact import jsonl
 from predact.corpora import Corpus
 from predact.errors import UserError, near
 from predact.pocket import human
@@ -57,18 +57,14 @@ def _read(path: Path) -> list[Prompt]:
             raise UserError(f"prompts: the file '{path}' does not exist; name a file, or {GENERAL} or {POCKET}.")
         hint = near(str(path), [GENERAL, POCKET]) or "."
         raise UserError(f"prompts: '{path}' is not known{hint} Name a file, or {GENERAL} or {POCKET}.")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"prompts: '{path}' cannot be read as UTF-8 text ({error.__class__.__name__}).") from error
-    prompts = _parse(lines, str(path))
+    prompts = _parse(jsonl.lines(path, "prompts"), str(path))
     if not prompts:
         raise UserError(f"prompts: '{path}' is empty; at least one prompt is needed.")
     return prompts
 
 
 def _parse(lines: Sequence[str], source: str) -> list[Prompt]:
-    prompts = [_prompt(line, f"'{source}', line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    prompts = [_prompt(record, place) for place, record in jsonl.records(lines, source, "prompts", CHECK)]
     ids = [prompt.id for prompt in prompts]
     for place, each in enumerate(ids):
         if each in ids[:place]:
@@ -76,12 +72,7 @@ def _parse(lines: Sequence[str], source: str) -> list[Prompt]:
     return prompts
 
 
-def _prompt(line: str, place: str) -> Prompt:
-    try:
-        given: Any = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"prompts: {place}, is not JSON; {CHECK}.") from error
-    given = given if isinstance(given, dict) else {}
+def _prompt(given: dict[str, Any], place: str) -> Prompt:
     turns = given.get("turns")
     text = given.get("prompt", turns[0] if isinstance(turns, list) and turns else None)
     if not isinstance(text, str) or not text.strip():

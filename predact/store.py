@@ -125,13 +125,13 @@ def _read(path: Path, codec: _Codec) -> Any | None:
     return codec.load(data)
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, parameter: str = "store") -> None:
     """Write a file whole or not at all, making its folder.
 
     Raises:
-        UserError: the store cannot be written.
+        UserError: it cannot be written; the message names the parameter that says where.
     """
-    with _writing(path.parent) as folder:
+    with _writing(path.parent, parameter) as folder:
         handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -143,14 +143,16 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[Path]:
+def _writing(folder: Path, parameter: str = "store") -> Iterator[Path]:
     """Make the folder, and say in the user's words why it or a file in it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"store: cannot write to {folder} ({reason}); name a folder that can be written to.") from error
+        raise UserError(
+            f"{parameter}: cannot write to {folder} ({reason}); name a folder that can be written to."
+        ) from error
 
 
 def _sidecar(stage: str, inputs: dict, seconds: float, data: bytes) -> dict:

@@ -11,6 +11,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
 RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
@@ -71,6 +72,11 @@ alt.renderers.register("predact", render)
 alt.renderers.enable("predact")
 
 
+def table(frame: pd.DataFrame, precision: int = 3) -> Styler:
+    """Return a frame as a table for a page: texts escaped, numbers with so many decimals, no index."""
+    return frame.style.format(escape="html", precision=precision, na_rep="–").hide()
+
+
 def figure(layers: Iterable[alt.Chart], params: list[alt.Parameter], **properties: Any) -> alt.LayerChart:
     """Return layers as one figure, as wide as the page allows, with its controls."""
     controls: Any = [param.param for param in params]
@@ -89,7 +95,7 @@ def models(present: Sequence[str]) -> dict[str, Any]:
 
 def steps(present: Sequence[str]) -> tuple[list[alt.Parameter], str]:
     """Return a box that shows the steps between Base and RLHF, and the filter it drives; no box when there are none."""
-    between = [name for name in present if name not in ("Base", "RLHF")]
+    between = [name for name in present if name not in ("Base", "RLHF")] if "RLHF" in present else []
     box = alt.param("steps", value=False, bind=alt.binding_checkbox(name=f"Show {', '.join(between)} "))
     return ([box], f"steps || indexof({json.dumps(between)}, datum.model) < 0") if between else ([], "true")
 
@@ -164,8 +170,9 @@ def curves(
     dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=texts, range=patterns), legend=legend)
     middle = alt.Y(f"{estimate}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
     shown = shown.transform_filter(visible)
+    band = shown.mark_area(opacity=0.22).encode(y=f"{low}:Q", y2=f"{high}:Q", color=marks["color"], detail="text:N")
     layers = (
-        shown.mark_area(opacity=0.22).encode(y=f"{low}:Q", y2=f"{high}:Q", color=marks["color"], detail="text:N"),
+        *([band] if data.low.notna().any() else []),
         shown.mark_line(strokeWidth=2).encode(y=middle, color=marks["color"], strokeDash=dash),
         shown.mark_point(filled=True, size=50).encode(y=middle, opacity=seen, tooltip=tooltip, **marks),
     )

@@ -223,3 +223,10 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
     assert [row[key] for key in ("id", "verdict", "estimate", "low", "high", "n")] == ["C1", "fails", 1.0, 1.0, 1.0, 6]
     assert isinstance(charts.perplexity_increase(space["by_corpus"]), alt.LayerChart)
     assert increase.by_position(space["tokens"]).unit.nunique() == 2
+
+
+def test_a_table_escapes_texts_and_rounds_numbers():
+    frame = pd.DataFrame({"text": ["<script>alert(1)</script> & 'x'"], "estimate": [0.12345], "low": [np.nan]})
+    page = style.table(frame, 2).to_html()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in page and "<script" not in page
+    assert ">0.12<" in page and ">–<" in page

@@ -89,6 +89,10 @@ class TestRules:
             assert len(source.splitlines()) <= most, source
             assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(ast.parse(source)))
 
+    def test_tables_escape_what_models_have_written(self, path):
+        """A Styler of pandas does not, unless told so: `style.table` does."""
+        assert not [cell for cell in self.cells(path) if ".style." in "".join(cell["source"])]
+
     def test_parameters_come_first_then_start_and_provenance_last(self, path):
         sources = ["".join(cell["source"]) for cell in self.cells(path)]
         assert "parameters" in self.cells(path)[0]["metadata"]["tags"]

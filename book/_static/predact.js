@@ -4,9 +4,7 @@
     const spec = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
     const canvas = figure.appendChild(document.createElement("div"));
     const { view } = await vegaEmbed(canvas, spec, { mode: "vega-lite" });
-    const redraw = () => canvas.clientWidth && view.resize().runAsync();
-    new ResizeObserver(redraw).observe(canvas);
-    new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });  // a canvas keeps its ink
+    new ResizeObserver(() => canvas.clientWidth && view.resize().runAsync()).observe(canvas);
     figure.dataset.drawn = "1";
   };
 
