@@ -108,7 +108,7 @@ def test_page_is_drawn_without_errors_and_without_the_network(visit, page, width
     browser = visit(page, width)
     for figure in figures(browser):
         assert figure.get_attribute("data-drawn") == "1"
-        drawing = figure.find_element(By.CSS_SELECTOR, "svg.marks")
+        drawing = figure.find_element(By.CSS_SELECTOR, "svg.marks, canvas.marks")
         assert drawing.size["width"] > 250 and drawing.size["height"] > 100
         assert figure.get_attribute("aria-label")
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
@@ -123,7 +123,7 @@ def test_nothing_is_wider_than_a_phone(visit, page):
     browser = visit(page, 360)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     wide = browser.execute_script(
-        "return [...document.querySelectorAll('.predact-chart svg.marks')].filter(svg => svg.clientWidth > 360).length"
+        "return [...document.querySelectorAll('.predact-chart .marks')].filter(drawn => drawn.clientWidth > 360).length"
     )
     assert wide == 0
 
@@ -166,6 +166,25 @@ def test_figures_follow_the_width_of_the_page(visit):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     wait(lambda: browser.execute_script(size) < before)
     assert 250 < browser.execute_script(size) <= 500 < before
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_a_click_on_an_anchor_span_lists_its_generations(visit, width):
+    browser = visit("notebooks/04_anchor_spans", width)
+    said = "return [...document.querySelectorAll('.predact-chart svg text')].map(text => text.textContent)"
+    assert "Generations" in browser.execute_script(said)
+    spans = [each for each in browser.find_elements(By.CSS_SELECTOR, '.predact-chart svg [stroke-width="24"]')]
+    assert len(spans) > 2
+    place = browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center'}); const box = arguments[0].getBoundingClientRect();"
+        "return [box.x + box.width / 2, box.y + box.height / 2]",
+        spans[1],
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        event = {"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+    wait(lambda: any("Generations with span 2" in text for text in browser.execute_script(said)))
+    assert any("Generations with span 2" in text for text in browser.execute_script(said))
 
 
 def test_front_page_has_a_verdict_for_what_was_run(visit):
