@@ -136,6 +136,7 @@ def write(path: Path, data: bytes, parameter: str = "store") -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+            os.chmod(temporary, 0o644)  # a temporary file is its maker's alone; a result is not
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)

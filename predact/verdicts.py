@@ -1,4 +1,4 @@
-"""The rules that judge claims C1 to C8 for a pair of models: frames and counts in, a `claims.Verdict` out."""
+"""The rules that judge claims C1 to C9 for a pair of models: frames and counts in, a `claims.Verdict` out."""
 
 from collections.abc import Mapping
 
@@ -184,6 +184,22 @@ def alignment(
     unit = f"of 100 RLHF generations aligned with at least {others} others (Base's {base.mean():.1f})"
     said = judge(each.low, each.high, nothing=0)
     return each, _verdict("C8", said, pd.Series(vars(_mean(rlhf.mean(1)))), unit, len(rlhf), pair, float(max(nulls)))
+
+
+def planning(contrasts: pd.DataFrame, pair: str) -> Verdict:
+    """C9: do RLHF's states tell more of the tokens several places ahead, in RLHF's own text, than Base's do?
+
+    The measure is what an affine probe gains over skip-gram counts of the same text, in bits per token. The rule,
+    `judge`, looks at the interaction: how much more than Base's states RLHF's tell of RLHF's text, minus how much more
+    than Base's they tell of Base's text. Text that is easier to predict is so for both readers.
+
+    Args:
+        contrasts: What `planning.contrasts` returns.
+        pair: Name of the pair.
+    """
+    row = contrasts.iloc[-1]
+    unit = "bits per token that RLHF's states tell more of RLHF's text, beyond Base's"
+    return _verdict("C9", judge(contrasts.low[-1:], contrasts.high[-1:], nothing=0), row, unit, row.prompts, pair, 0.0)
 
 
 def _mean(values: np.ndarray) -> stats.Interval:

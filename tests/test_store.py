@@ -226,3 +226,8 @@ def test_near():
     assert near("pokcet", ["pocket", "llama2-7b"]) == ", did you mean 'pocket'?"
     assert near("LLAMA2-7", ["llama2-7b", "llama2-70b", "pocket"]) == ", did you mean 'llama2-7b' or 'llama2-70b'?"
     assert near("zzz", ["pocket"]) == ""
+
+
+def test_what_is_written_can_be_read_by_others(tmp_path):
+    store.write(tmp_path / "new" / "page.html", b"text", "out")
+    assert (tmp_path / "new" / "page.html").stat().st_mode & 0o444 == 0o444
