@@ -121,6 +121,21 @@ def context_limit(model: Any) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
+def depth(model: Model) -> int:
+    """Return how many layers a model has, without loading its weights.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from transformers import AutoConfig
+
+    source, where = _find(model)
+    try:
+        return AutoConfig.from_pretrained(source, **where).get_text_config().num_hidden_layers
+    except Exception as error:
+        raise _unusable(model, error) from error
+
+
 def same_tokenizer(first: Any, second: Any) -> str | None:
     """Return None if two tokenizers cut plain text into the same ids, else a phrase that says how they differ.
 

@@ -160,6 +160,12 @@ def _windows(passages: Passages) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(parts), np.repeat(passages.groups, [len(part) for part in parts])
 
 
+def spread(pair: Pair, count: int = 5) -> list[int]:
+    """Return so many layers of a pair's models, evenly spread from the embeddings to the last one."""
+    deepest = min(loading.depth(pair.models[step]) for step in MODELS)
+    return sorted({round(place) for place in np.linspace(0, deepest, count)})
+
+
 def crossed(
     root: Path,
     pair: Pair,

@@ -231,3 +231,9 @@ def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders,
     page = charts_planning.lens(seen, lambda ids: f"<b onclick='x'>{ids[0]}\n").data
     assert "<b onclick" not in page and f"&lt;b onclick=&#x27;x&#x27;&gt;{seen.id[0]}↵" in page
     assert page.count("<span>") == seen.position.nunique() and page.count('class="hit"') == seen.hit.sum()
+
+
+def test_layers_are_spread_from_the_embeddings_to_the_last(folders):
+    pair = models.pair(f"{folders[0]}::{folders[1]}")
+    assert planning.spread(pair) == [0, 1, 2] and planning.spread(pair, 2) == [0, 2]
+    assert planning.spread(models.pair("pocket")) == [0, 1, 2, 3, 4]
