@@ -1,6 +1,6 @@
 """The figures of the probes (claim C9): a tidy frame in, a chart out; and a text with what a probe sees ahead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -108,22 +108,31 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     return style.figure(layers_drawn, [], description=text, height=24 * (len(readers) * (deep + 2) - 1))
 
 
-def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str]) -> HTML:
-    """A text, and under every token what a probe sees one, two, ... tokens ahead; the fuller the colour, the surer.
+def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str], prompts: Sequence[str]) -> HTML:
+    """Texts, and under every token what a probe sees one, two, ... tokens ahead; the fuller the colour, the surer.
 
     Args:
         frame: what `planning.lens` returns.
         decode: turns ids into text.
+        prompts: their texts, by the number of the group. The first is unfolded.
     """
-    words = []
-    for _, part in frame.groupby("position", sort=True):
-        guesses = ""
-        for row in part.to_dict("records"):
-            seen = escape(_plain(decode([row["seen"]])))
-            look = f'class="{"hit" if row["hit"] else "miss"}" style="--p:{row["p"]:.2f}"'
-            guesses += f'<i {look} title="{row["offset"]} ahead: {seen}, {row["p"]:.2f}">{seen}</i>'
-        words.append(f"<span><b>{escape(_plain(decode([part.id.iloc[0]])))}</b>{guesses}</span>")
-    return HTML(f'<div class="predact-lens mathjax_ignore">{"".join(words)}</div>')
+    texts = []
+    for number, (group, text) in enumerate(frame.groupby("group", sort=True)):
+        words = "".join(_word(part, decode) for _, part in text.groupby("position", sort=True))
+        open_ = " open" * (number == 0)
+        name = escape(prompts[int(str(group))])
+        texts.append(f'<details{open_}><summary>{name}</summary><div class="predact-lens">{words}</div></details>')
+    return HTML(f'<div class="mathjax_ignore">{"".join(texts)}</div>')
+
+
+def _word(part: pd.DataFrame, decode: Callable[[list[int]], str]) -> str:
+    """A token with the guesses below it."""
+    guesses = ""
+    for row in part.to_dict("records"):
+        seen = escape(_plain(decode([row["seen"]])))
+        look = f'class="{"hit" if row["hit"] else "miss"}" style="--p:{row["p"]:.2f}"'
+        guesses += f'<i {look} title="{row["offset"]} ahead: {seen}, {row["p"]:.2f}">{seen}</i>'
+    return f"<span><b>{escape(_plain(decode([part.id.iloc[0]])))}</b>{guesses}</span>"
 
 
 def _plain(token: str) -> str:

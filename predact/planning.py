@@ -210,43 +210,56 @@ def crossed(
 
 
 def lens(
-    root: Path, model: Model, passages: Passages, layer: int, positions: int, seed: int = 0, ahead: int = 4
+    root: Path,
+    model: Model,
+    passages: Passages,
+    layer: int,
+    positions: int,
+    seed: int = 0,
+    ahead: int = 4,
+    texts: int = 6,
 ) -> pd.DataFrame:
-    """Read one text with the affine probe of one layer, fitted to texts of other prompts.
+    """Read some texts with the affine probe of one layer, fitted to texts of other prompts.
 
     Args:
         root: of the store.
         model: the reader.
-        passages: texts of one author; the first of those to test is read.
+        passages: texts of one author.
         layer: probed.
         positions: to train on; see `split`.
         seed: of all that is drawn.
         ahead: the largest offset.
+        texts: how many are read: the first of each of the first prompts to test.
 
     Returns:
-        position, id, offset, seen (the likeliest token so far ahead), p (its probability), hit (it came).
+        group (of the text), position, id, offset, seen (the likeliest token so far ahead), p (its probability), hit (it
+        came).
     """
     content = store.digest([passages.sequences, passages.given, passages.groups])
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed, "ahead": ahead}
-    inputs |= {"passages": content, "layer": layer, "positions": positions}
+    inputs |= {"passages": content, "layer": layer, "positions": positions, "texts": texts}
+    return store.frame(root, "lens", inputs, lambda: _lens(model, passages, layer, positions, seed, ahead, texts))
 
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = loading.loaded(model)
-        train, choose, test = split(passages, positions, loading.context_limit(loaded) or 10**9, seed)
-        one = replace(test, sequences=test.sequences[:1], given=test.given[:1], groups=test.groups[:1])
-        probes = [probing.fit(probing.moments(loaded, train, [layer], seed)[0])]
-        factors = probing.calibrate(loaded, len(tokenizer), choose, [layer], probes)
-        ids, first, rows = one.sequences[0], one.given[0] - 1, []
+
+def _lens(
+    model: Model, passages: Passages, layer: int, positions: int, seed: int, ahead: int, texts: int
+) -> pd.DataFrame:
+    loaded, tokenizer = loading.loaded(model)
+    train, choose, test = split(passages, positions, loading.context_limit(loaded) or 10**9, seed)
+    probes = [probing.fit(probing.moments(loaded, train, [layer], seed)[0])]
+    factors = probing.calibrate(loaded, len(tokenizer), choose, [layer], probes)
+    rows = []
+    for group in sorted(set(test.groups))[:texts]:
+        place = test.groups.index(group)
+        ids, first = test.sequences[place], test.given[place] - 1
+        one = Passages([ids], [first + 1], [group])
         for _, target, _, logits, wanted in probing.read(loaded, len(tokenizer), one, [layer], probes):
             if 0 < target <= ahead:
                 p, seen = (logits * factors[0, target - 1]).softmax(1).max(1)
-                place = {"position": np.arange(len(p)), "id": ids[first : first + len(p)], "offset": target}
-                rows.append(
-                    pd.DataFrame(place | {"seen": seen.cpu(), "p": p.cpu(), "hit": (seen == wanted[:, 0]).cpu()})
-                )
-        return pd.concat(rows).sort_values(["position", "offset"], ignore_index=True)
-
-    return store.frame(root, "lens", inputs, compute)
+                told = {"seen": seen.cpu(), "p": p.cpu(), "hit": (seen == wanted[:, 0]).cpu(), "offset": target}
+                where = {"group": group, "position": np.arange(len(p)), "id": ids[first : first + len(p)]}
+                rows.append(pd.DataFrame(where | told))
+    return pd.concat(rows).sort_values(["group", "position", "offset"], ignore_index=True)
 
 
 def measures(sums: pd.DataFrame) -> pd.DataFrame:

@@ -173,16 +173,18 @@ def texts(written):
     return collapse.own(written[written.model == "RLHF"], 3)
 
 
-def test_the_lens_reads_a_text_of_a_prompt_that_the_probe_was_not_fitted_to(tmp_path, folders, texts):
+def test_the_lens_reads_texts_of_prompts_that_the_probe_was_not_fitted_to(tmp_path, folders, texts):
     model = models.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
-    seen = planning.lens(tmp_path, model, texts, 2, 300, ahead=3)
+    every = planning.lens(tmp_path, model, texts, 2, 300, ahead=3, texts=2)
     train, _, test = planning.split(texts, 300, 64)
-    assert test.groups[0] not in train.groups
-    ids, first = test.sequences[0], test.given[0] - 1
-    assert len(seen) == 3 * (len(ids) - first - OFFSETS) and seen.p.between(0, 1).all()
-    assert seen[seen.offset == 2].id.tolist() == ids[first : len(ids) - OFFSETS]
-    came = [ids[first + row.position + row.offset] for row in seen.itertuples()]
-    assert seen.hit.tolist() == [row == token for row, token in zip(seen.seen, came, strict=True)]
+    assert every.group.unique().tolist() == sorted(set(test.groups))[:2] and not set(every.group) & set(train.groups)
+    for group, seen in every.groupby("group"):
+        place = test.groups.index(group)
+        ids, first = test.sequences[place], test.given[place] - 1
+        assert len(seen) == 3 * (len(ids) - first - OFFSETS) and seen.p.between(0, 1).all()
+        assert seen[seen.offset == 2].id.tolist() == ids[first : len(ids) - OFFSETS]
+        came = [ids[first + row.position + row.offset] for row in seen.itertuples()]
+        assert seen.hit.tolist() == [row == token for row, token in zip(seen.seen, came, strict=True)]
 
 
 def test_too_few_prompts_to_part_are_one_line():
@@ -228,9 +230,10 @@ def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders,
     assert svg.count("tokens ahead: ") == 6 * 2 * OFFSETS, "a cell for each reader, author, layer and offset"
     model = models.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
     seen = planning.lens(tmp_path, model, texts, 2, 300)
-    page = charts_planning.lens(seen, lambda ids: f"<b onclick='x'>{ids[0]}\n").data
-    assert "<b onclick" not in page and f"&lt;b onclick=&#x27;x&#x27;&gt;{seen.id[0]}↵" in page
-    assert page.count("<span>") == seen.position.nunique() and page.count('class="hit"') == seen.hit.sum()
+    page = charts_planning.lens(seen, lambda ids: f"<b onclick='x'>{ids[0]}\n", ["<u>"] * 16).data
+    assert "<b onclick" not in page and f"&lt;b onclick=&#x27;x&#x27;&gt;{seen.id[0]}↵" in page and "<u>" not in page
+    assert page.count("<details") == seen.group.nunique() > page.count("<details open") == 1
+    assert page.count("<span>") == len(seen) / 4 and page.count('class="hit"') == seen.hit.sum()
 
 
 def test_layers_are_spread_from_the_embeddings_to_the_last(folders):
