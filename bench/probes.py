@@ -19,7 +19,7 @@ def main(pair="pocket", positions="40000", store="_build/store"):
     written = sampling.of_pair(Path(store), found, prompts.select(found.prompts), sampling.Settings(), steps=["RLHF"])
     model, _ = loading.loaded(found.models["RLHF"])
     layers = list(range(model.config.get_text_config().num_hidden_layers + 1))
-    texts = planning.split(collapse.own(written, 10**9), int(positions), loading.context_limit(model) or 10**9)[0]
+    texts = planning.split(collapse.own(written, 10**9), int(positions), loading.context_limit(model))[0]
     _, passed = timed(lambda: [None for _ in probing.states(model, texts, layers)])
     sums, streamed = timed(probing.moments, model, texts, layers)
     probes, fitted = timed(lambda: [probing.fit(each) for each in sums])

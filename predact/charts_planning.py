@@ -9,7 +9,8 @@ import pandas as pd
 from IPython.display import HTML
 
 from predact import style
-from predact.planning import AFFINE, BIGRAM, BITS, GAINED, LOW_RANK, SHUFFLED, SKIP, UNIGRAM
+from predact.foresight import BITS, GAINED
+from predact.planning import AFFINE, BIGRAM, LOW_RANK, SHUFFLED, SKIP, UNIGRAM
 
 TOLD = {
     GAINED: ("bits gained", "Bits gained over the skip-gram, per token"),
@@ -24,7 +25,7 @@ def by_offset(frame: pd.DataFrame) -> alt.LayerChart:
     """What both readers' probes tell of the tokens ahead in one author's text, and what counts alone tell.
 
     Args:
-        frame: what `planning.measures` returns. Author, layer and measure are chosen below the figure.
+        frame: what `foresight.measures` returns. Author, layer and measure are chosen below the figure.
     """
     authors, layers = list(frame.author.unique()), sorted(set(frame.layer) - {-1})
     data = frame[(frame.reader == frame.author) | frame.source.isin([AFFINE]) | ~frame.author.isin(frame.reader)]
@@ -69,7 +70,7 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     """Bits that the affine probe gains over the skip-gram: a block for each reader and author, layer by offset.
 
     Args:
-        frame: what `planning.measures` returns.
+        frame: what `foresight.measures` returns.
     """
     data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["prompts", "measure", "source"])
     readers, authors, layers = list(data.reader.unique()), list(data.author.unique()), sorted(data.layer.unique())

@@ -4,7 +4,7 @@ Distributions are measured at positions drawn from all that a model is scored on
 curve, entropy, support) stands in `spread`. Intervals resample documents of gold text, prompts of own generations.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,6 +33,16 @@ class Passages:
     sequences: list[list[int]]
     given: list[int]
     groups: list[int]
+
+    def take(self, places: Iterable[int]) -> "Passages":
+        """Return some of the texts, by their places."""
+        chosen = [(self.sequences[place], self.given[place], self.groups[place]) for place in places]
+        return Passages(*map(list, zip(*chosen, strict=True)) if chosen else ([], [], []))
+
+    @property
+    def digest(self) -> str:
+        """What stands for all of it among the inputs of a stored result."""
+        return store.digest([self.sequences, self.given, self.groups])
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,8 @@ def measure(root: Path, model: Model, passages: Passages, positions: int, seed: 
         positions: how many, all where there are fewer; the same positions for models that cut text alike.
         seed: of the drawing.
     """
-    content = store.digest([passages.sequences, passages.given, passages.groups])
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"passages": content, "positions": positions, "thresholds": list(THRESHOLDS)}
+    inputs |= {"passages": passages.digest, "positions": positions, "thresholds": list(THRESHOLDS)}
     kept = store.tensors(root, "spread", inputs, lambda: _measure(model, passages, positions, seed))
     frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "top1", "entropy")})
     support = pd.DataFrame(kept["support"].numpy(), columns=NAMES)

@@ -17,7 +17,7 @@ def from_world(documents: pd.DataFrame) -> pd.DataFrame:
     W / (B ln 2), KL (L_m - W) / (B ln 2), and its share of the entropy (L_m - W) / W.
 
     Args:
-        documents: What `scoring.pair_documents` returns with `end=True`: the model must pay for the end as the world
+        documents: What `scores.pair_documents` returns with `end=True`: the model must pay for the end as the world
             does.
 
     Returns:

@@ -30,7 +30,7 @@ def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
     that the end of a document can be told from its text.
 
     Args:
-        documents: What `scoring.pair_documents` returns. Its attribute `same_tokenizer` says which ratio can be formed.
+        documents: What `scores.pair_documents` returns. Its attribute `same_tokenizer` says which ratio can be formed.
 
     Returns:
         category, corpus, model, unit, estimate, low, high (95 % paired bootstrap over documents), documents. Rows of
@@ -100,7 +100,7 @@ def by_position(tokens: pd.DataFrame) -> pd.DataFrame:
     over corpora, in the bins that every corpus keeps.
 
     Args:
-        tokens: What `scoring.pair_tokens` returns; tokens that were not scored (NaN) are left out.
+        tokens: What `scores.pair_tokens` returns; tokens that were not scored (NaN) are left out.
 
     Returns:
         corpus, model, unit (`bits per token` and, if the tokenizers agree, `bits per token above Base`), first and last
@@ -149,7 +149,7 @@ def by_token(
     """The tokens whose nll rises most from Base to RLHF, each with its neighbours: at most one of a document.
 
     Args:
-        tokens: What `scoring.pair_tokens` returns.
+        tokens: What `scores.pair_tokens` returns.
         decode: Maps token ids to text.
         examples: How many, shared among the corpora (at least one of each).
         around: Neighbours shown on each side.

@@ -1,7 +1,6 @@
 """A trained probe: a low-rank map from a hidden state to the vocabulary, for each offset, stopped early."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,11 +88,8 @@ def _batches(
     """States [n, H] of the layers, and the tokens that came [OFFSETS, n]; some texts at a time, drawn if asked for."""
     order = np.arange(len(passages.sequences)) if draw is None else draw.permutation(len(passages.sequences))
     for start in range(0, len(order), _TEXTS):
-        some = order[start : start + _TEXTS]
-        parts = {name: [getattr(passages, name)[place] for place in some] for name in ("sequences", "given", "groups")}
-        for states, _, row, column, (_, ids, _) in probing.states(
-            model, replace(passages, **parts), layers, quiet=True
-        ):
+        some = passages.take(order[start : start + _TEXTS])
+        for states, _, row, column, (_, ids, _) in probing.states(model, some, layers, quiet=True):
             wanted = torch.stack([ids[row, column + k] for k in range(1, OFFSETS + 1)])
             yield [state[row, column].float().cpu().clone() for state in states], wanted
 

@@ -76,19 +76,19 @@ def moments(model: Any, passages: Passages, layers: Sequence[int], seed: int = 0
         flat, squares = y.flatten(1), y.square().sum((0, 2))
         for place, state in enumerate(held):
             x = state[row, column].double()
-            sums = (x.sum(0), flat.sum(0), x.T @ x, x.T @ flat, squares.clone())
+            sums = (x.sum(0), flat.sum(0), x.T @ x, x.T @ flat, squares)
             if len(found) == place:
-                found.append(Moments(len(x), *sums))
-            else:
-                found[place] = Moments(found[place].count + len(x), *_added(found[place], sums))
+                found.append(Moments(0, *map(torch.zeros_like, sums)))
+            _add(found[place], len(x), sums)
     if not found:
         raise UserError(f"positions: no text has {OFFSETS} tokens after a position; give longer texts.")
     return found
 
 
-def _added(before: Moments, sums: tuple[Tensor, ...]) -> list[Tensor]:
-    kept = (before.x, before.y, before.xx, before.xy, before.yy)
-    return [total.add_(each) for total, each in zip(kept, sums, strict=True)]
+def _add(found: Moments, count: int, sums: tuple[Tensor, ...]) -> None:
+    found.count += count
+    for total, each in zip((found.x, found.y, found.xx, found.xy, found.yy), sums, strict=True):
+        total.add_(each)
 
 
 def fit(found: Moments) -> Probe:
@@ -175,7 +175,7 @@ def states(
 
     Padding stands on the right, where a causal model cannot see it, so no attention mask is needed.
     """
-    body, norm, limit = scoring.body(model), _final_norm(model), loading.context_limit(model) or 10**9
+    body, norm, limit = scoring.body(model), _final_norm(model), loading.context_limit(model)
     depth = model.config.get_text_config().num_hidden_layers
     for layer in layers:
         if not 0 <= layer <= depth:

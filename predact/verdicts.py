@@ -23,7 +23,7 @@ def world_modeling(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Ve
     corpus. The claim is about every corpus, so the rule looks at each corpus's own interval: `judge(low, high, 1)`.
 
     Args:
-        documents: What `scoring.pair_documents` returns.
+        documents: What `scores.pair_documents` returns.
         pair: Name of the pair, for the scorecard.
 
     Returns:
@@ -194,7 +194,7 @@ def planning(contrasts: pd.DataFrame, pair: str) -> Verdict:
     than Base's they tell of Base's text. Text that is easier to predict is so for both readers.
 
     Args:
-        contrasts: What `planning.contrasts` returns.
+        contrasts: What `foresight.contrasts` returns.
         pair: Name of the pair.
     """
     row = contrasts.iloc[-1]

@@ -78,6 +78,8 @@ def chart(name, case, told=nasty):
 def picture(spec, width=400, **state):
     """The picture with its controls in a state."""
     spec = json.loads(spec) | {"width": width}
+    for each in spec["layer"]:
+        each["mark"].pop("limit", None)  # where Vega tries to cut an emoji in two, vl-convert fails; browsers do not
     for param in spec["params"]:
         if param["name"] in state:
             param["value"] = state.pop(param["name"])

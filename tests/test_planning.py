@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from predact import charts_planning, collapse, models, planning, verdicts
+from predact import charts_planning, collapse, foresight, models, planning, verdicts
 from predact.collapse import GOLD, Passages
 from predact.corpora import Corpus
 from predact.errors import UserError
-from predact.planning import AFFINE, BIGRAM, BITS, CONTRASTS, GAINED, LOW_RANK, SHUFFLED, SKIP, UNIGRAM
+from predact.foresight import BITS, CONTRASTS, GAINED
+from predact.planning import AFFINE, BIGRAM, LOW_RANK, SHUFFLED, SKIP, UNIGRAM, Design
 from predact.probing import MEASURES, OFFSETS
 
 CORPUS = Corpus("tales", "narrative", ["the cat sat on the mat and the dog ran"] * 16, None, "tales")
@@ -31,7 +32,7 @@ def written():
 @pytest.fixture(scope="module")
 def sums(tmp_path_factory, folders, written):
     pair = models.pair(f"{folders[0]}::{folders[1]}")
-    return planning.crossed(tmp_path_factory.mktemp("store"), pair, written, [CORPUS], [0, 2], [1], 300, 2)
+    return planning.crossed(tmp_path_factory.mktemp("store"), pair, written, [CORPUS], Design([0, 2], [1], 300, 2))
 
 
 def room(passages):
@@ -94,12 +95,14 @@ def test_every_source_of_a_cell_is_judged_at_the_same_positions(sums):
 
 def test_what_is_stored_is_not_measured_again(tmp_path, monkeypatch, folders, written):
     pair = models.pair(f"{folders[0]}::{folders[1]}")
-    first = planning.crossed(tmp_path, pair, written, [CORPUS], [1], (), 100)
+    first = planning.crossed(tmp_path, pair, written, [CORPUS], Design([1], positions=100))
     monkeypatch.delattr(planning, "_measure")
-    pd.testing.assert_frame_equal(planning.crossed(tmp_path, pair, written, [CORPUS], [1], (), 100), first)
+    pd.testing.assert_frame_equal(
+        planning.crossed(tmp_path, pair, written, [CORPUS], Design([1], positions=100)), first
+    )
     for change in ({"positions": 120}, {"positions": 100, "seed": 1}):
         with pytest.raises(NameError):
-            planning.crossed(tmp_path, pair, written, [CORPUS], [1], (), **change)
+            planning.crossed(tmp_path, pair, written, [CORPUS], Design([1], **change))
 
 
 def test_a_reader_with_another_tokenizer_reads_its_own_text_and_gold(tmp_path, folders, make_model, make_tokenizer):
@@ -110,14 +113,14 @@ def test_a_reader_with_another_tokenizer_reads_its_own_text_and_gold(tmp_path, f
     rows = [{"prompt": n, "sample": 0, "given": np.array([0]), "ids": each} for n, each in enumerate(ids)]
     frame = pd.concat([pd.DataFrame(rows).assign(model=model) for model in ("Base", "RLHF")])
     pair = models.pair(f"{folders[0]}::{tmp_path / 'other'}")
-    found = planning.crossed(tmp_path, pair, frame, [CORPUS], [1], (), 100)
+    found = planning.crossed(tmp_path, pair, frame, [CORPUS], Design([1], positions=100))
     cells = {("Base", "Base"), ("Base", GOLD), ("RLHF", "RLHF"), ("RLHF", GOLD)}
     assert set(found.groupby(["reader", "author"]).groups) == cells
-    assert planning.contrasts(found).empty
+    assert foresight.contrasts(found).empty
 
 
 def test_measures_are_means_over_positions(sums):
-    found = planning.measures(sums)
+    found = foresight.measures(sums)
     assert (found[(found.source == SKIP) & (found.measure == GAINED)][["estimate", "low", "high"]] == 0).all(axis=None)
     assert (found.low <= found.estimate + 1e-12).all() and (found.estimate <= found.high + 1e-12).all()
     keys = ["reader", "author", "source", "layer", "offset"]
@@ -150,19 +153,19 @@ def planted(gains):
 def test_contrasts_by_hand():
     gains = {("Base", "Base"): (0.1, 0.1), ("RLHF", "Base"): (0.2, 0.2)}
     gains |= {("Base", "RLHF"): (0.3, 0.3), ("RLHF", "RLHF"): (0.7, 1.1), ("Base", GOLD): (9, 9)}
-    found = planning.contrasts(planted(gains)).set_index("contrast").loc[CONTRASTS]
+    found = foresight.contrasts(planted(gains)).set_index("contrast").loc[CONTRASTS]
     rlhf = (10 * 0.7 + 30 * 1.1) / 40
     assert found.estimate.tolist() == pytest.approx([rlhf - 0.1, rlhf - 0.3, -0.1, rlhf - 0.2, rlhf - 0.4])
     assert found.low.tolist() == pytest.approx([0.6, 0.4, -0.1, 0.5, 0.3])
     assert found.high.tolist() == pytest.approx([1.0, 0.8, -0.1, 0.9, 0.7])
     assert found.prompts.tolist() == [2] * 5
     del gains["RLHF", "Base"]
-    assert planning.contrasts(planted(gains)).empty
+    assert foresight.contrasts(planted(gains)).empty
 
 
 def test_two_readers_that_are_one_model_do_not_differ(tmp_path, folders, written):
     pair = models.pair(f"{folders[0]}::{folders[0]}")
-    found = planning.contrasts(planning.crossed(tmp_path, pair, written, [CORPUS], [1, 2], [1], 10**5, 2))
+    found = foresight.contrasts(planning.crossed(tmp_path, pair, written, [CORPUS], Design([1, 2], [1], 10**5, 2)))
     between = found.set_index("contrast").loc[CONTRASTS[1:], ["estimate", "low", "high"]]
     assert (between == 0).all(axis=None)
     assert found.estimate[0] != 0, "its text and its text differ"
@@ -175,7 +178,7 @@ def texts(written):
 
 def test_the_lens_reads_texts_of_prompts_that_the_probe_was_not_fitted_to(tmp_path, folders, texts):
     model = models.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
-    every = planning.lens(tmp_path, model, texts, 2, 300, ahead=3, texts=2)
+    every = planning.lens(tmp_path, model, texts, Design([2], positions=300), ahead=3, texts=2)
     train, _, test = planning.split(texts, 300, 64)
     assert every.group.unique().tolist() == sorted(set(test.groups))[:2] and not set(every.group) & set(train.groups)
     for group, seen in every.groupby("group"):
@@ -202,13 +205,13 @@ UP, DOWN, UNSURE = (2.0, 1.0, 3.0), (-2.0, -3.0, -1.0), (0.5, -1.0, 2.0)
 
 
 def test_the_answer_says_what_the_contrasts_say():
-    explained = planning.answer(rows(UP, UP, UP, UP, UP))
+    explained = foresight.answer(rows(UP, UP, UP, UP, UP))
     assert "The objection is not the whole story" in explained and "RLHF's advantage is larger." in explained
-    assert "RLHF's advantage is smaller." in planning.answer(rows(UP, UP, UP, DOWN, UP))
-    assert "no larger or smaller for sure" in planning.answer(rows(UP, UP, UP, UNSURE, UP))
-    assert "Base has no sure advantage in its own text" in planning.answer(rows(UP, UP, UNSURE, UP, UP))
-    assert "its states do not tell more than Base's" in planning.answer(rows(UP, DOWN, UP, UP, UP))
-    unsure = planning.answer(rows(UNSURE, UNSURE, UP, UP, UP))
+    assert "RLHF's advantage is smaller." in foresight.answer(rows(UP, UP, UP, DOWN, UP))
+    assert "no larger or smaller for sure" in foresight.answer(rows(UP, UP, UP, UNSURE, UP))
+    assert "Base has no sure advantage in its own text" in foresight.answer(rows(UP, UP, UNSURE, UP, UP))
+    assert "its states do not tell more than Base's" in foresight.answer(rows(UP, DOWN, UP, UP, UP))
+    unsure = foresight.answer(rows(UNSURE, UNSURE, UP, UP, UP))
     assert "The objection stands" in unsure and "do not surely tell more than" in unsure and "+0.50 bits" in unsure
 
 
@@ -219,7 +222,7 @@ def test_the_claim_rests_on_the_interaction(interval, verdict):
 
 
 def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders, texts):
-    told = planning.measures(sums)
+    told = foresight.measures(sums)
     for chart in (charts_planning.by_offset(told), charts_planning.heat_map(told)):
         spec = chart.to_dict()
         assert spec["width"] == "container" and "bits gained" in spec["description"].lower()
@@ -229,7 +232,7 @@ def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders,
     assert all(name in svg for name in names)
     assert svg.count("tokens ahead: ") == 6 * 2 * OFFSETS, "a cell for each reader, author, layer and offset"
     model = models.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
-    seen = planning.lens(tmp_path, model, texts, 2, 300)
+    seen = planning.lens(tmp_path, model, texts, Design([2], positions=300))
     page = charts_planning.lens(seen, lambda ids: f"<b onclick='x'>{ids[0]}\n", ["<u>"] * 16).data
     assert "<b onclick" not in page and f"&lt;b onclick=&#x27;x&#x27;&gt;{seen.id[0]}↵" in page and "<u>" not in page
     assert page.count("<details") == seen.group.nunique() > page.count("<details open") == 1
