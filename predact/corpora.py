@@ -1,5 +1,6 @@
-"""Corpora: documents of one kind, drawn from the pocket world or read from a local file."""
+"""Corpora: documents of one kind, drawn from the pocket world or read from a local file; what is held out of them."""
 
+import hashlib
 import random
 import re
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ POCKET = "pocket"  # stands for all corpora that the pocket models were trained 
 KNOWN = world.CORPORA | world.HELD_OUT
 _LENGTH = 2_000  # characters that the blocks of a text file are gathered to
 _STRIDE = 1_000_000  # documents of the world between one seed and the next
+PARTS = {"train": 0.7, "validation": 0.1, "test": 0.2}  # shares of the documents of a corpus
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,31 @@ def corpus(name: str, documents: int = 100, seed: int = 0) -> Corpus:
         raise UserError(f"corpora: '{path}' is empty; a corpus needs at least one document.")
     random.Random(seed).shuffle(texts)
     return Corpus(path.stem, "file", texts[:documents], None, digest(texts[:documents]))
+
+
+def split(whole: Corpus) -> dict[str, Corpus]:
+    """Part the documents of a corpus into PARTS, each by the SHA-256 of its words.
+
+    So a document never changes sides as the corpus grows, and copies of it, also with other white space, are together.
+
+    Raises:
+        UserError: a part is left with too little: one document to train on, two for each of the others.
+    """
+    marks = [hashlib.sha256(" ".join(text.split()).encode()).digest() for text in whole.texts]
+    place = np.array([int.from_bytes(mark[:8], "big") / 2**64 for mark in marks])
+    ends = np.cumsum(list(PARTS.values()))
+    parts = {}
+    for name, low, high in zip(PARTS, [0, *ends], ends, strict=False):
+        chosen = np.flatnonzero((place >= low) & (place < high))
+        texts = [whole.texts[index] for index in chosen]
+        if len(texts) < (1 if name == "train" else 2):
+            raise UserError(
+                f"corpora: '{whole.name}' is too small to finetune on: of its {len(whole.texts)} documents the "
+                f"{name} part gets {len(texts)}. Give more documents (twenty at least), or finetune on other corpora."
+            )
+        nll = None if whole.world_nll is None else whole.world_nll[chosen]
+        parts[name] = Corpus(whole.name, whole.category, texts, nll, digest(texts))
+    return parts
 
 
 def _locate(name: str) -> tuple[Path, str]:

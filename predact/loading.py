@@ -136,6 +136,24 @@ def depth(model: Model) -> int:
         raise _unusable(model, error) from error
 
 
+def parameters(model: Model) -> int:
+    """Return how many parameters a model has, without loading its weights.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source, where = _find(model)
+    try:
+        config = AutoConfig.from_pretrained(source, **where)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code).num_parameters()
+    except Exception as error:
+        raise _unusable(model, error) from error
+
+
 def same_tokenizer(first: Any, second: Any) -> str | None:
     """Return None if two tokenizers cut plain text into the same ids, else a phrase that says how they differ.
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from predact import backbones, collapse, completions, increase, ngrams, stats
+from predact import backbones, collapse, completions, increase, ngrams, recovery, stats
 from predact.claims import CLAIMS, Verdict, judge
 from predact.errors import UserError
+from predact.finetuned import AFTER
 from predact.spread import NEGLIGIBLE
 
 FEW = 10  # tokens: what "a few" means in C3
@@ -30,10 +31,31 @@ def world_modeling(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Ve
         The frame of `increase.by_corpus`, and the verdict.
     """
     frame = increase.by_corpus(documents)
+    return frame, _everywhere("C1", frame, pair)
+
+
+def finetuned(documents: pd.DataFrame, pair: str) -> tuple[pd.DataFrame, Verdict]:
+    """C2: is text still harder to predict for RLHF than for Base, on every corpus, when both were finetuned on it?
+
+    Estimate and rule as for C1, on the documents held out, under the finetuned models.
+
+    Args:
+        documents: What `finetuned.of_pair` returns.
+        pair: Name of the pair.
+
+    Returns:
+        The frame of `recovery.before_and_after`, and the verdict.
+    """
+    frame = recovery.before_and_after(documents)
+    return frame, _everywhere("C2", frame[frame.when == AFTER], pair, " after finetuning")
+
+
+def _everywhere(id: str, frame: pd.DataFrame, pair: str, said: str = "") -> Verdict:
+    """The verdict on perplexity ratios, of a frame of `increase.by_corpus`: RLHF's must be above 1 on every corpus."""
     ratio = frame[(frame.model == "RLHF") & frame.unit.isin(increase.RATIOS)]
     each = ratio[ratio.category != increase.OVERALL]
     mean = ratio[ratio.category == increase.OVERALL].iloc[0]
-    return frame, _verdict("C1", judge(each.low, each.high, nothing=1), mean, mean.unit, mean.documents, pair)
+    return _verdict(id, judge(each.low, each.high, nothing=1), mean, mean.unit + said, mean.documents, pair)
 
 
 def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:

@@ -207,7 +207,8 @@ def test_colours_stand_out_on_light_and_dark_pages(color, page):
 def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, tmp_path):
     """A model against itself, on two files: no increase anywhere, exactly."""
     for name in ("one", "two"):
-        (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{name} cat {n} sat on the mat. " * 90 for n in range(3)))
+        written = [json.dumps({"text": f"{name} cat {n} sat on the mat. " * 20}) for n in range(30)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(written))
     notebook = json.loads(
         Path(charts.__file__).parent.with_name("notebooks").joinpath("02_world_modeling.ipynb").read_text()
     )
@@ -217,10 +218,15 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
             continue
         exec("".join(cell["source"]), space)
         if "parameters" in cell["metadata"].get("tags", []):
-            files = [str(tmp_path / f"{name}.txt") for name in ("one", "two")]
+            files = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
             space |= {"pair": f"{folders[0]}::{folders[0]}", "corpora": files, "store": str(tmp_path / "store")}
-    row = space["claims"].scorecard(tmp_path / "store", space["pair"])[0]
-    assert [row[key] for key in ("id", "verdict", "estimate", "low", "high", "n")] == ["C1", "fails", 1.0, 1.0, 1.0, 6]
+            space |= {"documents": 3, "updates": 4, "rates": [1e-3]}
+    rows = space["claims"].scorecard(tmp_path / "store", space["pair"])
+    found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
+    assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
+    assert rows[0]["n"] == 6
+    before, after = (space["held_out"][space["held_out"].when == when].nll.sum() for when in ("before", "after"))
+    assert after < before, "it did learn something"
     assert isinstance(charts.perplexity_increase(space["by_corpus"]), alt.LayerChart)
     assert increase.by_position(space["tokens"]).unit.nunique() == 2
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -130,3 +131,40 @@ def test_unknown_name_and_number():
         corpora.corpus(NAME[:-1])
     with pytest.raises(UserError, match="documents: expected a whole number above 0, not 0"):
         corpora.corpus(NAME, documents=0)
+
+
+def test_parts_depend_on_the_text_alone():
+    texts = [f"document number {n}" for n in range(4000)]
+    whole = corpora.Corpus("made", "kind", texts, np.arange(4000.0), "made")
+    parts = corpora.split(whole)
+    assert sorted(text for part in parts.values() for text in part.texts) == sorted(texts)
+    for name, share in corpora.PARTS.items():
+        assert len(parts[name].texts) / 4000 == pytest.approx(share, abs=0.03)
+        assert [texts[int(nll)] for nll in parts[name].world_nll] == parts[name].texts
+        assert (parts[name].name, parts[name].category) == ("made", "kind")
+    few = corpora.split(corpora.Corpus("made", "kind", texts[::-40], None, "made"))
+    for name, part in few.items():
+        assert set(part.texts) <= set(parts[name].texts) and part.world_nll is None
+        assert part.fingerprint != parts[name].fingerprint
+    places = {text: name for name, part in parts.items() for text in part.texts}
+    mark = int(hashlib.sha256(b"document number 7").hexdigest()[:16], 16) / 16**16
+    assert places[texts[7]] == ("train" if mark < 0.7 else "validation" if mark < 0.8 else "test")
+
+
+def test_copies_of_a_document_are_in_the_same_part():
+    texts = [f"the cat {n}" for n in range(60)]
+    copies = [text.replace(" ", "\n  ") + " " for text in texts]
+    for part in corpora.split(corpora.Corpus("twice", "kind", texts + texts + copies, None, "twice")).values():
+        assert len(part.texts) == 3 * len({" ".join(text.split()) for text in part.texts})
+
+
+def test_the_shipped_corpora_can_be_split():
+    parts = corpora.split(corpora.corpus("news", 100))
+    assert sum(len(part.texts) for part in parts.values()) == 100 and len(parts["test"].texts) > 10
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_corpus_too_small_to_split_is_refused(size):
+    small = corpora.Corpus("tiny", "kind", [f"text {n}" for n in range(size)], None, "tiny")
+    with pytest.raises(UserError, match=f"corpora: 'tiny' is too small to finetune on: of its {size} documents the"):
+        corpora.split(small)

@@ -234,3 +234,13 @@ def test_same_tokenizer(make_tokenizer):
 def test_encode_adds_nothing(tokenizer):
     assert loading.encode(tokenizer, []) == []
     assert loading.encode(tokenizer, ["", "the"]) == [[], tokenizer.convert_tokens_to_ids(["the"])]
+
+
+def test_parameters_are_counted_without_weights(folders, tmp_path):
+    pair = models.pair(f"{folders[0]}::{folders[1]}")
+    loaded, _ = loading.load(pair.models["Base"])
+    assert loading.parameters(pair.models["Base"]) == sum(each.numel() for each in loaded.parameters())
+    pocket = models.pair("pocket").models["Base"]
+    assert loading.parameters(pocket) == sum(each.numel() for each in loading.load(pocket)[0].parameters())
+    with pytest.raises(UserError, match="pair: the model"):
+        loading.parameters(models.Model(str(tmp_path / "missing")))
