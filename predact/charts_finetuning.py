@@ -58,16 +58,15 @@ def before_and_after(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def _joined(frame: pd.DataFrame) -> pd.DataFrame:
-    """Adds to each row its line, the other moment's numbers, what would be no gap, and what is printed beside it."""
+    """Adds to each row its line, the estimate before, what would be no gap, what is printed, and where it is free."""
     keys = ["corpus", "unit", "model"]
-    before = frame[frame.when == BEFORE].set_index(keys)[["estimate", "high"]].set_axis(["before", "most"], axis=1)
+    before = frame[frame.when == BEFORE].set_index(keys).estimate.rename("before")
     data = frame.assign(row=frame.category + "\n" + frame.corpus).join(before, on=keys)
-    ratio = data.unit.isin(increase.RATIOS)
     change = [f"{old:.2f} → {new:.3f}" for old, new in zip(data.before, data.estimate, strict=True)]
     label = [f"{new:.4f}" for new in data.estimate]
-    edge = data.groupby(["row", "unit", "when"]).high.transform("max")  # of all models, so that none is written over
-    far = np.maximum(data.most, data.high)
-    return data.assign(nothing=ratio.astype(float), label=label, change=change, far=far, edge=edge)
+    nothing = data.unit.isin(increase.RATIOS).astype(float)
+    far, edge = (data.groupby(each).high.transform("max") for each in (["row", "unit"], ["row", "unit", "when"]))
+    return data.assign(nothing=nothing, label=label, change=change, far=far, edge=edge)
 
 
 def _in_words(data: pd.DataFrame) -> str:

@@ -101,7 +101,7 @@ def split(whole: Corpus) -> dict[str, Corpus]:
         if len(texts) < (1 if name == "train" else 2):
             raise UserError(
                 f"corpora: '{whole.name}' is too small to finetune on: of its {len(whole.texts)} documents the "
-                f"{name} part gets {len(texts)}. Give more documents (twenty at least), or finetune on other corpora."
+                f"{name} part gets {len(texts)}. Give more documents (some twenty at least), or name other targets."
             )
         nll = None if whole.world_nll is None else whole.world_nll[chosen]
         parts[name] = Corpus(whole.name, whole.category, texts, nll, digest(texts))
