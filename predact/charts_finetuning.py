@@ -106,7 +106,8 @@ def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerCh
     y = alt.Y("estimate:Q", title=None, scale=height, axis=alt.Axis(values=TICKS))
     tooltip = style.interval(alt.Tooltip("tokens:Q", format=",.0f"))
     base = shown.transform_filter("datum.model == 'Base'")
-    there = alt.Chart(_told(recovered)).transform_filter(chosen)
+    told = _told(recovered)
+    there = alt.Chart(told).transform_filter(chosen)
     layers = (
         there.mark_rect(color=style.RLHF, opacity=0.12).encode(x="low:Q", x2="high:Q"),
         there.transform_filter("datum.reached").mark_rule(color=style.RLHF, strokeDash=[2, 3]).encode(x="estimate:Q"),
@@ -118,7 +119,7 @@ def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerCh
             x=alt.value("width"), y=alt.value(2), text="said:N"
         ),
     )
-    text = f"Bits per byte of {', '.join(models)} along finetuning. RLHF: {'; '.join(_told(recovered).told)}."
+    text = f"Bits per byte of {', '.join(models)} along finetuning. RLHF: {'; '.join(told.told)}."
     return style.figure(layers, [unit, corpus, part, *boxes], title=heading, description=text, height=300)
 
 

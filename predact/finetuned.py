@@ -58,13 +58,14 @@ def of_pair(
         model, part, how = pair.models[step], parts[name], settings
         for order, after in enumerate(afters):
             runs = finetune(root, model, part, how, seed + order * _ORDER)
-            nll = held_out(root, model, part, how, seed + order * _ORDER)
+            best = finetuning.best(runs)
+            nll = held_out(root, model, part, how, seed + order * _ORDER, best)
             after.loc[(after.model == step) & (after.corpus == name), "nll"] = nll
             seen = tokens.setdefault((name, order), runs[0].tokens)  # as Base counts them, who comes first
             for run in runs:
                 place = _curve(run, seen, part["validation"]).assign(model=step, order=order)
-                curves.append(place.assign(chosen=run is finetuning.best(runs)))
-            how = replace(settings, rates=[finetuning.best(runs).rate]) if not order else how
+                curves.append(place.assign(chosen=run is best))
+            how = replace(settings, rates=[best.rate]) if not order else how
     moments = [before.assign(when=BEFORE, order=0)]
     moments += [after.assign(when=AFTER, order=order) for order, after in enumerate(afters)]
     documents, frame = pd.concat(moments, ignore_index=True), pd.concat(curves, ignore_index=True)
@@ -102,14 +103,16 @@ def finetune(root: Path, model: Model, parts: dict[str, Corpus], settings: Setti
     return _unpacked(store.tensors(root, "finetuned", _inputs(model, parts, settings, seed), compute))
 
 
-def held_out(root: Path, model: Model, parts: dict[str, Corpus], settings: Settings, seed: int) -> np.ndarray:
-    """Return the nll in nats of each document held out under the finetuned model, from the store if it is there."""
+def held_out(
+    root: Path, model: Model, parts: dict[str, Corpus], settings: Settings, seed: int, best: Run
+) -> np.ndarray:
+    """Return the nll in nats of each document held out under the weights of the best run, from the store if there."""
     inputs = _inputs(model, parts, settings, seed) | {"test": parts["test"].fingerprint}
 
     def compute() -> pd.DataFrame:
         loaded, tokenizer = _loaded(model, settings)
         with finetuning.weights(loaded, settings):
-            finetuning.put(loaded, finetuning.best(finetune(root, model, parts, settings, seed)).weights)
+            finetuning.put(loaded, best.weights)
             scored = scoring.score(loaded, tokenizer, parts["test"].texts, context=settings.context)
         return scoring.documents(scored, parts["test"].texts)
 

@@ -139,15 +139,20 @@ def in_words(row: Any) -> str:
     return f"{said} tokens" + ("" if low == "more" else f" ({low} to {high})")
 
 
-def table(documents: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The numbers as text, one row for each corpus and model but Base: gap before, after, what is left, recovery."""
-    gaps = before_and_after(documents)
+def table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """The numbers as text, one row for each corpus and model but Base: gap before, after, what is left, recovery.
+
+    Args:
+        gaps: what `before_and_after` returns.
+        left: what `remaining` returns.
+        times: what `recovered` returns.
+    """
     ratio = gaps[gaps.unit.isin(increase.RATIOS) & (gaps.model != "Base") & (gaps.category != increase.OVERALL)]
     keys = ["corpus", "model"]
     told = {when: ratio[ratio.when == when].set_index(keys) for when in (BEFORE, AFTER)}
     text = {f"perplexity ratio, {when}": _spans(told[when], 3) for when in (BEFORE, AFTER)}
-    text["share of the gap left"] = _spans(remaining(documents).set_index(keys), 3)
-    rows = recovered(runs).set_index(keys)
+    text["share of the gap left"] = _spans(left.set_index(keys), 3)
+    rows = times.set_index(keys)
     text["Base's start"] = pd.Series([in_words(row) for row in rows.itertuples()], rows.index, dtype=str)
     return pd.DataFrame(text).loc[told[AFTER].index].reset_index()
 
@@ -178,16 +183,16 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
     return frame[["corpus", "model", *sorted(frame.columns[2:], key=float)]]
 
 
-def answer(documents: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """What the numbers say in plain words (Markdown): whether RLHF recovers, and what is left of the gap."""
-    rlhf = recovered(runs).query("model == 'RLHF'")
+def answer(left: pd.DataFrame, times: pd.DataFrame) -> str:
+    """What `remaining` and `recovered` say in plain words (Markdown): is RLHF back, what is left?"""
+    rlhf = times.query("model == 'RLHF'")
     reached = rlhf[np.isfinite(rlhf.estimate)]
     said = f"RLHF gets to where Base started on {len(reached)} of {len(rlhf)} corpora"
     if len(reached):
         said += f" (half of these within {float(f'{reached.estimate.median():.2g}'):,.0f} tokens)"
-    left = remaining(documents).query("model == 'RLHF'").estimate
-    if np.isfinite(left).all():
-        said += f". But Base has learned from the same texts: {left.min():.1%} to {left.max():.1%} of the gap in log "
+    share = left.query("model == 'RLHF'").estimate
+    if np.isfinite(share).all():
+        said += f". But Base has learned from the same texts: {share.min():.1%} to {share.max():.1%} of the gap in log "
         said += "perplexity is left when both have learned, depending on the corpus"
     return said + "."
 

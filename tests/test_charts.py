@@ -225,8 +225,8 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
     found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
     assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
     assert rows[0]["n"] == 6
-    before, after = (space["held_out"][space["held_out"].when == when].nll.sum() for when in ("before", "after"))
-    assert after < before, "it did learn something"
+    sums = space["held_out"].groupby(["when", "order"]).nll.sum()
+    assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
     assert isinstance(charts.perplexity_increase(space["by_corpus"]), alt.LayerChart)
     assert increase.by_position(space["tokens"]).unit.nunique() == 2
 

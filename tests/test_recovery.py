@@ -171,18 +171,27 @@ def test_words_for_what_was_and_was_not_reached():
     ]
 
 
+def table(documents, runs):
+    measured = recovery.before_and_after(documents), recovery.remaining(documents), recovery.recovered(runs)
+    return recovery.table(*measured)
+
+
 def test_tables_and_the_answer_say_what_the_frames_say():
     frame = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 6])}})
     learned = runs({"Base": [[4, 4], [3, 3]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
-    (row,) = recovery.table(frame, learned).itertuples(index=False)
+    (row,) = table(frame, learned).itertuples(index=False)
     assert row[:2] == ("news", "RLHF") and row[2] == "1.221 (1.221 to 1.221)" and row[3] == "1.020 (1.020 to 1.020)"
     assert row[4:] == ("0.100 (0.100 to 0.100)", "after 20 tokens (20 to 20)")
-    said = recovery.answer(frame, learned)
+    said = recovery.answer(recovery.remaining(frame), recovery.recovered(learned))
     assert "on 1 of 1 corpora (half of these within 20 tokens)" in said and "10.0% to 10.0% of the gap" in said
     same = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([10, 20], [5, 5])}})
-    assert recovery.table(same, learned).iloc[0]["share of the gap left"] == "–"
-    assert recovery.answer(same, learned).endswith("(half of these within 20 tokens).")
-    assert "on 0 of 1 corpora." in recovery.answer(same, runs({"Base": [[1, 1]], "RLHF": [[8, 8]]}))
+    assert table(same, learned).iloc[0]["share of the gap left"] == "–"
+    assert recovery.answer(recovery.remaining(same), recovery.recovered(learned)).endswith(
+        "(half of these within 20 tokens)."
+    )
+    assert "on 0 of 1 corpora." in recovery.answer(
+        recovery.remaining(same), recovery.recovered(runs({"Base": [[1, 1]], "RLHF": [[8, 8]]}))
+    )
 
 
 def test_the_table_of_learning_rates_says_how_each_run_ended():
