@@ -53,7 +53,7 @@ def before_and_after(frame: pd.DataFrame) -> alt.LayerChart:
         title=heading,
         description=_in_words(data),
         height=style.LINE * lines,
-        padding={"left": 2, "top": 5, "right": 84, "bottom": 5},  # on the right for the longest printed numbers
+        padding={"left": 2, "top": 5, "right": 5, "bottom": 5},
     )
 
 
@@ -115,7 +115,7 @@ def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerCh
         shown.mark_area(opacity=0.18).encode(x=x, y="low:Q", y2="high:Q", color=marks["color"]),
         shown.mark_line(strokeWidth=2).encode(x=x, y=y, color=marks["color"]),
         shown.mark_point(filled=True, size=45, opacity=1).encode(x=x, y=y, tooltip=tooltip, **marks),
-        there.mark_text(align="right", baseline="top", fontSize=11).encode(
+        there.mark_text(align="right", baseline="top", fontSize=11, lineBreak="\n").encode(
             x=alt.value("width"), y=alt.value(2), text="said:N"
         ),
     )
@@ -126,7 +126,8 @@ def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerCh
 def _told(recovered: pd.DataFrame) -> pd.DataFrame:
     """Rows of RLHF, with what the figure prints; an end that was not reached is drawn at the end of the run."""
     rows = recovered[recovered.model == "RLHF"]
-    said = [f"RLHF: Base's start {recovery.in_words(row)}" for row in rows.itertuples()]
-    told = [f"{corpus} {each}" for corpus, each in zip(rows.corpus, said, strict=True)]
+    words = [f"Base's start {recovery.in_words(row)}" for row in rows.itertuples()]
+    told = [f"{corpus}: {each}" for corpus, each in zip(rows.corpus, words, strict=True)]
+    said = [each.replace(" (", "\n(") for each in words]  # in two lines, which a phone has room for
     ends = {name: rows[name].clip(upper=rows.learned.astype(float)) for name in ("estimate", "low", "high")}
     return rows.assign(reached=np.isfinite(rows.estimate), said=said, told=told, **ends)
