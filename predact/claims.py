@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from predact import store
+from predact.models import title
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def judge(low: pd.Series, high: pd.Series, nothing: float) -> str:
 
 def folder(root: Path | str, pair: str) -> Path:
     """Where a pair's verdicts stand: its name made fit for a folder, with a hash where that changed it."""
+    pair = title(pair)
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", pair).strip("-.")[-60:]
     return Path(root, "claims", slug if slug == pair else f"{slug}-{sha256(pair.encode()).hexdigest()[:8]}")
 

@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 
 PairName = Annotated[str, typer.Option("--pair", help="A name that `predact pairs` lists, a pair file, or BASE::RLHF.")]
+Base = Annotated[str, typer.Option(help="Instead of --pair: the Base: a folder, a .gguf file, a hub id, id@revision.")]
+Rlhf = Annotated[str, typer.Option(help="Instead of --pair: the RLHF model, named likewise.")]
+Name = Annotated[str, typer.Option(help="How a pair of --base and --rlhf is called.", show_default="BASE::RLHF")]
 Store = Annotated[Path, typer.Option(help="Folder of the stored results.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of this book.", show_default="_build/PAIR")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
@@ -46,8 +49,12 @@ def make_book(
     out: Out = None,
     seed: Seed = 0,
     p: Given = None,
+    base: Base = "",
+    rlhf: Rlhf = "",
+    name: Name = "",
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
+    pair = _pair(pair, base, rlhf, name)
     folder = _execute("", pair, prompts, store, out, seed, p)
     typer.echo(book.build(Path(), folder, store, pair))
 
@@ -61,9 +68,26 @@ def run(
     store: Store = STORE,
     out: Out = None,
     seed: Seed = 0,
+    base: Base = "",
+    rlhf: Rlhf = "",
+    name: Name = "",
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
+    pair = _pair(pair, base, rlhf, name)
     typer.echo(_execute(only, pair, prompts, store, out, seed, p) / "notebooks")
+
+
+@app.command()
+def check(pair: PairName = "pocket", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+    """Tell before a run: tokenizers, memory, tokens to score and to sample, and a time where weights are at hand."""
+    from predact import check
+
+    topic = ""
+    for finding in check.findings(models.pair(_pair(pair, base, rlhf, name))):
+        if finding.topic != topic:
+            topic = finding.topic
+            typer.secho(topic, bold=True)
+        typer.echo(f"{'! ' if finding.warns else '  '}{finding.text}")
 
 
 @app.command()
@@ -71,7 +95,8 @@ def pairs() -> None:
     """List the pairs known by name."""
     for pair in models.pairs():
         typer.secho(f"{pair.name}{'  (gated on the hub)' if pair.gated else ''}", bold=True)
-        typer.echo(f"  {pair.about} {pair.licence}.")
+        size = pair.parameters * models.DTYPES[pair.models["Base"].dtype]
+        typer.echo(f"  {pair.about} {pair.licence}. {size:,.2g} GB of weights in {pair.models['Base'].dtype}.")
         typer.echo("  " + ", ".join(f"{step}: {model.source}" for step, model in pair.models.items()))
 
 
@@ -96,8 +121,9 @@ def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
 @app.command()
 def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False) -> None:
     """Print the verdicts of a pair, claim by claim."""
-    models.pair(pair)
     rows = claims.scorecard(store, pair)
+    if not rows:
+        models.pair(pair)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -115,6 +141,11 @@ def main() -> None:
     except (UserError, execute.Failed) as error:
         typer.echo(f"predact: {error}", err=True)
         sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def _pair(pair: str, base: str, rlhf: str, name: str) -> str:
+    """The pair that is meant: --pair, or what --base, --rlhf and --name spell."""
+    return models.spelled(base, rlhf, name) if base or rlhf or name else pair
 
 
 def _execute(

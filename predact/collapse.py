@@ -236,6 +236,25 @@ def mean_support(conditions: Conditions) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
+    """Perplexity of generations under the untruncated model that wrote them, given the prompt: exp(-Σ log p / tokens).
+
+    Args:
+        generations: what `sampling.of_pair` returns.
+
+    Returns:
+        model, generations, tokens, estimate, low, high (95 % bootstrap over prompts), prompts.
+    """
+    rows = []
+    for model, part in generations.groupby("model", sort=False):
+        each = part.assign(nll=-part.log_probabilities.map(np.sum), tokens=part.ids.map(len))
+        sums = each.groupby("prompt")[["nll", "tokens"]].sum().to_numpy(float)
+        value = stats.interval(sums, lambda totals: np.exp(totals[..., 0] / totals[..., 1]))
+        count = {"generations": len(part), "tokens": int(each.tokens.sum())}
+        rows.append({"model": model} | count | vars(value) | {"prompts": len(sums)})
+    return pd.DataFrame(rows)
+
+
 def _each(conditions: Conditions) -> Iterator[tuple[dict[str, Any], Measured]]:
     for (model, text), measured in conditions.items():
         yield {"model": model, "text": text}, measured

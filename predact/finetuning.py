@@ -246,6 +246,8 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
 def _nll(model: Any, some: Rows, vocabulary: int) -> Tensor:
     """Sum of the nll of rows of ids in nats. Padding stands on the right, where a causal model cannot see it."""
     ids = pad_sequence([torch.tensor(row) for row in some], batch_first=True, padding_value=-1).to(model.device)
-    logits = model(input_ids=ids[:, :-1].clamp(min=0), use_cache=False).logits[..., :vocabulary].float()
-    wanted = ids[:, 1:].flatten().to(logits.device)
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=-1, reduction="sum")
+    output = scoring.body(model)(input_ids=ids[:, :-1].clamp(min=0), use_cache=False)
+    real = ids[:, 1:] >= 0  # logits are formed for these alone
+    hidden = output.last_hidden_state
+    logits = scoring.logits(model, output, hidden[real.to(hidden.device)])[:, :vocabulary]
+    return torch.nn.functional.cross_entropy(logits, ids[:, 1:][real].to(logits.device), reduction="sum")

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import re
 from functools import cache, lru_cache
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,24 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
 
     Args:
         model: where it comes from.
-        device: for example ``"cpu"``; by default all GPUs, or the CPU where there is none.
+        device: for example ``"cpu"``; by default the model's own, else all GPUs, or the CPU where there is none.
 
     Returns:
         The `transformers` model, in eval mode, and its tokenizer.
 
     Raises:
-        UserError: the folder is missing, the hub cannot be reached, or this is not a causal language model.
+        UserError: the folder is missing, the hub cannot be reached, this is not a causal language model, or the GPU it
+            asks for is missing or too small.
     """
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
     source, where = _find(model)
+    if model.fingerprint:
+        raise _unusable(model, "its weights are not here, only results of it are")
     options: dict[str, Any] = {
         "dtype": getattr(torch, model.dtype),
-        "device_map": device or ("auto" if torch.cuda.is_available() else "cpu"),
+        "device_map": device or _device_map(model),
         "output_loading_info": True,
     }
     options |= {"quantization_config": GgufConfig(dequantize=True)} if model.gguf else {"use_safetensors": True}
@@ -50,6 +53,11 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
     loaded, report = found
     if report["missing_keys"]:
         raise _unusable(model, f"{len(report['missing_keys'])} of its weights are missing")
+    if options["device_map"] == "auto" and {"cpu", "disk"} & set(map(str, loaded.hf_device_map.values())):
+        raise UserError(
+            f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
+            "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
+        )
     return _float32_head(loaded.eval()), tokenizer(model)
 
 
@@ -77,15 +85,22 @@ def tokenizer(model: Model) -> Any:
         raise _unusable(model, error) from error
 
 
+def name(model: Model) -> str:
+    """Return what a model is called in messages: its folder, its file or its hub id."""
+    return str(Path(model.source) / model.gguf) if model.gguf else model.source
+
+
 def fingerprint(model: Model) -> str:
     """Return what identifies the content of a model.
 
     For a folder or a GGUF file the SHA-256 over its weights, configuration and tokenizer; for a hub id the commit that
-    its revision stands for.
+    its revision stands for; for weights that are not at hand what their pair file says.
 
     Raises:
         UserError: there is no such model.
     """
+    if model.fingerprint:
+        return model.fingerprint
     source, where = _find(model)
     if "revision" in where:  # a hub id
         return f"{source}@{where['revision']}" + (f"/{model.gguf}" if model.gguf else "")
@@ -121,8 +136,8 @@ def context_limit(model: Any) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def depth(model: Model) -> int:
-    """Return how many layers a model has, without loading its weights.
+def config(model: Model) -> Any:
+    """Return the configuration of a model without loading its weights.
 
     Raises:
         UserError: there is no such model.
@@ -131,9 +146,14 @@ def depth(model: Model) -> int:
 
     source, where = _find(model)
     try:
-        return AutoConfig.from_pretrained(source, **where).get_text_config().num_hidden_layers
+        return AutoConfig.from_pretrained(source, **where)
     except Exception as error:
         raise _unusable(model, error) from error
+
+
+def depth(model: Model) -> int:
+    """Return how many layers a model has, without loading its weights."""
+    return config(model).get_text_config().num_hidden_layers
 
 
 def parameters(model: Model) -> int:
@@ -143,15 +163,25 @@ def parameters(model: Model) -> int:
         UserError: there is no such model.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config(model), trust_remote_code=model.trust_remote_code)
+    except ValueError as error:
+        raise _unusable(model, error) from error
+    return empty.num_parameters()
+
+
+def at_hand(model: Model) -> bool:
+    """Whether the weights of a model are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
 
     source, where = _find(model)
-    try:
-        config = AutoConfig.from_pretrained(source, **where)
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code).num_parameters()
-    except Exception as error:
-        raise _unusable(model, error) from error
+    if "revision" not in where:
+        return not model.fingerprint
+    files = (model.gguf,) if model.gguf else ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(source, file, revision=where["revision"]), str) for file in files)
 
 
 def same_tokenizer(first: Any, second: Any) -> str | None:
@@ -175,12 +205,13 @@ def _find(model: Model) -> tuple[str, dict[str, Any]]:
     where: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     where |= {"gguf_file": model.gguf} if model.gguf else {}
     if model.source.startswith("package:"):
-        folder = Path(str(files("predact"))) / model.source.removeprefix("package:")
+        folder = Path(str(resources.files("predact"))) / model.source.removeprefix("package:")
     else:
         folder = Path(model.source).expanduser()
     if folder.is_dir():
-        names = {path.name for path in folder.iterdir()}
-        if not (model.gguf in names if model.gguf else any(name.endswith(".safetensors") for name in names)):
+        held = {path.name for path in folder.iterdir()}
+        weights = model.gguf in held if model.gguf else any(file.endswith(".safetensors") for file in held)
+        if not (weights or model.fingerprint):
             raise _unusable(model, f"the folder has no {model.gguf or '.safetensors file'}")
         return str(folder), where
     if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", model.source):
@@ -226,10 +257,23 @@ def _float32_head(model: Any) -> Any:
     return model
 
 
+def _device_map(model: Model) -> str:
+    """Where a model is loaded to: all GPUs, or the CPU if there is none and none was asked for."""
+    import torch
+
+    if model.device != "cpu" and torch.cuda.is_available():
+        return "auto"
+    if model.device == "cuda":
+        raise UserError(
+            f"pair: the model {name(model)!r} asks for a GPU (`device: cuda`) and PyTorch finds none here; run it "
+            "where there is one, or set `device: cpu` in a pair file to wait for the CPU."
+        )
+    return "cpu"
+
+
 def _unusable(model: Model, reason: object) -> UserError:
-    name = str(Path(model.source) / model.gguf) if model.gguf else model.source
     advice = "name a folder with safetensors weights, a .gguf file, or the hub id of a causal language model."
-    return UserError(f"pair: the model {name!r} cannot be loaded ({_line(reason)}); {advice}")
+    return UserError(f"pair: the model {name(model)!r} cannot be loaded ({_line(reason)}); {advice}")
 
 
 def _line(reason: object) -> str:

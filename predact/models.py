@@ -1,5 +1,6 @@
 """Pairs of models: which are known, and how one is named."""
 
+import re
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -9,17 +10,26 @@ import yaml
 
 from predact.errors import UserError, near
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
+DEVICES = (None, "cpu", "cuda")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that stand for each of its models
 
 
 @dataclass(frozen=True)
 class Model:
-    """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id."""
+    """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
+
+    The device is `cpu`, `cuda`, or None for all GPUs, or the CPU where there is none. A fingerprint stands for weights
+    that are not at hand, whose results are.
+    """
 
     source: str
     revision: str | None = None
     dtype: str = "float32"
     gguf: str | None = None
+    device: str | None = None
+    fingerprint: str | None = None
     trust_remote_code: bool = False
 
 
@@ -32,12 +42,13 @@ class Pair:
 
     name: str
     models: dict[str, Model]
-    corpora: list[str] = field(default_factory=lambda: ["pocket"])
+    corpora: list[str] = field(default_factory=lambda: ["real"])
     prompts: str = "general"
     frame: str = "Question: {prompt}\n\nAnswer:"
     about: str = ""
     licence: str = ""
     gated: bool = False
+    parameters: float = 0  # of one model, in billions; 0: not told
 
 
 def pairs() -> list[Pair]:
@@ -51,7 +62,8 @@ def pair(name: str) -> Pair:
 
     Args:
         name: a known name, the path of a pair file (YAML or JSON, in the form of `pairs.yaml`), or ``BASE::RLHF``, each
-            side a folder, a .gguf file or a hub id.
+            side a folder, a .gguf file or a hub id, which may be followed by ``@`` and a revision. ``NAME=BASE::RLHF``
+            gives the pair a name of its own.
 
     Raises:
         UserError: the name is unknown, or the file is missing or not a pair.
@@ -61,11 +73,37 @@ def pair(name: str) -> Pair:
         return known[name]
     base, separator, rlhf = name.partition("::")
     if separator:
-        return _pair(name, {"models": {"Base": base, "RLHF": rlhf}}, Path())
+        title, base = _titled(base)
+        if title in known:
+            raise UserError(f"name: {title!r} is a pair that predact knows already; choose another name.")
+        return _pair(title or name, {"models": {"Base": base, "RLHF": rlhf}}, Path())
     if name.endswith((".yaml", ".yml", ".json")):
         return _pair(Path(name).stem, _read(Path(name)), Path(name).parent)
     hint = near(name, known) or "."
     raise UserError(f"pair: {name!r} is not known{hint} Run `predact pairs`, or name two models as BASE::RLHF.")
+
+
+def spelled(base: str, rlhf: str, name: str = "") -> str:
+    """Return how a pair of two models, and its name if it has one, are written as one word for `pair`.
+
+    Raises:
+        UserError: one of the two is missing, or the name would not do as that of a folder.
+    """
+    if not (base and rlhf):
+        raise UserError("base, rlhf: both models must be named, each by a folder, a .gguf file or a hub id.")
+    if name and not re.fullmatch(_NAME, name):
+        raise UserError(f"name: expected letters, digits, dots, dashes and underscores, not {name!r}.")
+    return f"{name}={base}::{rlhf}" if name else f"{base}::{rlhf}"
+
+
+def title(pair: str) -> str:
+    """Return the name by which results of a pair are kept: that of ``NAME=BASE::RLHF``, else the whole word."""
+    return ("::" in pair and _titled(pair)[0]) or pair
+
+
+def _titled(word: str) -> tuple[str, str]:
+    name, separator, rest = word.partition("=")
+    return (name, rest) if separator and re.fullmatch(_NAME, name) else ("", word)
 
 
 def _read(path: Path) -> Any:
@@ -84,10 +122,10 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     steps = list(entry["models"])
     if len(steps) < 2 or steps[0] != "Base" or steps[-1] != "RLHF":
         raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
-    shared = {key: entry[key] for key in ("dtype", "trust_remote_code") if key in entry}
+    shared = {key: entry[key] for key in _SHARED if key in entry}
     given = {key: value for key, value in entry.items() if key not in shared}
     _check_keys(name, given, Pair)
-    corpora = given.get("corpora", ["pocket"])
+    corpora = given.get("corpora", "real")
     if "{prompt}" not in given.get("frame", "{prompt}"):
         raise UserError(f"pair: the frame of {name!r} has no {{prompt}} in it: where the prompt is to stand.")
     given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
@@ -104,6 +142,11 @@ def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
     model = Model(**{**shared, **given, "source": _beside(folder, given["source"])})
     if model.dtype not in DTYPES:
         raise UserError(f"pair: the dtype {model.dtype!r} of {name!r} is none of {', '.join(DTYPES)}.")
+    if model.device not in DEVICES:
+        raise UserError(f"pair: the device {model.device!r} of {name!r} is neither cpu nor cuda; it may be left out.")
+    source, separator, revision = model.source.rpartition("@")
+    if separator and not Path(model.source).expanduser().exists():
+        model = replace(model, source=source, revision=revision)
     if model.source.endswith(".gguf"):
         path = Path(model.source)
         return replace(model, source=str(path.parent), gguf=path.name)
@@ -111,7 +154,7 @@ def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
 
 
 def _check_keys(name: str, given: dict, kind: type) -> None:
-    known = [item.name for item in fields(kind)] + ["dtype", "trust_remote_code"]
+    known = [item.name for item in fields(kind)] + list(_SHARED)
     for key in given:
         if key not in known:
             raise UserError(f"pair: {key!r} in {name!r} is not known{near(str(key), known) or '.'}")

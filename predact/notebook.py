@@ -31,8 +31,8 @@ def start(namespace: dict[str, Any]) -> Path:
             that papermill added must be among them, and every value must be of its annotated type.
 
     Returns:
-        The folder of the store: the parameter `store`, seen from the project's folder also where Jupyter runs the
-        notebook inside `notebooks/`.
+        The folder of the store: the parameter `store`. This and every other path is seen from the project's folder,
+        also where Jupyter runs the notebook inside `notebooks/`.
 
     Raises:
         UserError: an unknown parameter, or a value of the wrong type.
@@ -44,8 +44,9 @@ def start(namespace: dict[str, Any]) -> Path:
     known = {name: parameter for cell in cells for name, parameter in declared(cell).items()}
     check_names(known, [name for cell in cells if cell.startswith(INJECTED) for name in assigned(cell)])
     check_types(known, {name: namespace[name] for name in known if name in namespace})
-    inside = Path.cwd().name == "notebooks" and Path("../_toc.yml").exists()
-    return Path("..", namespace["store"]) if inside else Path(namespace["store"])
+    if Path.cwd().name == "notebooks" and Path("../_toc.yml").exists():
+        os.chdir("..")
+    return Path(namespace["store"])
 
 
 def provenance() -> None:

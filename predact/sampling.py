@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from predact import loading, store
+from predact import loading, memory, store
 from predact.errors import UserError
 from predact.models import Pair
 from predact.prompts import Prompt
@@ -78,7 +78,7 @@ def of_pair(
         settings: how to sample.
         seed: of the run.
         steps: which models; all if empty.
-        rows: how many generations are sampled together, for memory; no matter of the result.
+        rows: how many generations are sampled together, at most; no matter of the result.
 
     Returns:
         A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities,
@@ -192,7 +192,7 @@ def sample(
         prompts: their ids.
         numbers: of `uniforms`, as many rows for each prompt, prompt after prompt; their width is the most tokens.
         settings: top_p, top_k and temperature.
-        rows: how many are sampled together, for memory; no matter of the result.
+        rows: how many are sampled together, at most; fewer where memory ends. No matter of the result.
     """
     from transformers import DynamicCache
 
@@ -206,10 +206,20 @@ def sample(
     owner = torch.arange(len(prompts), device=model.device).repeat_interleave(len(numbers) // len(prompts))
     draws = torch.from_numpy(numbers).to(model.device)
     done: list[Generation] = []
-    for owners, part in zip(owner.split(rows), draws.split(rows), strict=True):
-        start = copy.deepcopy(cache)
-        start.reorder_cache(owners)
-        done += _continue(model, start, first[owners], part, settings, stops)
+    width = memory.rows(model, given.shape[1] + draws.shape[1], rows)
+    while len(done) < len(owner):
+        some = slice(len(done), len(done) + width)
+        try:
+            start = copy.deepcopy(cache)
+            start.reorder_cache(owner[some])  # type: ignore[arg-type]
+            done += _continue(model, start, first[owner[some]], draws[some], settings, stops)
+            continue
+        except torch.OutOfMemoryError:
+            start = None  # what it holds is free only when it is left
+        if width == 1:
+            raise UserError("max_new_tokens: one generation does not fit into memory; lower it.")
+        width = max(1, min(width, len(owner)) // 2)
+        torch.cuda.empty_cache()
     return done
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from predact import loading
+from predact import loading, memory
 from predact.errors import UserError
 
-MEMORY = 64  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
+ROOM = 64  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
 _COPIES = 8  # arrays as large as a chunk of float32 logits that are alive at once, at most
 Observer = Callable[[np.ndarray, Tensor], None]
 
@@ -62,7 +62,7 @@ def score(
         tokenizer: its tokenizer.
         texts: the documents.
         context: most positions read at once; the model's own limit counts where it is lower.
-        batch_tokens: positions in a batch of windows; by default 2,048 on a CPU and 16,384 on a GPU.
+        batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
         end: score also the EOS token after each text, so that the sum is the nll of the document with its end.
 
     Returns:
@@ -97,7 +97,7 @@ def score_ids(
     *,
     context: int = 1024,
     batch_tokens: int | None = None,
-    memory: float = MEMORY,
+    room: float = ROOM,
     observe: Observer | None = None,
 ) -> np.ndarray:
     """Score the ids of sequences after the given ones, in one pass over the logits.
@@ -108,8 +108,8 @@ def score_ids(
         given: how many ids of each are read but not scored.
         vocabulary: ids from here on take no probability.
         context: most positions read at once; the model's own limit counts where it is lower.
-        batch_tokens: positions in a batch of windows; by default 2,048 on a CPU and 16,384 on a GPU.
-        memory: MB, at most, for logits and what is made of them: they are formed for so many positions at a time.
+        batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
+        room: MB, at most, for logits and what is made of them: they are formed for so many positions at a time.
         observe: called with the places (in the result) of some positions and their float32 logits [places, vocabulary],
             until all have been seen; it must not change them.
 
@@ -120,10 +120,9 @@ def score_ids(
     starts = np.cumsum(lengths) - lengths - given
     nll = np.full(lengths.sum(), np.nan, dtype=np.float32)
     context = min(context, loading.context_limit(model) or context)
-    cpu = model.device.type == "cpu"
-    size = max(1, int(memory * 2**20 / 4 / _COPIES / vocabulary))
+    size = max(1, int(room * 2**20 / 4 / _COPIES / vocabulary))
     with tqdm(total=int(lengths.sum()), desc="scoring", unit="token", leave=False, disable=None) as bar:
-        for batch in _batches(sequences, given, context, batch_tokens or (2**11 if cpu else 2**14)):
+        for batch in _batches(sequences, given, context, batch_tokens or memory.positions(model)):
             places = np.concatenate([starts[w.sequence] + np.arange(w.first, w.stop) for w in batch])
             nll[places] = _score_batch(model, sequences, batch, vocabulary, size, places, observe)
             bar.update(len(places))
@@ -204,7 +203,7 @@ def _score_batch(
         row[: window.stop - 1 - window.begin] = torch.tensor(sequences[window.sequence][window.begin : window.stop - 1])
     read = [row * width + np.arange(w.first - 1 - w.begin, w.stop - 1 - w.begin) for row, w in enumerate(batch)]
     targets = [token for window in batch for token in sequences[window.sequence][window.first : window.stop]]
-    output = body(model)(input_ids=inputs.to(model.device), use_cache=False)
+    output = _read(model, inputs)
     hidden = output.last_hidden_state.flatten(0, 1)
     hidden = hidden[torch.from_numpy(np.concatenate(read)).to(hidden.device)]
     found = []
@@ -215,6 +214,19 @@ def _score_batch(
             observe(places[chunk], formed)
         found.append(_nll(formed, torch.tensor(targets[chunk])))
     return torch.cat(found).numpy()
+
+
+def _read(model: Any, inputs: Tensor) -> Any:
+    """What a model's body returns for rows of ids; where memory ends, they are read in two halves."""
+    try:
+        return body(model)(input_ids=inputs.to(model.device), use_cache=False)
+    except torch.OutOfMemoryError:
+        pass  # what it holds is free only when it is left
+    if len(inputs) == 1:
+        raise UserError(f"context: {inputs.shape[1]} tokens do not fit into memory; lower context.")
+    torch.cuda.empty_cache()
+    halves = [_read(model, half) for half in inputs.chunk(2)]
+    return replace(halves[0], last_hidden_state=torch.cat([half.last_hidden_state for half in halves]))
 
 
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from pandas.io.formats.style import Styler
 
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
 RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
+DOCUMENT, CHAT = "as a document", "as a chat"  # one model in both roles: what it reads as Base and as RLHF
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LINE = 21  # height of a line of a figure that lists things, in pixels
 MIME = f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
@@ -86,6 +87,7 @@ def figure(layers: Iterable[alt.Chart], params: list[alt.Parameter], **propertie
 def models(present: Sequence[str]) -> dict[str, Any]:
     """Return the encodings of colour and shape by model, the same in every figure: Base, the steps between, RLHF."""
     looks = {"Base": (BASE, "circle"), "RLHF": (RLHF, "square")}
+    looks |= {DOCUMENT: looks["Base"], CHAT: looks["RLHF"]}
     colors, shapes = zip(*(looks.get(name, (STEP, "diamond")) for name in present), strict=True)
     return {
         "color": alt.Color("model:N", scale=alt.Scale(domain=list(present), range=colors)),

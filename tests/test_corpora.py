@@ -12,11 +12,14 @@ from predact.pocket import world
 NAME = next(iter(world.CORPORA))
 
 
-def test_the_known_corpora_are_the_world_s():
+def test_the_known_corpora_are_the_world_s_and_nine_real_ones():
     known = corpora.corpora()
-    assert dict(zip(known.name, known.category, strict=True)) == world.CORPORA | world.HELD_OUT
-    assert len(known) == 10
-    assert known.category.nunique() == 4
+    own = known[known.origin == "the pocket world"]
+    assert dict(zip(own.name, own.category, strict=True)) == world.CORPORA | world.HELD_OUT
+    assert len(own) == 10 and own.category.nunique() == 4
+    real = known[known.origin != "the pocket world"]
+    assert list(real.name) == corpora.GROUPS["real"]
+    assert len(real) == 9 and real.category.nunique() == 4 and known.name.is_unique
 
 
 def test_a_corpus_of_the_world_is_its_test_documents_with_their_nll():
@@ -81,6 +84,15 @@ def test_documents_without_characters_are_left_out(tmp_path):
     assert corpora.corpus(str(tmp_path / "a.jsonl")).texts == ["b"]
 
 
+def test_a_folder_is_a_corpus_of_all_its_files(tmp_path):
+    (tmp_path / "notes/deep").mkdir(parents=True)
+    (tmp_path / "notes/a.txt").write_text("one")
+    (tmp_path / "notes/deep/b.jsonl").write_text('{"text": "two"}\n{"text": "three"}')
+    (tmp_path / "notes/picture.png").write_bytes(b"1")
+    corpus = corpora.corpus(str(tmp_path / "notes"))
+    assert sorted(corpus.texts) == ["one", "three", "two"] and corpus.name == "notes"
+
+
 BAD = {
     "empty.txt": b"",
     "blank.txt": b" \n\n ",
@@ -108,6 +120,7 @@ BAD = {
         ("fields.jsonl", "has no field 'text', did you mean 'txt'? Name another as fields.jsonl:FIELD."),
         ("fields.jsonl:bdy", "has no field 'bdy'; it has id, txt. Name another"),
         ("number.jsonl", "the field 'text' of"),
+        ("nothing", "is empty of .txt, .jsonl, .json, .parquet files"),
         ("picture.png", "is not of a kind that can be read: .txt, .jsonl, .json, .parquet."),
         ("missing.txt", "does not exist; name a file"),
         ("missing.jsonl:body", "does not exist; name a file"),
@@ -116,6 +129,7 @@ BAD = {
 def test_files_that_are_no_corpus(tmp_path, capfd, name, message):
     for file, content in BAD.items():
         (tmp_path / file).write_bytes(content)
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError) as error:
         corpora.corpus(str(tmp_path / name))
     assert str(error.value).startswith("corpora: ")

@@ -18,7 +18,11 @@ def test_the_embedded_pair_comes_first_and_all_presets_are_pairs():
         pair.name for pair in known
     }
     for pair in known:
-        assert pair.about and pair.licence
+        assert pair.about and pair.licence and pair.parameters > 0
+        large = pair.parameters > 1
+        assert {model.device for model in pair.models.values()} == {"cuda" if large else None}
+        assert all((model.dtype != "float32") == large for model in pair.models.values())
+        assert pair.corpora == (["pocket"] if pair.name.startswith("pocket") else ["real"])
         assert next(iter(pair.models)) == "Base" and list(pair.models)[-1] == "RLHF"
         assert not any(model.trust_remote_code for model in pair.models.values())
         assert models.pair(pair.name) == pair
@@ -27,6 +31,37 @@ def test_the_embedded_pair_comes_first_and_all_presets_are_pairs():
 def test_two_models_by_name():
     pair = models.pair("org/base::some/file.gguf")
     assert pair.models == {"Base": models.Model("org/base"), "RLHF": models.Model("some", gguf="file.gguf")}
+    assert (pair.name, pair.corpora) == ("org/base::some/file.gguf", ["real"])
+
+
+def test_two_models_with_a_name_and_revisions(tmp_path):
+    word = models.spelled("org/base@v1.0", "org/chat@0123abc", "mine")
+    assert word == "mine=org/base@v1.0::org/chat@0123abc"
+    pair = models.pair(word)
+    assert pair.name == models.title(word) == "mine"
+    assert pair.models == {"Base": models.Model("org/base", "v1.0"), "RLHF": models.Model("org/chat", "0123abc")}
+    assert models.title("pocket") == "pocket" and models.title("a::b") == "a::b"
+    (tmp_path / "at@home").mkdir()
+    assert models.pair(f"{tmp_path}/at@home::org/chat").models["Base"].source == f"{tmp_path}/at@home"
+    assert models.pair("org/base/a.gguf@v1::b").models["Base"] == models.Model("org/base", "v1", gguf="a.gguf")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("a", ""), "base, rlhf: both models must be named"),
+        (("", "b", "mine"), "base, rlhf: both models must be named"),
+        (("a", "b", "my pair"), "name: expected letters, digits, dots, dashes and underscores, not 'my pair'"),
+    ],
+)
+def test_pairs_that_cannot_be_spelled(words, message):
+    with pytest.raises(UserError, match=message):
+        models.spelled(*words)
+
+
+def test_a_known_name_is_not_given_again():
+    with pytest.raises(UserError, match="name: 'pocket' is a pair that predact knows already"):
+        models.pair("pocket=a::b")
 
 
 def test_pair_file(tmp_path):
@@ -66,6 +101,7 @@ def test_pair_file(tmp_path):
             "'revison' in 'bad' is not known, did you mean 'revision'?",
         ),
         ("corpus: pocket\nmodels: {Base: a/b, RLHF: a/b}", "'corpus' in 'bad' is not known, did you mean 'corpora'?"),
+        ("device: tpu\nmodels: {Base: a/b, RLHF: a/b}", "the device 'tpu' of 'bad' is neither cpu nor cuda"),
         ("dtype: int4\nmodels: {Base: a/b, RLHF: a/b}", "the dtype 'int4' of 'bad' is none of float32"),
         ("models: {", "is not a pair file"),
     ],
@@ -199,6 +235,41 @@ def test_pickles_are_not_read(tmp_path, model, tokenizer):
     tokenizer.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     cannot_load(model_of(tmp_path), "no .safetensors file")
+
+
+def test_a_gpu_that_is_asked_for_and_missing(folders, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="asks for a GPU .* finds none here; .* or set `device: cpu` in a pair file"):
+        loading.load(model_of(folders[0], device="cuda"))
+    assert loading.load(model_of(folders[0], device="cpu"))[0].device.type == "cpu"
+
+
+@pytest.mark.parametrize("place", ["cpu", "disk"])
+def test_a_model_too_large_for_the_gpus_is_not_put_on_the_cpu_in_silence(folders, monkeypatch, place):
+    from transformers import AutoModelForCausalLM
+
+    whole = AutoModelForCausalLM.from_pretrained
+
+    def split(*arguments, device_map, **options):
+        assert device_map == "auto"
+        loaded, report = whole(*arguments, device_map="cpu", **options)
+        loaded.hf_device_map = {"model.layers.0": 0, "model.layers.1": place}
+        return loaded, report
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", split)
+    with pytest.raises(UserError, match="does not fit onto the GPUs here, and would run in part on the CPU"):
+        loading.load(model_of(folders[0]))
+
+
+def test_results_of_weights_that_are_not_here(tmp_path, folders, tokenizer):
+    tokenizer.save_pretrained(tmp_path)
+    shutil.copy(folders[0] / "config.json", tmp_path)
+    absent = model_of(tmp_path, fingerprint="0123abc")
+    assert loading.fingerprint(absent) == "0123abc"
+    assert loading.tokenizer(absent).get_vocab() == tokenizer.get_vocab()
+    assert not loading.at_hand(absent) and loading.at_hand(model_of(folders[0]))
+    cannot_load(absent, "its weights are not here, only results of it are")
 
 
 def test_prefix_token_and_context_limit(make_tokenizer, model):

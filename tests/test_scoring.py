@@ -104,7 +104,7 @@ def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeyp
         scoring, "_nll", lambda logits, targets: heights.append(len(logits)) or original(logits, targets)
     )
     memory = 3 * len(tokenizer) * 4 * scoring._COPIES / 2**20
-    nll = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), memory=memory)
+    nll = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), room=memory)
     np.testing.assert_allclose(nll, whole.nll, atol=1e-5)
     assert max(heights) == 3
 
@@ -120,7 +120,7 @@ observe = lambda places, logits: spread.spread(logits)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 model(torch.tensor([sequences[0][:9]])), spread.spread(torch.randn(2, 50_257))
 before = peak()
-scoring.score_ids(model, sequences, [1] * 8, 50_257, memory=64, observe=observe)
+scoring.score_ids(model, sequences, [1] * 8, 50_257, room=64, observe=observe)
 print(peak() - before)
 """
 
@@ -149,7 +149,7 @@ def test_an_observer_sees_every_scored_position_once_with_its_logits(model, toke
         sequences,
         [1, 1, 3],
         len(tokenizer),
-        memory=2 * len(tokenizer) * 4 * scoring._COPIES / 2**20,
+        room=2 * len(tokenizer) * 4 * scoring._COPIES / 2**20,
         observe=lambda places, logits: seen.update(zip(places.tolist(), logits.clone(), strict=True)),
     )
     wanted = [(0, t) for t in (0, 1, 2)] + [(1, 0)] + [(2, t) for t in (2, 3, 4)]

@@ -1,0 +1,41 @@
+"""Memory: what a model's cache takes, how much is free, and what to do at once so that it fits."""
+
+from typing import Any
+
+import torch
+
+_SHARE = 0.8  # of what is free, for what is planned
+_WIDTHS = 24  # numbers that a pass without gradient holds at its peak, for each position and unit of width
+
+
+def cache_bytes(config: Any, itemsize: int) -> int:
+    """Bytes that a model keeps of each token it has read: keys and values of every layer and head."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 2 * text.num_hidden_layers * heads * size * itemsize
+
+
+def free(model: Any) -> int | None:
+    """Bytes free on the GPU that a model's first layer is on, what PyTorch keeps for later included; None on a CPU."""
+    if model.device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    return torch.cuda.mem_get_info(model.device)[0] + kept
+
+
+def positions(model: Any) -> int:
+    """How many positions a model reads at once when it scores: 2,048 on a CPU, on a GPU what fits, at most 32,768."""
+    room = free(model)
+    if room is None:
+        return 2**11
+    each = _WIDTHS * model.config.get_text_config().hidden_size * model.dtype.itemsize
+    return max(1, min(2**15, int(_SHARE * room) // each))
+
+
+def rows(model: Any, length: int, most: int) -> int:
+    """How many texts of so many tokens a model writes at once: `most`, or as many as have room for their cache."""
+    room = free(model)
+    if room is None:
+        return most
+    return max(1, min(most, int(_SHARE * room) // (length * cache_bytes(model.config, model.dtype.itemsize))))
