@@ -20,6 +20,7 @@ serve: book
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory '_build/$(PAIR)/html'
 
 bench: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	@set -e; for script in bench/*.py; do $(BIN)/python "$$script"; done
 
 clean:

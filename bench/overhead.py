@@ -37,7 +37,7 @@ def measured(model, passages, vocabulary, chosen):
         if wanted.any():
             spread(logits[torch.from_numpy(wanted)])
 
-    scoring.score_ids(model, passages.sequences, passages.given, vocabulary, observe=observe)
+    return scoring.score_ids(model, passages.sequences, passages.given, vocabulary, observe=observe)
 
 
 def main(pair="pocket", documents="100", positions="20000"):

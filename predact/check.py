@@ -40,6 +40,8 @@ def findings(pair: Pair, project: Path = Path()) -> Iterator[Finding]:
     sizes = {step: loading.parameters(model) for step, model in pair.models.items()}
     for step, model in pair.models.items():
         yield Finding("models", _about(step, model, configs[step], sizes[step]))
+    if len({loading.fingerprint(model) for model in pair.models.values()}) < len(pair.models):
+        yield Finding("models", "Two of them are the same: between these, every difference will be 0.", warns=True)
     yield from _agreement(tokenizers)
     for step, tokenizer in tokenizers.items():
         yield from _tokens(step, tokenizer, configs[step])
@@ -85,7 +87,7 @@ def _tokens(step: str, tokenizer: Any, config: Any) -> Iterator[Finding]:
     if more < 0:
         yield Finding("tokenizers", f"{step}: {-more} tokens are beyond the model's {len(tokenizer) + more:,}.", True)
     if step == "Base" and tokenizer.chat_template:
-        yield Finding("tokenizers", "Base has a chat template: is it a Base? It is not used.", warns=True)
+        yield Finding("tokenizers", "Base has a chat template, too, of which no use is made.")
     if step != "Base":
         yield _template(step, tokenizer)
 

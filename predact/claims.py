@@ -55,21 +55,27 @@ class Verdict:
     id: str
     claim: str
     verdict: str
-    estimate: float
-    low: float
-    high: float
+    estimate: float | None  # None, all three: it could not be measured
+    low: float | None
+    high: float | None
     unit: str
     n: int
     pair: str
     null: float | None = None  # what chance would give, where the claim is beside a null
 
     def _repr_markdown_(self) -> str:
-        interval = f"95 % interval {self.low:.3f} to {self.high:.3f}"
+        estimate, low, high = map(told, (self.estimate, self.low, self.high))
+        interval = f"95 % interval {low} to {high}"
         chance = "" if self.null is None else f", by chance {self.null:.3f}"
         return (
             f"**{self.id} {self.verdict}** for this pair: *{self.claim}* "
-            f"Estimate: {self.unit} {self.estimate:.3f}, {interval}{chance}, n = {self.n:,}."
+            f"Estimate: {self.unit} {estimate}, {interval}{chance}, n = {self.n:,}."
         )
+
+
+def told(number: float | None) -> str:
+    """Return a number of a verdict with three decimals, a dash if there is none."""
+    return "–" if number is None else f"{number:.3f}"
 
 
 def judge(low: pd.Series, high: pd.Series, nothing: float) -> str:

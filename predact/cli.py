@@ -80,8 +80,9 @@ def run(
 @app.command()
 def check(pair: PairName = "pocket", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
     """Tell before a run: tokenizers, memory, tokens to score and to sample, and a time where weights are at hand."""
-    from predact import check
+    from predact import check, notebook
 
+    notebook.quiet()
     topic = ""
     for finding in check.findings(models.pair(_pair(pair, base, rlhf, name))):
         if finding.topic != topic:
@@ -95,8 +96,9 @@ def pairs() -> None:
     """List the pairs known by name."""
     for pair in models.pairs():
         typer.secho(f"{pair.name}{'  (gated on the hub)' if pair.gated else ''}", bold=True)
-        size = pair.parameters * models.DTYPES[pair.models["Base"].dtype]
-        typer.echo(f"  {pair.about} {pair.licence}. {size:,.2g} GB of weights in {pair.models['Base'].dtype}.")
+        dtype = pair.models["Base"].dtype
+        size = pair.parameters * models.DTYPES[dtype]
+        typer.echo(f"  {pair.about} {pair.licence}. {size:,.{0 if size > 10 else 2}f} GB of weights in {dtype}.")
         typer.echo("  " + ", ".join(f"{step}: {model.source}" for step, model in pair.models.items()))
 
 

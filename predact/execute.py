@@ -170,8 +170,9 @@ def _remove_empty(*folders: Path) -> None:
 def _is_current(project: Path, target: Path, key: str) -> bool:
     if not target.exists() or _load(target)["metadata"]["predact"]["key"] != key:
         return False
-    used = {result["sha256"] for result in results(target)}
-    return not used or used <= {_checksum(path) for path in (project / values(target)["store"]).glob("*/*.json")}
+    used, given = {result["sha256"] for result in results(target)}, values(target)
+    stores = [project / given[name] for name in ("store", "published") if name in given]
+    return used <= {_checksum(path) for store in stores for path in store.glob("*/*.json")}
 
 
 def _checksum(sidecar: Path) -> str | None:

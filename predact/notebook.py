@@ -37,7 +37,7 @@ def start(namespace: dict[str, Any]) -> Path:
     Raises:
         UserError: an unknown parameter, or a value of the wrong type.
     """
-    _quiet()
+    quiet()
     _bars_to_terminal()
     store.reset_used()
     cells = namespace.get("In", [])[:-1]
@@ -65,7 +65,7 @@ def brief(inputs: Mapping[str, Any]) -> str:
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b", r"\1", ", ".join(words))
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence the warnings and the chatter of libraries; predact's own warnings are kept."""
     os.environ |= {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

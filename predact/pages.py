@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from predact import execute
-from predact.claims import CLAIMS
+from predact.claims import CLAIMS, told
 from predact.notebook import brief
 
 BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
@@ -13,7 +13,7 @@ BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 def numbers(row: Mapping[str, Any]) -> str:
     """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and what chance gives."""
-    estimate, low, high = ("–" if row[name] is None else f"{row[name]:.3f}" for name in ("estimate", "low", "high"))
+    estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
     chance = "" if row.get("null") is None else f" (by chance {row['null']:.3f})"
     return f"{estimate} [{low}, {high}]{chance} {row['unit']}, n = {row['n']:,}"
 

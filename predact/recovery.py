@@ -160,7 +160,7 @@ def table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) -> pd.Dat
 def _spans(frame: pd.DataFrame, digits: int) -> pd.Series:
     """Estimates and intervals as text, a dash where there is none."""
     spans = zip(frame.estimate, frame.low, frame.high, strict=True)
-    text = [f"{at:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})" for at, low, high in spans]
+    text = [f"{at:z.{digits}f} ({low:z.{digits}f} to {high:z.{digits}f})" for at, low, high in spans]
     return pd.Series(text, frame.index).where(np.isfinite(frame.estimate), "–")
 
 

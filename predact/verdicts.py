@@ -58,7 +58,7 @@ def _everywhere(id: str, frame: pd.DataFrame, pair: str, said: str = "") -> Verd
     return _verdict(id, judge(each.low, each.high, nothing=1), mean, mean.unit + said, mean.documents, pair)
 
 
-def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
+def mass(conditions: collapse.Conditions, pair: str, same_tokenizer: bool = True) -> tuple[pd.DataFrame, Verdict]:
     """C3: does RLHF give more of the next-token probability to a few tokens, on gold text and on its own generations?
 
     The measure is the mean mass of the FEW most probable tokens, RLHF minus Base, documents of gold text and prompts
@@ -68,6 +68,7 @@ def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verd
     Args:
         conditions: What `collapse.of_pair` returns.
         pair: Name of the pair.
+        same_tokenizer: Whether tokens of all models can be compared; if not, the claim stays undecided.
 
     Returns:
         text, n, estimate, low, high, and the verdict.
@@ -76,10 +77,11 @@ def mass(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verd
     each = _table(strata, [stats.interval(sums, _difference) for sums in strata])
     least = each.sort_values("estimate").iloc[0]
     unit = f"more mass of the {FEW} likeliest tokens than Base, on {least.text}"
-    return each, _verdict("C3", judge(each.low, each.high, nothing=0), least, unit, least.n, pair)
+    found = _verdict("C3", judge(each.low, each.high, nothing=0), least, unit, least.n, pair)
+    return each, found if same_tokenizer else _unmeasured("C3", unit, pair)
 
 
-def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, Verdict]:
+def support(conditions: collapse.Conditions, pair: str, same_tokenizer: bool = True) -> tuple[pd.DataFrame, Verdict]:
     """C4: does RLHF leave a chance to fewer tokens in its own generations, and to more in gold text?
 
     The measure is the mean number of tokens with p > NEGLIGIBLE. The rule looks at two ratios: Base / RLHF on their own
@@ -88,6 +90,7 @@ def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, V
     Args:
         conditions: What `collapse.of_pair` returns.
         pair: Name of the pair.
+        same_tokenizer: Whether tokens of all models can be compared; if not, the claim stays undecided.
 
     Returns:
         text, n, estimate, low, high, and the verdict.
@@ -97,7 +100,8 @@ def support(conditions: collapse.Conditions, pair: str) -> tuple[pd.DataFrame, V
     each = _table([gold, own], ratios)
     least = each.sort_values("estimate").iloc[0]
     unit = f"times as many tokens with p > {NEGLIGIBLE:.0e}, as the claim has it, on {least.text}"
-    return each, _verdict("C4", judge(each.low, each.high, nothing=1), least, unit, least.n, pair)
+    found = _verdict("C4", judge(each.low, each.high, nothing=1), least, unit, least.n, pair)
+    return each, found if same_tokenizer else _unmeasured("C4", unit, pair)
 
 
 def _table(strata: list[np.ndarray], cases: list[stats.Interval]) -> pd.DataFrame:
@@ -216,12 +220,21 @@ def planning(contrasts: pd.DataFrame, pair: str) -> Verdict:
     than Base's they tell of Base's text. Text that is easier to predict is so for both readers.
 
     Args:
-        contrasts: What `foresight.contrasts` returns.
+        contrasts: What `foresight.contrasts` returns; nothing where neither model can read the other's tokens, and
+            the claim stays undecided.
         pair: Name of the pair.
     """
-    row = contrasts.iloc[-1]
     unit = "bits per token that RLHF's states tell more of RLHF's text, beyond Base's"
+    if contrasts.empty:
+        return _unmeasured("C9", unit, pair)
+    row = contrasts.iloc[-1]
     return _verdict("C9", judge(contrasts.low[-1:], contrasts.high[-1:], nothing=0), row, unit, row.prompts, pair, 0.0)
+
+
+def _unmeasured(id: str, unit: str, pair: str) -> Verdict:
+    """The verdict of a claim that needs equal tokens, for models that have none."""
+    missing = f"{unit}: not compared, for the tokenizers differ"
+    return Verdict(id, CLAIMS[id].claim, "undecided", None, None, None, missing, 0, pair)
 
 
 def _mean(values: np.ndarray) -> stats.Interval:

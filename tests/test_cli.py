@@ -29,7 +29,7 @@ def refused(result, *parts):
 
 
 def test_every_command_has_help(predact):
-    for command in ("book", "run", "pairs", "corpora", "scorecard"):
+    for command in ("book", "run", "check", "pairs", "corpora", "scorecard"):
         code, out, _ = predact(command, "--help")
         assert code == 0 and "Usage: predact" in out
 
@@ -38,11 +38,37 @@ def test_pairs_lists_all(predact):
     code, out, _ = predact("pairs")
     assert code == 0
     assert all(f"\n{pair.name}" in f"\n{out}" for pair in models.pairs())
+    assert "7 billion parameters. Llama 2 Community License. 13 GB of weights in float16." in out
 
 
-def test_corpora_lists_the_nine_of_the_pocket_world(predact):
+def test_corpora_lists_those_of_the_pocket_world_and_nine_real_ones(predact):
     code, out, _ = predact("corpora")
-    assert code == 0 and len(out.splitlines()) >= 10
+    assert code == 0 and len(out.splitlines()) == 20
+    assert "CC BY-SA" in out
+
+
+def test_check(predact, monkeypatch):
+    monkeypatch.chdir(cli.book.__file__.rpartition("/predact/")[0])
+    monkeypatch.setattr("predact.effort._SECONDS", 0.01)
+    code, out, err = predact("check")
+    assert (code, err) == (0, "")
+    assert [line for line in out.splitlines() if line[0] not in " !"] == [
+        "models",
+        "tokenizers",
+        "memory",
+        "work",
+        "time",
+    ]
+    assert "Base: package:pocket/models/base (" in out and "! " not in out
+    code, out, err = predact("check", "--pair", "pocket::pocket")
+    refused((code, out, err), "pair: the model 'pocket' cannot be loaded")
+
+
+def test_check_of_a_model_that_nobody_has(predact):
+    refused(
+        predact("check", "--base", "org/nobody", "--rlhf", "org/none"), "'org/nobody' cannot be loaded", "on the hub"
+    )
+    refused(predact("check", "--base", "org/nobody"), "base, rlhf: both models must be named")
 
 
 def test_scorecard(predact, tmp_path):
@@ -68,7 +94,14 @@ def test_scorecard(predact, tmp_path):
     assert "holds: 1.400 [1.300, 1.500] perplexity ratio, n = 900" in predact("scorecard")[1]
 
 
-@pytest.mark.parametrize("command", ["book", "run", "scorecard"])
+def test_a_pair_of_ones_own_is_found_by_its_name(predact, tmp_path):
+    row = claims.Verdict("C1", "…", "fails", 1.0, 0.9, 1.1, "perplexity ratio", 9, "mine=org/a::org/b")
+    claims.record(tmp_path / "_build/store", row)
+    for pair in ("mine", "mine=org/a::org/b"):
+        assert json.loads(predact("scorecard", "--pair", pair, "--json")[1])[0]["verdict"] == "fails"
+
+
+@pytest.mark.parametrize("command", ["book", "run", "check", "scorecard"])
 def test_unknown_pair(predact, command, tmp_path):
     refused(predact(command, "--pair", "pokcet"), "pair: 'pokcet' is not known, did you mean 'pocket'")
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +146,14 @@ class TestInAProject:
         predact("run", "--only", "02", "--out", "mine")
         assert planned["out"] == "mine"
 
+    def test_a_pair_of_two_models_and_a_name(self, predact, planned):
+        predact("run", "--only", "02", "--base", "org/a@v1", "--rlhf", "b", "--name", "mine")
+        assert planned == {"02_one": {"pair": "mine=org/a@v1::b"}, "out": "_build/mine"}
+
     def test_refusals(self, predact, tmp_path):
+        refused(
+            predact("book", "--base", "org/a", "--rlhf", "org/b", "--name", "a/b"), "name: expected letters, digits"
+        )
         refused(predact("run", "-p", "nn", "5"), "nn: no such parameter, did you mean 'n'?")
         refused(predact("run", "-p", "n", "five"), "n: expected int, got 'five'")
         refused(predact("run", "-p", "n"), "-p n: expected a name and a value")

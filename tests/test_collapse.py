@@ -105,6 +105,10 @@ def test_verdicts_follow_their_rules(numbers, c3, c4):
     at_ten = [mass + (1 - mass) * 9 / 63 for mass, _ in numbers]
     assert table.estimate.tolist() == pytest.approx([(at_ten[1] - at_ten[0]) * 1.005, (at_ten[3] - at_ten[2]) * 1.005])
     assert verdict.estimate == table.estimate.min() and verdict.verdict == c3 and verdict.n == 2
+    for judged in (verdicts.mass, verdicts.support):
+        each, open_one = judged(made, "a pair", same_tokenizer=False)
+        assert len(each) == 2 and (open_one.verdict, open_one.estimate) == ("undecided", None)
+        assert "not compared, for the tokenizers differ" in open_one.unit
     ratios, verdict = verdicts.support(made, "a pair")
     support = [each for _, each in numbers]
     assert ratios.estimate.tolist() == pytest.approx([support[1] / support[0], support[2] / support[3]], rel=0.01)

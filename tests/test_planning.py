@@ -221,6 +221,14 @@ def test_the_claim_rests_on_the_interaction(interval, verdict):
     assert (found.id, found.verdict, found.estimate, found.n) == ("C9", verdict, interval[0], 9)
 
 
+def test_where_neither_reads_the_other_the_claim_stays_open():
+    nothing = rows().iloc[:0]
+    found = verdicts.planning(nothing, "a pair")
+    assert (found.verdict, found.estimate, found.n) == ("undecided", None, 0) and "tokenizers differ" in found.unit
+    assert "beyond Base's: not compared, for the tokenizers differ –, 95 % interval – to –" in found._repr_markdown_()
+    assert "nothing tests the objection" in foresight.answer(nothing)
+
+
 def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders, texts):
     told = foresight.measures(sums)
     for chart in (charts_planning.by_offset(told), charts_planning.heat_map(told)):
