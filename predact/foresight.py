@@ -68,9 +68,7 @@ CONTRASTS = [
 def answer(contrasts: pd.DataFrame) -> str:
     """What the crossed design says about the objection that RLHF's text is merely easier, in plain words (Markdown)."""
     if contrasts.empty:
-        return (
-            "The two cut text into different tokens, so neither can read the other's: nothing tests the objection."
-        )
+        return "The two cut text into different tokens, so neither can read the other's: nothing tests the objection."
     own, second, third, larger, _ = (row for _, row in contrasts.iterrows())
     said = [
         "RLHF's states tell more of RLHF's text than Base's tell of Base's"

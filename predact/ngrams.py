@@ -135,7 +135,7 @@ def across(frame: pd.DataFrame, seed: int = 0) -> list[list[Ids]]:
 def shuffled(generations: Sequence[Ids], seed: int | Sequence[int] = 0) -> list[Ids]:
     """Draw the null of texts without order: the tokens of each generation, shuffled."""
     rng = np.random.default_rng(seed)
-    return [rng.permutation(np.asarray(each, dtype=np.int64)) for each in generations]
+    return [rng.permutation(np.array(each, dtype=np.int64)) for each in generations]
 
 
 def samples(frame: pd.DataFrame, seed: int = 0) -> dict[str, list[list[Ids]]]:

@@ -185,7 +185,7 @@ def _device() -> str:
 
 def _dump_frame(result: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    result.to_parquet(buffer, index=False)
+    result.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()
 
 

@@ -119,6 +119,12 @@ def test_the_null_of_shuffled_tokens_keeps_each_generation_s_tokens():
     )
 
 
+def test_an_empty_generation_from_the_store_is_shuffled_too():
+    stored = np.array([], dtype=np.int64)
+    stored.flags.writeable = False
+    assert [each.tolist() for each in ngrams.shuffled([stored, [7]])] == [[], [7]]
+
+
 @pytest.mark.parametrize(("prompts", "each", "size"), [(5, 8, 5), (9, 3, 3)])
 def test_the_null_of_other_prompts_takes_one_generation_of_each(prompts, each, size):
     made = frame({f"p{i}": [[i, j] for j in range(each)] for i in range(prompts)})
