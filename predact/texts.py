@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError, near
@@ -83,10 +84,12 @@ def _commit(about: Dataset) -> pd.DataFrame:
 def _stream(about: Dataset, commit: str, first: int, documents: int) -> pd.DataFrame:
     import datasets
 
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     records = datasets.load_dataset(about.dataset, about.config, split=about.split, revision=commit, streaming=True)
     texts = (record[about.field] for record in records.skip(first))
-    written = (_cut(text) for text in texts if text and text.strip())
-    return pd.DataFrame({"text": list(islice(written, documents))}, dtype=object)
+    written = islice((_cut(text) for text in texts if text and text.strip()), documents)
+    bar = tqdm(written, total=documents, desc=about.dataset, unit="document", leave=False, disable=None)
+    return pd.DataFrame({"text": list(bar)}, dtype=object)
 
 
 def _cut(text: str) -> str:
