@@ -111,6 +111,12 @@ def record(root: Path | str, verdict: Verdict) -> None:
     store.write(folder(root, verdict.pair) / f"{verdict.id}.json", row.encode())
 
 
+def scorecards(root: Path | str) -> list[dict]:
+    """Return all verdicts recorded in a store: claim by claim, and for each the pairs in the order of their names."""
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in Path(root, "claims").glob("*/*.json")]
+    return sorted(rows, key=lambda row: (list(CLAIMS).index(row["id"]), title(row["pair"])))
+
+
 def scorecard(root: Path | str, pair: str) -> list[dict]:
     """Return the verdicts recorded for a pair, in the order of the claims; claims that were not run are absent."""
     files = (folder(root, pair) / f"{id}.json" for id in CLAIMS)

@@ -34,6 +34,8 @@ Prompts = Annotated[
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
 
+Every = Annotated[bool, typer.Option("--all", help="All pairs that have verdicts in the store.")]
+
 WRITTEN = 'JSON Lines: {"prompt": "...", "generation": "..."}, written by any model.'
 Generations = Annotated[Path, typer.Argument(help=WRITTEN, metavar="FILE")]
 Page = Annotated[Path, typer.Option(help="Folder of the page.")]
@@ -121,19 +123,22 @@ def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
 
 
 @app.command()
-def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False) -> None:
-    """Print the verdicts of a pair, claim by claim."""
-    rows = claims.scorecard(store, pair)
-    if not rows:
+def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False, every: Every = False) -> None:
+    """Print the verdicts of a pair, or of all pairs, claim by claim."""
+    rows = claims.scorecards(store) if every else claims.scorecard(store, pair)
+    if not (rows or every):
         models.pair(pair)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    verdicts = {row["id"]: row for row in rows}
     for claim in claims.CLAIMS.values():
-        row = verdicts.get(claim.id)
-        said = f"{row['verdict']}: {pages.numbers(row)}" if row else "not yet run"
-        typer.echo(f"{claim.id}  {claim.claim}\n    {said}")
+        typer.echo(f"{claim.id}  {claim.claim}")
+        mine = [row for row in rows if row["id"] == claim.id]
+        for row in mine:
+            whose = f"{models.title(row['pair'])} " if every else ""
+            typer.echo(f"    {whose}{row['verdict']}: {pages.numbers(row)}")
+        if not mine:
+            typer.echo("    not yet run")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ serves light and dark pages; the HTML of a figure is drawn by the book's own scr
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
@@ -71,6 +71,52 @@ def render(spec: dict) -> dict[str, Any]:
 
 alt.renderers.register("predact", render)
 alt.renderers.enable("predact")
+
+
+class Control(NamedTuple):
+    """What sets a parameter of several charts at once: a list of choices, or a slider from one number to another."""
+
+    name: str
+    label: str
+    value: Any
+    choices: Sequence | range
+
+
+def panels(charts: Sequence[alt.LayerChart], controls: Sequence[Control]) -> dict[str, Any]:
+    """Return charts that shared controls move together, the first one as wide as the page, as a mimebundle.
+
+    The book's script moves them; in a live notebook, where it is not, the first chart stands alone with its controls.
+
+    Args:
+        charts: each declares the parameters that it listens to.
+        controls: what sets these parameters.
+    """
+    figures = "".join(render(chart.to_dict())["text/html"] for chart in charts)
+    form = "".join(f"<label>{escape(each.label)} {_input(each)}</label>" for each in controls)
+    page = f'<div class="predact-panels"><form>{form}</form><div>{figures}</div></div>'
+    first: Any = charts[0].copy()
+    first.params = [alt.param(each.name, value=each.value, bind=_bind(each)).param for each in controls]
+    return {MIME: first.to_dict(), "text/html": page}
+
+
+def _input(control: Control) -> str:
+    name, value = escape(control.name), escape(str(control.value))
+    if isinstance(control.choices, range):
+        low, high, step = control.choices[0], control.choices[-1], control.choices.step
+        field = f'<input type="range" name="{name}" min="{low}" max="{high}" step="{step}" value="{value}">'
+        return f"{field} <output>{value}</output>"
+    options = (
+        f"<option{' selected' * (each == control.value)}>{escape(str(each))}</option>" for each in control.choices
+    )
+    return f'<select name="{name}">{"".join(options)}</select>'
+
+
+def _bind(control: Control) -> Any:
+    label = f"{control.label} "
+    if isinstance(control.choices, range):
+        low, high, step = control.choices[0], control.choices[-1], control.choices.step
+        return alt.binding_range(min=low, max=high, step=step, name=label)
+    return alt.binding_select(options=list(control.choices), name=label)
 
 
 def table(frame: pd.DataFrame, precision: int = 3) -> Styler:

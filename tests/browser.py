@@ -187,6 +187,26 @@ def test_a_click_on_an_anchor_span_lists_its_generations(visit, width):
     assert any("Generations with span 2" in text for text in browser.execute_script(said))
 
 
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_one_slider_moves_all_panels_of_the_frontier(visit, width):
+    browser = visit("notebooks/07_discussion", width)
+    read = (
+        "return [...document.querySelectorAll('.predact-panels .predact-chart svg')].map(drawn =>"
+        "drawn.textContent + [...drawn.querySelectorAll('path')].map(each => each.outerHTML))"
+    )
+    move = (
+        "const [name, value] = arguments; const field = document.querySelector(`.predact-panels [name=${name}]`);"
+        "field.value = value; field.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    seen = [browser.execute_script(read)]
+    for name, value in (("step", 100), ("step", 0), ("step", 200), ("run", "dpo")):
+        browser.execute_script(move, name, value)
+        wait(lambda: all(new != old for new, old in zip(browser.execute_script(read), seen[-1], strict=True)), 5)
+        seen.append(browser.execute_script(read))
+    assert "step 100" in seen[1][0] and "step 0" in seen[2][0]
+    assert all(len({state[panel] for state in seen}) == 5 for panel in range(4)), "each panel follows"
+
+
 def test_front_page_has_a_verdict_for_what_was_run(visit):
     browser = visit("book/index", 1300)
     badges = [badge.text for badge in browser.find_elements(By.CSS_SELECTOR, "#claims .sd-badge")]

@@ -101,6 +101,22 @@ def test_a_pair_of_ones_own_is_found_by_its_name(predact, tmp_path):
         assert json.loads(predact("scorecard", "--pair", pair, "--json")[1])[0]["verdict"] == "fails"
 
 
+def test_scorecard_of_all_pairs(predact, tmp_path):
+    assert json.loads(predact("scorecard", "--all", "--json")[1]) == []
+    for pair, id in (("pocket", "C2"), ("mine=org/a::org/b", "C1"), ("pocket", "C1")):
+        row = claims.Verdict(id, "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, pair)
+        claims.record(tmp_path / "_build/store", row)
+    found = json.loads(predact("scorecard", "--all", "--json")[1])
+    assert [(row["id"], row["pair"]) for row in found] == [
+        ("C1", "mine=org/a::org/b"),
+        ("C1", "pocket"),
+        ("C2", "pocket"),
+    ]
+    lines = predact("scorecard", "--all")[1].splitlines()
+    assert lines[1].startswith("    mine holds: 1.400") and lines[2].startswith("    pocket holds: 1.400")
+    assert lines.count("    not yet run") == 7
+
+
 @pytest.mark.parametrize("command", ["book", "run", "check", "scorecard"])
 def test_unknown_pair(predact, command, tmp_path):
     refused(predact(command, "--pair", "pokcet"), "pair: 'pokcet' is not known, did you mean 'pocket'")

@@ -1,0 +1,130 @@
+"""Who did it? What each claim speaks of, at Base, at SFT and at RLHF, and which part of the way SFT has gone.
+
+A rung is a measure taken of all three models on the same documents or prompts, so that the steps between them are
+paired. Where SFT stands on the way from Base to RLHF, (SFT - Base) / (RLHF - Base), says who has done it: 0, tuning by
+reward alone; 1, tuning by examples alone; above 1, the reward has undone a part; below 0, the examples went elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from predact import collapse, ngrams, stats
+from predact.backbones import OTHERS
+from predact.collapse import GOLD, OWN
+from predact.ngrams import GENERATIONS
+from predact.spread import NEGLIGIBLE
+
+STEPS = ("Base", "SFT", "RLHF")
+VALUE, CHANGE, PLACE = "value", "change", "place of SFT"
+FEW, LONG, WITH = 10, 10, 5  # likeliest tokens, tokens of an n-gram, others aligned with: as the claims are judged by
+
+
+class Rung(NamedTuple):
+    """A measure of the three models: for each stratum [units, 3 models, (sum, count)]; a value is a mean of ratios."""
+
+    claim: str
+    measure: str
+    strata: Sequence[np.ndarray]
+
+
+def predicting(documents: pd.DataFrame) -> Rung:
+    """C1: bits per byte of gold text, mean over corpora. Takes what `scores.pair_documents` returns."""
+    strata = []
+    for _, part in documents.groupby("corpus", sort=False):
+        wide = part.pivot(index="doc", columns="model", values=["nll", "bytes"])
+        strata.append(np.stack([wide["nll"][list(STEPS)] / np.log(2), wide["bytes"][list(STEPS)]], 2))
+    return Rung("C1", "bits per byte of gold text", strata)
+
+
+def spreading(conditions: collapse.Conditions) -> list[Rung]:
+    """C3 and C4: mass of the ten likeliest tokens, tokens above 1e-8. Takes what `collapse.of_pair` returns."""
+    rungs = []
+    for claim, measure in (("C3", f"mass of the {FEW} likeliest tokens"), ("C4", f"tokens with p > {NEGLIGIBLE:.0e}")):
+        for text in (GOLD, OWN):
+            found = [conditions[step, text] for step in STEPS]
+            sums = [each.mass_of(FEW) if claim == "C3" else each.above(NEGLIGIBLE) for each in found]
+            both = [pd.DataFrame({"sum": some, "count": each.counts}) for some, each in zip(sums, found, strict=True)]
+            table = pd.concat(both, axis=1).fillna(0).to_numpy(float)
+            rungs.append(Rung(claim, f"{measure}, {text}", [table.reshape(len(table), len(STEPS), 2)]))
+    return rungs
+
+
+def knowing(crossed: pd.DataFrame) -> Rung:
+    """C5: nats per token of own completions, mean over sources. Takes what `completions.crossed` returns."""
+    own = crossed[crossed.scorer == crossed.author]
+    strata = []
+    for _, part in own.groupby("source", sort=False):
+        wide = part.pivot(index="prefix", columns="scorer", values=["nll", "tokens"])
+        strata.append(np.stack([wide["nll"][list(STEPS)], wide["tokens"][list(STEPS)]], 2))
+    return Rung("C5", "nats per token of own completions", strata)
+
+
+def sharing(
+    written: pd.DataFrame, counts: pd.DataFrame, curves: Mapping[tuple[str, str], np.ndarray]
+) -> tuple[Rung, Rung, Rung]:
+    """C6 to C8: share of the commonest 10-gram, share of text in anchor spans, generations aligned with five others.
+
+    Args:
+        written: what `sampling.of_pair` returns.
+        counts: what `backbones.anchored` returns.
+        curves: what `backbones.curves` returns.
+    """
+    shares = written.groupby(["prompt", "model"], sort=False).ids.agg(lambda ids: ngrams.shares(list(ids), LONG)[-1])
+    grams = shares.unstack("model")[list(STEPS)].to_numpy(float)
+    own = counts[counts.text == GENERATIONS].pivot(index="prompt", columns="model", values=["covered", "tokens"])
+    spans = np.stack([own["covered"][list(STEPS)], own["tokens"][list(STEPS)]], 2).astype(float)
+    along = np.stack([curves[step, GENERATIONS][:, OTHERS.index(WITH)].mean(1) for step in STEPS], 1)
+    return (
+        Rung("C6", f"share of generations with the commonest {LONG}-gram", [_counted(grams)]),
+        Rung("C7", "share of tokens in anchor spans", [spans]),
+        Rung("C8", f"of 100 generations, aligned with at least {WITH} others", [_counted(along)]),
+    )
+
+
+def _counted(values: np.ndarray) -> np.ndarray:
+    """Values of units [units, 3] as sums, each with a count of 1."""
+    return np.stack([values, np.ones_like(values)], 2)
+
+
+def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
+    """The three values of each rung, the changes between them, and the place of SFT on the way, with intervals.
+
+    Returns:
+        claim, measure, kind (`VALUE`, `CHANGE`, `PLACE`), at (the model; of a change, where it leads), estimate, low,
+        high (95 % bootstrap: documents or prompts resampled, with all three models at once), n.
+    """
+    rows = []
+    for rung in rungs:
+        value = stats.stratified([each.reshape(len(each), -1) for each in rung.strata], _steps)
+        ends = pd.DataFrame({"estimate": value.estimate, "low": value.low, "high": value.high})
+        kinds = [(VALUE, step) for step in STEPS] + [(CHANGE, "SFT"), (CHANGE, "RLHF"), (PLACE, "SFT")]
+        told = pd.DataFrame(kinds, columns=["kind", "at"]).join(ends)
+        rows.append(told.assign(claim=rung.claim, measure=rung.measure, n=sum(map(len, rung.strata))))
+    return pd.concat(rows, ignore_index=True)[["claim", "measure", "kind", "at", "estimate", "low", "high", "n"]]
+
+
+def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
+    """Totals [..., 3 models of (sum, count)] of each stratum to values, changes and place [..., 6]."""
+    ratios = [each[..., 0::2] / each[..., 1::2] for each in strata]
+    base, sft, rlhf = np.moveaxis(np.mean(ratios, axis=0), -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        place = (sft - base) / (rlhf - base)
+    return np.stack([base, sft, rlhf, sft - base, rlhf - sft, np.nan_to_num(place, posinf=0.0, neginf=0.0)], -1)
+
+
+def answer(climbed: pd.DataFrame) -> str:
+    """What was brought about by SFT for the most part, what by the reward, in words (Markdown)."""
+    place = climbed[climbed.kind == PLACE]
+    named = place.measure + " (" + place.claim + ")"
+    sft, reward = place.low > 0.5, place.high < 0.5
+    said = [
+        f"For the most part it was **{who}**: {'; '.join(named[chosen])}."
+        for who, chosen in (("SFT", sft), ("the reward", reward))
+        if chosen.any()
+    ]
+    unsure = named[~(sft | reward)]
+    said += [f"Which of the two it was cannot be said for sure: {'; '.join(unsure)}."] if len(unsure) else []
+    return " ".join(said)
