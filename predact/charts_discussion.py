@@ -53,7 +53,8 @@ def _frontier(paths: pd.DataFrame, base: dict) -> alt.LayerChart:
     runs = list(paths.run.unique())
     data = paths.round(4)
     x = alt.X("excess:Q", title=EXCESS, scale=alt.Scale(zero=True), axis=alt.Axis(grid=False))
-    y = alt.Y("reward:Q", title=None, scale=alt.Scale(zero=False, padding=12))
+    ends = [min(data.low.min(), base["reward"]), data.high.max()]  # of all steps: the axes keep still
+    y = alt.Y("reward:Q", title=None, scale=alt.Scale(domain=ends, nice=True))
     shown = alt.Chart(data).encode(
         x=x, y=y, color=_color(runs).legend(symbolType="circle", columns=alt.ExprRef("width < 440 ? 2 : 5"))
     )
@@ -113,7 +114,7 @@ def _mass(mass: pd.DataFrame) -> alt.LayerChart:
     data = mass.round(4)
     shown = alt.Chart(data).encode(
         x=alt.X("k:Q", title="k likeliest tokens", scale=alt.Scale(type="log"), axis=alt.Axis(grid=False)),
-        y=alt.Y("mass:Q", title=None, scale=alt.Scale(zero=False)),
+        y=alt.Y("mass:Q", title=None, scale=alt.Scale(domain=[data.mass.min(), 1], nice=True)),
         color=_color(runs),
     )
     now, start = shown.transform_filter("datum.step == step"), shown.transform_filter("datum.step == 0")
