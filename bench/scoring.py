@@ -38,11 +38,8 @@ def main(pair="pocket", documents="100", *names):
     lengths = [len(ids) - 1 for ids in passages.sequences]
     chosen = np.zeros(sum(lengths), dtype=bool)
     chosen[np.random.default_rng(0).permutation(sum(lengths))[:POSITIONS]] = True
-    peers = {
-        size: HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, max_length=CONTEXT, prefix_token_id=lead)
-        for lead in [loading.prefix_token(tokenizer)]
-        for size in SIZES
-    }
+    same = {"pretrained": model, "tokenizer": tokenizer, "prefix_token_id": loading.prefix_token(tokenizer)}
+    peers = {size: HFLM(**same, batch_size=size, max_length=CONTEXT) for size in SIZES}
     trial = {size: timed(rolling, peers[size], texts[:16])[1] for size in SIZES}
     size = min(trial, key=trial.get)
     rounds = []

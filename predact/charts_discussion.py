@@ -56,7 +56,7 @@ def _frontier(paths: pd.DataFrame, base: dict) -> alt.LayerChart:
     ends = [min(data.low.min(), base["reward"]), data.high.max()]  # of all steps: the axes keep still
     y = alt.Y("reward:Q", title=None, scale=alt.Scale(domain=ends, nice=True))
     shown = alt.Chart(data).encode(
-        x=x, y=y, color=_color(runs).legend(symbolType="circle", columns=alt.ExprRef("width < 440 ? 2 : 5"))
+        x=x, y=y, color=_color(runs).legend(symbolType="circle", columns=alt.ExprRef(f"width < {NARROW} ? 2 : 5"))
     )
     now = shown.transform_filter("datum.step == step")
     places = [{"name": "Base", **base}, {"name": "SFT", **data[data.step == 0].iloc[0][["excess", "reward"]]}]

@@ -166,9 +166,14 @@ def of_pair(
     return found
 
 
-def paired(conditions: Conditions, text: str, sums: Callable[[Measured], np.ndarray]) -> np.ndarray:
-    """Base's and RLHF's sums of something over each group, each beside its number of positions: [groups, 4]."""
-    both = [conditions[model, text] for model in ("Base", "RLHF")]
+def paired(
+    conditions: Conditions,
+    text: str,
+    sums: Callable[[Measured], np.ndarray],
+    models: Sequence[str] = ("Base", "RLHF"),
+) -> np.ndarray:
+    """Sums of something over each group, model by model, each beside its number of positions: [groups, 2 · models]."""
+    both = [conditions[model, text] for model in models]
     columns = [pd.DataFrame({"sum": sums(each), "count": each.counts}) for each in both]
     return pd.concat(columns, axis=1).fillna(0).to_numpy(float)
 

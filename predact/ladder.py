@@ -5,7 +5,7 @@ paired. Where SFT stands on the way from Base to RLHF, (SFT - Base) / (RLHF - Ba
 reward alone; 1, tuning by examples alone; above 1, the reward has undone a part; below 0, the examples went elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +13,13 @@ import pandas as pd
 
 from predact import collapse, ngrams, stats
 from predact.backbones import OTHERS
-from predact.collapse import GOLD, OWN
 from predact.ngrams import GENERATIONS
 from predact.spread import NEGLIGIBLE
+from predact.verdicts import FEW, LONG
+from predact.verdicts import OTHERS as WITH
 
 STEPS = ("Base", "SFT", "RLHF")
 VALUE, CHANGE, PLACE = "value", "change", "place of SFT"
-FEW, LONG, WITH = 10, 10, 5  # likeliest tokens, tokens of an n-gram, others aligned with: as the claims are judged by
 
 
 class Rung(NamedTuple):
@@ -41,13 +41,14 @@ def predicting(documents: pd.DataFrame) -> Rung:
 
 def spreading(conditions: collapse.Conditions) -> list[Rung]:
     """C3 and C4: mass of the ten likeliest tokens, tokens above 1e-8. Takes what `collapse.of_pair` returns."""
+    measures: tuple[tuple[str, str, Callable[[collapse.Measured], np.ndarray]], ...] = (
+        ("C3", f"mass of the {FEW} likeliest tokens", lambda each: each.mass_of(FEW)),
+        ("C4", f"tokens with p > {NEGLIGIBLE:.0e}", lambda each: each.above(NEGLIGIBLE)),
+    )
     rungs = []
-    for claim, measure in (("C3", f"mass of the {FEW} likeliest tokens"), ("C4", f"tokens with p > {NEGLIGIBLE:.0e}")):
-        for text in (GOLD, OWN):
-            found = [conditions[step, text] for step in STEPS]
-            sums = [each.mass_of(FEW) if claim == "C3" else each.above(NEGLIGIBLE) for each in found]
-            both = [pd.DataFrame({"sum": some, "count": each.counts}) for some, each in zip(sums, found, strict=True)]
-            table = pd.concat(both, axis=1).fillna(0).to_numpy(float)
+    for claim, measure, sums in measures:
+        for text in collapse.TEXTS:
+            table = collapse.paired(conditions, text, sums, STEPS)
             rungs.append(Rung(claim, f"{measure}, {text}", [table.reshape(len(table), len(STEPS), 2)]))
     return rungs
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import chain, islice
 from pathlib import Path
@@ -34,6 +35,7 @@ class Dataset:
     revision: str | None = None
 
 
+@cache
 def datasets() -> dict[str, Dataset]:
     """Return the datasets known by name."""
     known = yaml.safe_load((files("predact") / "corpora.yaml").read_text(encoding="utf-8"))
