@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from rows import record, timed
 
-from predact import collapse, corpora, loading, models, scoring
+from predact import collapse, corpora, loading, memory, models, scoring
 from predact.spread import spread
 
 ROUNDS = 3
@@ -22,9 +22,9 @@ def bare(model, batches):
         model(input_ids=batch, use_cache=False)
 
 
-def padded(passages, context):
+def padded(model, passages, context):
     """The batches that scoring makes, as tensors."""
-    for batch in scoring._batches(passages.sequences, passages.given, context, 2**11):
+    for batch in scoring._batches(passages.sequences, passages.given, context, memory.positions(model)):
         rows = [torch.tensor(passages.sequences[w.sequence][w.begin : w.stop - 1]) for w in batch]
         yield torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
@@ -46,7 +46,7 @@ def main(pair="pocket", documents="100", positions="20000"):
     total = sum(map(len, passages.sequences)) - len(passages.sequences)
     chosen = np.zeros(total, dtype=bool)
     chosen[np.random.default_rng(0).permutation(total)[: int(positions)]] = True
-    batches = list(padded(passages, min(1024, loading.context_limit(model) or 1024)))
+    batches = list(padded(model, passages, min(1024, loading.context_limit(model) or 1024)))
     rounds = []
     for _ in range(ROUNDS):
         _, theirs = timed(bare, model, batches)

@@ -25,10 +25,10 @@ def free(model: Any) -> int | None:
 
 
 def positions(model: Any) -> int:
-    """How many positions a model reads at once when it scores: 2,048 on a CPU, on a GPU what fits, at most 32,768."""
+    """How many positions a model reads at once when it scores: 1,024 on a CPU, on a GPU what fits, at most 32,768."""
     room = free(model)
     if room is None:
-        return 2**11
+        return 2**10
     each = _WIDTHS * model.config.get_text_config().hidden_size * model.dtype.itemsize
     return max(1, min(2**15, int(_SHARE * room) // each))
 

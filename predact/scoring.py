@@ -15,8 +15,8 @@ from tqdm import tqdm
 from predact import loading, memory
 from predact.errors import UserError
 
-ROOM = 64  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
-_COPIES = 8  # arrays as large as a chunk of float32 logits that are alive at once, at most
+ROOM = 256  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
+_COPIES = 4  # arrays as large as a chunk of float32 logits that are alive at once, at most
 Observer = Callable[[np.ndarray, Tensor], None]
 
 

@@ -6,8 +6,9 @@ For the probabilities p_1 >= p_2 >= ... >= p_V of one position, in nats where it
     entropy    = -sum p_i log p_i
     support(t) = number of i with p_i > t         t one of THRESHOLDS
 
-Rows are sorted whole: with the vector instructions that numpy sorts with, 50,000 numbers take 0.15 ms, no longer than
-their exponentials, and less than selecting the ranks beyond 1,024 one by one.
+Rows are sorted exactly up to rank 2,048 and beyond it, on a CPU, by logits rounded to 2^-11 nats: that moves no mass(k)
+by more than a 2,000th of the tokens sharing such a step. It is a radix sort of 16-bit numbers and takes 0.2 ms for
+50,000 of them; numpy's exact sort takes 0.15 to 1.1 ms, as the processor's vector instructions go.
 """
 
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from torch import Tensor
 NEGLIGIBLE = 1e-8  # the paper's threshold
 THRESHOLDS = (1e-4, 1e-6, NEGLIGIBLE, 1e-10, 1e-12)
 _LOGITS = 2**19  # at a time: so few that the memory is reused and stays near the processor
+_STEP = 2**-11  # nats: 16 bits reach 32 nats down from the likeliest token, where p < 1e-13
 EXACT = 1024  # every rank up to here is kept, then a grid of eight ranks to each doubling
 
 
@@ -38,7 +40,7 @@ def ranks(vocabulary: int) -> np.ndarray:
 
 
 def spread(logits: Tensor, at: np.ndarray | None = None) -> Spread:
-    """Measure the distributions of float32 logits [n, V], the mass at the ranks `at`; sums are in float64."""
+    """Measure the distributions of float32 logits [n, V], the mass at the ranks `at`; running sums are in float64."""
     at = ranks(logits.shape[1]) if at is None else at
     parts = (_spread(part, at) for part in logits.split(max(1, _LOGITS // logits.shape[1])))
     return Spread(*map(np.concatenate, zip(*parts, strict=True)))
@@ -46,27 +48,34 @@ def spread(logits: Tensor, at: np.ndarray | None = None) -> Spread:
 
 def _spread(logits: Tensor, at: np.ndarray) -> Spread:
     ordered = _descending(logits)
-    ordered = ordered - ordered[:, :1]
+    ordered = ordered.sub_(ordered[:, :1].clone())
     p = ordered.exp()
     upto = _cumulated(p, np.append(at, p.shape[1]))
     total = upto[:, -1:]
     log_total = total.log()
-    entropy = log_total[:, 0] - (p * ordered).sum(1, dtype=torch.float64) / total[:, 0]
+    entropy = log_total[:, 0] - (p * ordered).sum(1) / total[:, 0]
     floors = torch.tensor(THRESHOLDS, dtype=torch.float64, device=logits.device).log() + log_total
-    support = torch.searchsorted(ordered.neg_(), floors.neg_().float())
+    support = torch.stack([(ordered > floor[:, None]).count_nonzero(1) for floor in floors.float().T], 1)
     return Spread((upto[:, :-1] / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
 
 
 def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
-    """Sums of the first k columns in float64, for each k of `at`, which begins with a run 1, 2, ..."""
+    """Running sums in float64 of the first k columns, for each k of `at`, which begins with a run 1, 2, ..."""
     head = int((at == np.arange(1, len(at) + 1)).sum())
     sums = p[:, :head].cumsum(1, dtype=torch.float64)
     blocks = p[:, head:].split(np.diff(at[head - 1 :]).tolist(), dim=1)
-    tail = [block.sum(1, keepdim=True, dtype=torch.float64) for block in blocks]
+    tail = [block.sum(1, keepdim=True).double() for block in blocks]
     return torch.cat([sums, torch.cat([sums[:, -1:], *tail], 1).cumsum(1)[:, 1:]], 1)
 
 
 def _descending(logits: Tensor) -> Tensor:
-    if logits.device.type == "cpu":
-        return torch.from_numpy(np.sort(-logits.numpy(), axis=1)).neg_()
-    return logits.sort(1, descending=True).values
+    """Sorted copies of rows, to `_STEP` where they are beyond twice `EXACT`."""
+    if logits.device.type != "cpu":
+        return logits.sort(1, descending=True).values
+    head = 2 * EXACT
+    if logits.shape[1] > head:
+        down = (logits.amax(1, keepdim=True) - logits).div_(_STEP).clamp_(max=2**16 - 1)
+        order = np.argsort(down.to(torch.uint16).numpy(), axis=1, kind="stable")
+        logits = logits.gather(1, torch.from_numpy(order))
+    first = torch.from_numpy(np.sort(-logits[:, :head].numpy(), axis=1)).neg_()
+    return torch.cat([first, logits[:, head:]], 1)

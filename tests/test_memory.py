@@ -23,7 +23,7 @@ def test_cache_bytes_are_those_of_a_cache(make_model, heads):
 
 def test_on_a_cpu_nothing_is_planned_by_what_is_free(model):
     assert memory.free(model) is None
-    assert (memory.positions(model), memory.rows(model, 10**9, 7)) == (2048, 7)
+    assert (memory.positions(model), memory.rows(model, 10**9, 7)) == (1024, 7)
 
 
 @pytest.mark.parametrize(("free", "positions", "rows"), [(10**12, 2**15, 100), (10**7, 2604, 10), (1, 1, 1)])
