@@ -9,6 +9,7 @@ from predact import claims, pages
 from predact.execute import Failed, find
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
+PUBLISHED = Path("book", "published")  # verdicts about other pairs, in the form of a store
 JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
 
 
@@ -32,8 +33,11 @@ def build(project: Path, out: Path, store: Path, pair: str) -> Path:
     for name in SOURCES:
         _copy(project / name, out / name)
     notebooks = [out / "notebooks" / source.name for source in find(project)]
+    everyone = claims.scorecards(project / PUBLISHED, store)
     computed = {
         "scorecard.md": pages.scorecard(claims.scorecard(store, pair), pair, (notebook.stem for notebook in notebooks)),
+        "pairs.md": pages.pairs(everyone, pair),
+        "pairs_short.md": pages.pairs(everyone, pair, numbers=False),
         "status.md": pages.status(notebooks),
     }
     (out / "book" / "_generated").mkdir()

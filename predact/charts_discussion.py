@@ -166,6 +166,11 @@ def ladder(climbed: pd.DataFrame) -> alt.LayerChart:
         climbed: what `ladder.climb` returns.
     """
     low, high = _BEYOND
+    if PLACE not in set(climbed.kind):
+        nothing = (
+            alt.Chart(pd.DataFrame({"told": ["no model between Base and RLHF"]})).mark_text().encode(text="told:N")
+        )
+        return style.figure([nothing], [], description="This pair has no model between Base and RLHF.", height=60)
     place = climbed[climbed.kind == PLACE].drop(columns=["kind", "at"])
     values = climbed[climbed.kind == VALUE].pivot(index="measure", columns="at", values="estimate")
     told = {name: " → ".join(_short(row[step]) for step in STEPS) for name, row in values.iterrows()}

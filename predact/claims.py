@@ -111,10 +111,16 @@ def record(root: Path | str, verdict: Verdict) -> None:
     store.write(folder(root, verdict.pair) / f"{verdict.id}.json", row.encode())
 
 
-def scorecards(root: Path | str) -> list[dict]:
-    """Return all verdicts recorded in a store: claim by claim, and for each the pairs in the order of their names."""
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in Path(root, "claims").glob("*/*.json")]
-    return sorted(rows, key=lambda row: (list(CLAIMS).index(row["id"]), title(row["pair"])))
+def scorecards(*roots: Path | str) -> list[dict]:
+    """Return all verdicts recorded in stores: claim by claim, and for each the pairs in the order of their names.
+
+    Args:
+        roots: of the stores; a verdict in a later one takes the place of one in an earlier one.
+    """
+    files = (file for root in roots for file in sorted(Path(root, "claims").glob("*/*.json")))
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    last = {(row["id"], row["pair"]): row for row in rows}
+    return sorted(last.values(), key=lambda row: (list(CLAIMS).index(row["id"]), title(row["pair"])))
 
 
 def scorecard(root: Path | str, pair: str) -> list[dict]:

@@ -34,7 +34,9 @@ Prompts = Annotated[
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
 
-Every = Annotated[bool, typer.Option("--all", help="All pairs that have verdicts in the store.")]
+Every = Annotated[
+    bool, typer.Option("--all", help="All pairs that have verdicts in the store, or published ones here.")
+]
 
 WRITTEN = 'JSON Lines: {"prompt": "...", "generation": "..."}, written by any model.'
 Generations = Annotated[Path, typer.Argument(help=WRITTEN, metavar="FILE")]
@@ -125,7 +127,7 @@ def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
 @app.command()
 def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False, every: Every = False) -> None:
     """Print the verdicts of a pair, or of all pairs, claim by claim."""
-    rows = claims.scorecards(store) if every else claims.scorecard(store, pair)
+    rows = claims.scorecards(book.PUBLISHED, store) if every else claims.scorecard(store, pair)
     if not (rows or every):
         models.pair(pair)
     if as_json:

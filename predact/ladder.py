@@ -5,7 +5,7 @@ paired. Where SFT stands on the way from Base to RLHF, (SFT - Base) / (RLHF - Ba
 reward alone; 1, tuning by examples alone; above 1, the reward has undone a part; below 0, the examples went elsewhere.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,19 +23,24 @@ VALUE, CHANGE, PLACE = "value", "change", "place of SFT"
 
 
 class Rung(NamedTuple):
-    """A measure of the three models: for each stratum [units, 3 models, (sum, count)]; a value is a mean of ratios."""
+    """A measure of all models: for each stratum [units, models, (sum, count)]; a value is a mean of ratios."""
 
     claim: str
     measure: str
     strata: Sequence[np.ndarray]
 
 
+def present(names: Iterable[str]) -> list[str]:
+    """Return which of `STEPS` are among the names: two of them where a pair has no SFT."""
+    return [step for step in STEPS if step in set(names)]
+
+
 def predicting(documents: pd.DataFrame) -> Rung:
     """C1: bits per byte of gold text, mean over corpora. Takes what `scores.pair_documents` returns."""
     strata = []
     for _, part in documents.groupby("corpus", sort=False):
-        wide = part.pivot(index="doc", columns="model", values=["nll", "bytes"])
-        strata.append(np.stack([wide["nll"][list(STEPS)] / np.log(2), wide["bytes"][list(STEPS)]], 2))
+        wide, steps = part.pivot(index="doc", columns="model", values=["nll", "bytes"]), present(part.model)
+        strata.append(np.stack([wide["nll"][steps] / np.log(2), wide["bytes"][steps]], 2))
     return Rung("C1", "bits per byte of gold text", strata)
 
 
@@ -45,11 +50,11 @@ def spreading(conditions: collapse.Conditions) -> list[Rung]:
         ("C3", f"mass of the {FEW} likeliest tokens", lambda each: each.mass_of(FEW)),
         ("C4", f"tokens with p > {NEGLIGIBLE:.0e}", lambda each: each.above(NEGLIGIBLE)),
     )
-    rungs = []
+    rungs, steps = [], present({model for model, _ in conditions})
     for claim, measure, sums in measures:
         for text in collapse.TEXTS:
-            table = collapse.paired(conditions, text, sums, STEPS)
-            rungs.append(Rung(claim, f"{measure}, {text}", [table.reshape(len(table), len(STEPS), 2)]))
+            table = collapse.paired(conditions, text, sums, steps)
+            rungs.append(Rung(claim, f"{measure}, {text}", [table.reshape(len(table), len(steps), 2)]))
     return rungs
 
 
@@ -58,8 +63,8 @@ def knowing(crossed: pd.DataFrame) -> Rung:
     own = crossed[crossed.scorer == crossed.author]
     strata = []
     for _, part in own.groupby("source", sort=False):
-        wide = part.pivot(index="prefix", columns="scorer", values=["nll", "tokens"])
-        strata.append(np.stack([wide["nll"][list(STEPS)], wide["tokens"][list(STEPS)]], 2))
+        wide, steps = part.pivot(index="prefix", columns="scorer", values=["nll", "tokens"]), present(part.scorer)
+        strata.append(np.stack([wide["nll"][steps], wide["tokens"][steps]], 2))
     return Rung("C5", "nats per token of own completions", strata)
 
 
@@ -73,11 +78,12 @@ def sharing(
         counts: what `backbones.anchored` returns.
         curves: what `backbones.curves` returns.
     """
+    steps = present(written.model)
     shares = written.groupby(["prompt", "model"], sort=False).ids.agg(lambda ids: ngrams.shares(list(ids), LONG)[-1])
-    grams = shares.unstack("model")[list(STEPS)].to_numpy(float)
+    grams = shares.unstack("model")[steps].to_numpy(float)
     own = counts[counts.text == GENERATIONS].pivot(index="prompt", columns="model", values=["covered", "tokens"])
-    spans = np.stack([own["covered"][list(STEPS)], own["tokens"][list(STEPS)]], 2).astype(float)
-    along = np.stack([curves[step, GENERATIONS][:, OTHERS.index(WITH)].mean(1) for step in STEPS], 1)
+    spans = np.stack([own["covered"][steps], own["tokens"][steps]], 2).astype(float)
+    along = np.stack([curves[step, GENERATIONS][:, OTHERS.index(WITH)].mean(1) for step in steps], 1)
     return (
         Rung("C6", f"share of generations with the commonest {LONG}-gram", [_counted(grams)]),
         Rung("C7", "share of tokens in anchor spans", [spans]),
@@ -91,34 +97,39 @@ def _counted(values: np.ndarray) -> np.ndarray:
 
 
 def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
-    """The three values of each rung, the changes between them, and the place of SFT on the way, with intervals.
+    """The values of each rung, the changes between them, and the place of SFT on the way, with intervals.
 
     Returns:
         claim, measure, kind (`VALUE`, `CHANGE`, `PLACE`), at (the model; of a change, where it leads), estimate, low,
-        high (95 % bootstrap: documents or prompts resampled, with all three models at once), n.
+        high (95 % bootstrap: documents or prompts resampled, with all models at once), n. No place without an SFT.
     """
     rows = []
     for rung in rungs:
+        steps = STEPS if rung.strata[0].shape[1] == len(STEPS) else (STEPS[0], STEPS[-1])
         value = stats.stratified([each.reshape(len(each), -1) for each in rung.strata], _steps)
         ends = pd.DataFrame({"estimate": value.estimate, "low": value.low, "high": value.high})
-        kinds = [(VALUE, step) for step in STEPS] + [(CHANGE, "SFT"), (CHANGE, "RLHF"), (PLACE, "SFT")]
-        told = pd.DataFrame(kinds, columns=["kind", "at"]).join(ends)
+        kinds = [(VALUE, step) for step in steps] + [(CHANGE, step) for step in steps[1:]] + [(PLACE, "SFT")]
+        told = pd.DataFrame(kinds[: len(ends)], columns=["kind", "at"]).join(ends)
         rows.append(told.assign(claim=rung.claim, measure=rung.measure, n=sum(map(len, rung.strata))))
     return pd.concat(rows, ignore_index=True)[["claim", "measure", "kind", "at", "estimate", "low", "high", "n"]]
 
 
 def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
-    """Totals [..., 3 models of (sum, count)] of each stratum to values, changes and place [..., 6]."""
-    ratios = [each[..., 0::2] / each[..., 1::2] for each in strata]
-    base, sft, rlhf = np.moveaxis(np.mean(ratios, axis=0), -1, 0)
+    """Totals [..., models of (sum, count)] of each stratum to values, changes and (of three) place [..., 6 or 3]."""
+    values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
+    changes = np.diff(values, axis=-1)
+    if values.shape[-1] < len(STEPS):
+        return np.concatenate([values, changes], -1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        place = (sft - base) / (rlhf - base)
-    return np.stack([base, sft, rlhf, sft - base, rlhf - sft, np.nan_to_num(place, posinf=0.0, neginf=0.0)], -1)
+        place = changes[..., :1] / (values[..., -1:] - values[..., :1])
+    return np.concatenate([values, changes, np.nan_to_num(place, posinf=0.0, neginf=0.0)], -1)
 
 
 def answer(climbed: pd.DataFrame) -> str:
     """What was brought about by SFT for the most part, what by the reward, in words (Markdown)."""
     place = climbed[climbed.kind == PLACE]
+    if place.empty:
+        return "This pair has no model between Base and RLHF, so what SFT did and what the reward cannot be told apart."
     named = place.measure + " (" + place.claim + ")"
     sft, reward = place.low > 0.5, place.high < 0.5
     said = [

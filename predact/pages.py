@@ -1,11 +1,13 @@
 """The computed pages of the book, as MyST Markdown: the claims with their verdicts, and how each notebook ran."""
 
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from predact import execute
 from predact.claims import CLAIMS, told
+from predact.models import title
 from predact.notebook import brief
 
 BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
@@ -33,6 +35,35 @@ def scorecard(verdicts: Iterable[Mapping[str, Any]], pair: str, chapters: Iterab
         rows.append((name, f"{claim.claim} *({claim.figure})*", *_verdict(found.get(claim.id))))
     head = ("", "Claim *(where in the paper)*", "Verdict", "Estimate [95 % interval]")
     return f"Computed for the pair {_code(pair)}.\n\n{_table(head, rows)}\n"
+
+
+def pairs(verdicts: Iterable[Mapping[str, Any]], first: str, numbers: bool = True) -> str:
+    """Return the table of every claim and every pair, a cell tinted by its verdict, as an HTML block.
+
+    Args:
+        verdicts: rows, as `claims.scorecards` returns them.
+        first: the pair of the first column.
+        numbers: whether a cell tells the estimate and its interval, too.
+    """
+    found = {(row["id"], row["pair"]): row for row in verdicts}
+    names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
+    head = "".join(f'<th scope="col">{escape(title(pair))}</th>' for pair in names)
+    lines = []
+    for claim in CLAIMS.values():
+        cells = "".join(_cell(found.get((claim.id, pair)), numbers) for pair in names)
+        units = {row["unit"] for (id, _), row in found.items() if id == claim.id}
+        what = f"<b>{claim.id}</b> {escape('; '.join(sorted(units)))}" if numbers else f"<b>{claim.id}</b>"
+        lines.append(f'<tr><th scope="row" title="{escape(claim.claim)}">{what}</th>{cells}</tr>')
+    body = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'```{{raw}} html\n<div class="predact-verdicts mathjax_ignore"><table>{body}</table></div>\n```\n'
+
+
+def _cell(row: Mapping[str, Any] | None, numbers: bool) -> str:
+    if not row:
+        return "<td>–</td>"
+    estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
+    more = f"<b>{estimate}</b> <span>[{low}, {high}]</span>" if numbers else ""
+    return f'<td class="{row["verdict"]}">{more}<i>{row["verdict"]}</i></td>'
 
 
 def status(notebooks: Iterable[Path]) -> str:

@@ -212,7 +212,7 @@ def sample(
         try:
             start = copy.deepcopy(cache)
             start.reorder_cache(owner[some])  # type: ignore[arg-type]
-            done += _continue(model, start, first[owner[some]], draws[some], settings, stops)
+            done += continued(model, start, first[owner[some]], draws[some], settings, stops)
             continue
         except torch.OutOfMemoryError:
             start = None  # what it holds is free only when it is left
@@ -223,7 +223,7 @@ def sample(
     return done
 
 
-def _continue(
+def continued(
     model: Any, cache: Any, logits: Tensor, numbers: Tensor, settings: Settings, stops: Tensor
 ) -> list[Generation]:
     """Sample one token after the other, from the logits [rows, V] of the first on."""

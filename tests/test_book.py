@@ -193,3 +193,15 @@ def test_scorecard_page():
     assert "| [C1](../notebooks/02_world_modeling.ipynb) |" in text
     assert "{bdg-success}`holds` | 1.412 [1.380, –] perplexity ratio, n = 1,200 |" in text
     assert "| C3 |" in text and text.count("not yet run") == 8
+
+
+def test_the_table_of_all_pairs():
+    row = {"id": "C1", "verdict": "holds", "unit": "ratio <b>", "estimate": 1.41234, "low": 1.38, "high": 1.5}
+    rows = [row | {"pair": name} for name in ("a", "mine=org/a::org/<b>")]
+    rows.append(row | {"id": "C9", "pair": "a", "verdict": "undecided", "estimate": None, "low": None, "high": None})
+    text = pages.pairs(rows, "mine=org/a::org/<b>")
+    assert text.startswith("```{raw} html\n") and text.index(">mine<") < text.index(">a<"), "the book's own pair first"
+    assert '<td class="holds"><b>1.412</b> <span>[1.380, 1.500]</span><i>holds</i></td>' in text
+    assert "ratio &lt;b&gt;" in text and text.count("<td>–</td>") == 2 * 9 - 3
+    assert '<td class="undecided"><b>–</b>' in text
+    assert "1.412" not in pages.pairs(rows, "a", numbers=False) and "holds" in pages.pairs(rows, "a", numbers=False)

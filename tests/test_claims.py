@@ -41,6 +41,14 @@ def test_the_scorecard_holds_what_was_recorded_last_in_the_order_of_the_claims(t
     assert json.loads(json.dumps(rows)) == rows
 
 
+def test_a_verdict_of_a_later_store_counts(tmp_path):
+    claims.record(tmp_path / "published", ROW)
+    claims.record(tmp_path / "published", replace(ROW, pair="another"))
+    claims.record(tmp_path / "own", replace(ROW, verdict="fails"))
+    rows = claims.scorecards(tmp_path / "published", tmp_path / "own", tmp_path / "missing")
+    assert [(row["pair"], row["verdict"]) for row in rows] == [("another", "holds"), ("pocket", "fails")]
+
+
 def test_pairs_do_not_mix(tmp_path):
     names = ["a/b::c", "a-b-c", "a/b/c", "../up", "pocket", "pocket::pocket", "x" * 300, "x" * 301]
     for name in names:

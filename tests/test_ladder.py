@@ -104,3 +104,12 @@ def test_the_figure_draws_every_rung_and_marks_what_lies_out():
     assert spec["width"] == "container" and "C6  far 10.00 (10.00 to 10.00)" in spec["description"]
     svg = vl_convert.vegalite_to_svg(spec | {"width": 700})
     assert "▸" in svg and "10 → 4 → 6" in svg and ">Base<" in svg and ">RLHF<" in svg
+
+
+def test_a_pair_without_sft_has_no_place_on_the_way():
+    units = np.stack([np.tile([10.0, 6.0], (20, 1)), np.ones((20, 2))], 2)
+    climbed = ladder.climb([Rung("C1", "something", [units])])
+    assert climbed[["kind", "at"]].to_numpy().tolist() == [[VALUE, "Base"], [VALUE, "RLHF"], [CHANGE, "RLHF"]]
+    assert climbed.estimate.tolist() == pytest.approx([10, 6, -4])
+    assert "no model between" in ladder.answer(climbed)
+    assert "no model between" in vl_convert.vegalite_to_svg(charts_discussion.ladder(climbed).to_json())
