@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from predact import corpora, execute, prompts, sampling, scoring
 from predact.models import Pair
+from predact.nudging import COUNTS
 from predact.pocket import world
 
 _SECONDS = 5  # of each of the two measurements
@@ -47,8 +48,9 @@ def work(pair: Pair, given: Mapping[str, Mapping[str, Any]]) -> Work:
         pair: the models.
         given: parameters of the notebooks, as `defaults` returns them.
     """
-    reading, collapse, writing, planning = (
-        next(values for name, values in given.items() if name.startswith(number)) for number in ("02", "03", "04", "06")
+    reading, collapse, writing, planning, discussion = (
+        next(values for name, values in given.items() if name.startswith(number))
+        for number in ("02", "03", "04", "06", "07")
     )
     kinds, steps = sum(len(corpora.GROUPS.get(name, [name])) for name in pair.corpora), len(pair.models)
     asked = len(prompts.select(pair.prompts))
@@ -58,6 +60,9 @@ def work(pair: Pair, given: Mapping[str, Mapping[str, Any]]) -> Work:
     scored += 2 * (kinds * collapse["documents"] * _TOKENS + own) + steps * (steps + 1) * beginnings  # chapter 3
     scored += 2 * 3 * 3 * planning["positions"]  # chapter 6: two readers, three authors; to fit, to calibrate, to test
     sampled = 2 * asked * writing["generations"] * writing["max_new_tokens"] + steps * beginnings
+    near = asked * discussion["nudged"] * discussion["window"]  # chapter 7: tokens read of answers and after nudges
+    scored += 2 * (len(COUNTS) + steps) * near + (steps - 2) * (kinds * discussion["documents"] * _TOKENS + own)
+    sampled += len(COUNTS) * near + (steps - 2) * asked * discussion["generations"] * discussion["max_new_tokens"]
     runs = _RUNS + reading["orders"] - 1
     learned = steps * kinds * runs * reading["updates"] * reading["batch"] / _BYTES
     return Work(scored, sampled, int(learned))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from predact import collapse, ngrams, stats
 from predact.backbones import OTHERS
+from predact.finetuned import AFTER
 from predact.ngrams import GENERATIONS
 from predact.spread import NEGLIGIBLE
 from predact.verdicts import FEW, LONG
@@ -37,11 +38,23 @@ def present(names: Iterable[str]) -> list[str]:
 
 def predicting(documents: pd.DataFrame) -> Rung:
     """C1: bits per byte of gold text, mean over corpora. Takes what `scores.pair_documents` returns."""
+    return Rung("C1", "bits per byte of gold text", _bits(documents))
+
+
+def relearning(held_out: pd.DataFrame) -> Rung:
+    """C2: the same after finetuning, mean over orders, too. Takes the first frame of `finetuned.of_pair`."""
+    after = held_out[held_out.when == AFTER]
+    mean = after.groupby(["corpus", "doc", "model"], sort=False)[["nll", "bytes"]].mean().reset_index()
+    return Rung("C2", "bits per byte after finetuning", _bits(mean))
+
+
+def _bits(documents: pd.DataFrame) -> list[np.ndarray]:
+    """Bits and bytes of each document [documents, models, 2] for each corpus."""
     strata = []
     for _, part in documents.groupby("corpus", sort=False):
         wide, steps = part.pivot(index="doc", columns="model", values=["nll", "bytes"]), present(part.model)
         strata.append(np.stack([wide["nll"][steps] / np.log(2), wide["bytes"][steps]], 2))
-    return Rung("C1", "bits per byte of gold text", strata)
+    return strata
 
 
 def spreading(conditions: collapse.Conditions) -> list[Rung]:
@@ -116,7 +129,8 @@ def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
 
 def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
     """Totals [..., models of (sum, count)] of each stratum to values, changes and (of three) place [..., 6 or 3]."""
-    values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
+    with np.errstate(invalid="ignore"):  # a model that wrote nothing
+        values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
     changes = np.diff(values, axis=-1)
     if values.shape[-1] < len(STEPS):
         return np.concatenate([values, changes], -1)

@@ -108,9 +108,12 @@ def test_work_counted_by_hand():
         | {"prefixes": 4, "completion_tokens": 6, "unseen": ["x"]},
         "04_c": {"generations": 7, "max_new_tokens": 5},
         "06_d": {"positions": 11},
+        "07_e": {"nudged": 2, "window": 3, "documents": 8, "generations": 9, "max_new_tokens": 4},
     }
     pair = replace(models.pair("pocket"), corpora=["a.txt", "real"])
     beginnings = (10 + 1 + 1) * 4 * 6
     scored = 3 * 10 * 10 * 500 + 2 * (10 * 3 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11
-    assert effort.work(pair, given) == Work(scored, 2 * 80 * 7 * 5 + 3 * beginnings, int(3 * 10 * 2.5 * 9 * 100))
+    scored += 2 * (6 + 3) * 80 * 2 * 3 + (10 * 8 * 500 + 80 * 2 * 5)
+    sampled = 2 * 80 * 7 * 5 + 3 * beginnings + 6 * 80 * 2 * 3 + 80 * 9 * 4
+    assert effort.work(pair, given) == Work(scored, sampled, int(3 * 10 * 2.5 * 9 * 100))
     assert effort.seconds(Work(100, 30, 10), Rates(5.0, 3.0)) == 26 + 10

@@ -113,3 +113,14 @@ def test_a_pair_without_sft_has_no_place_on_the_way():
     assert climbed.estimate.tolist() == pytest.approx([10, 6, -4])
     assert "no model between" in ladder.answer(climbed)
     assert "no model between" in vl_convert.vegalite_to_svg(charts_discussion.ladder(climbed).to_json())
+
+
+def test_after_finetuning_orders_are_averaged_and_what_was_before_is_left_out():
+    rows = [
+        {"corpus": "one", "doc": doc, "model": model, "when": when, "order": order, "nll": nll * np.log(2), "bytes": 10}
+        for doc in range(4)
+        for model, nlls in (("Base", (9, 2, 4)), ("SFT", (9, 5, 5)), ("RLHF", (9, 4, 8)))
+        for when, order, nll in zip(("before", "after", "after"), (0, 1, 2), nlls, strict=True)
+    ]
+    climbed = ladder.climb([ladder.relearning(pd.DataFrame(rows))])
+    assert climbed.estimate[:3].tolist() == pytest.approx([0.3, 0.5, 0.6]) and set(climbed.claim) == {"C2"}
