@@ -72,28 +72,30 @@ def matched(
             if not rewards[:, 0].mean() < reward <= rewards.mean(0).max():
                 continue
             strata = [np.column_stack([questions, rewards]), *documents]
-            value = stats.stratified(strata, partial(_differences, path=path))
-            both = _differences([each.sum(0) for each in strata], path, apart=True)
+            value = stats.stratified(strata, partial(_difference, path=path))
+            mixed, stopped = _beside([each.sum(0) for each in strata], path)
             ends = {"estimate": value.estimate, "low": value.low, "high": value.high}
             place = {"run": name, "weight": weight, "reward": reward, "measure": MEASURES}
-            rows.append(pd.DataFrame(place | {"mixture": both[0], "stopped": both[1]} | ends))
+            rows.append(pd.DataFrame(place | {"mixture": mixed, "stopped": stopped} | ends))
     empty = pd.DataFrame(
         columns=["run", "weight", "reward", "measure", "mixture", "stopped", "estimate", "low", "high"]
     )
     return pd.concat(rows, ignore_index=True) if rows else empty
 
 
-def _differences(totals: Sequence[np.ndarray], path: pd.DataFrame, apart: bool = False) -> np.ndarray:
-    """What a mixture has beyond a run at the mixture's reward [..., 3]; `apart`: both."""
-    questions = totals[0]
-    reward, *mine = np.moveaxis(_measures(totals), -1, 0)
+def _difference(totals: Sequence[np.ndarray], path: pd.DataFrame) -> np.ndarray:
+    mixed, stopped = _beside(totals, path)
+    return mixed - stopped
+
+
+def _beside(totals: Sequence[np.ndarray], path: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """`MEASURES` of a mixture, and of a run where it first earned the mixture's reward: [..., 3] each."""
+    questions, known = totals[0], path[list(MEASURES)].to_numpy(float)
+    reward, *mixed = np.moveaxis(_measures(totals), -1, 0)
     along = np.maximum.accumulate(questions[..., 5:] / questions[..., 4:5], axis=-1)
-    known = path[list(MEASURES)].to_numpy(float)
-    flat, wanted = along.reshape(-1, along.shape[-1]), np.ravel(reward)
-    theirs = np.array(
-        [[np.interp(at, xs, known[:, each]) for each in range(3)] for at, xs in zip(wanted, flat, strict=True)]
-    ).reshape(*np.shape(reward), 3)
-    return np.stack([np.stack(mine, -1), theirs]) if apart else np.stack(mine, -1) - theirs
+    pairs = zip(np.ravel(reward), along.reshape(-1, along.shape[-1]), strict=True)
+    stopped = [[np.interp(at, rewards, column) for column in known.T] for at, rewards in pairs]
+    return np.stack(mixed, -1), np.reshape(stopped, (*np.shape(reward), len(MEASURES)))
 
 
 def answer(found: pd.DataFrame) -> str:

@@ -95,6 +95,8 @@ def acting(root: Path, pair: Pair, weights: Sequence[float] = WEIGHTS, samples: 
         made = store.frame(root, "mixture", inputs, partial(_answers, pair, weight, settings))
         parts.append(made.assign(weight=weight))
     frame = pd.concat(parts, ignore_index=True)
+    order = frame.question.map({name: place for place, name in enumerate(known)})  # that of the recorded rewards
+    frame = frame.assign(order=order).sort_values(["weight", "order"], kind="stable", ignore_index=True)
     frame["text"] = frame.ids.map(decode)
     judged = [human.judge(known[str(row.question)], str(row.text))["reward"] for row in frame.itertuples()]
     return frame.assign(reward=judged)[["weight", "question", "ids", "nll", "reward", "text"]]

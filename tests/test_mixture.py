@@ -125,10 +125,11 @@ def test_no_match_is_said(acted, predicted):
 
 
 def test_answers_to_the_questions_are_judged(pair, tmp_path, monkeypatch):
-    asked = human.questions("validation")[:2]
+    asked = sorted(human.questions("validation")[:4], key=lambda each: -len(each.prompt))  # not as they are batched
     monkeypatch.setattr(human, "questions", lambda _: asked)
     made = mixture.acting(tmp_path, pair, (0.0, 0.9), samples=2)
-    assert made.groupby(["weight", "question"]).size().tolist() == [2] * 4
+    assert made.groupby(["weight", "question"]).size().tolist() == [2] * 8
+    assert list(dict.fromkeys(made.question)) == [each.id for each in asked], "beside rewards of runs by question"
     known = {each.id: each for each in asked}
     for row in made.itertuples():
         assert row.reward == human.judge(known[row.question], row.text)["reward"]

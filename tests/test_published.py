@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from predact import collapse, corpora, loading, models, prompts, sampling
+from predact import claims, collapse, corpora, loading, models, prompts, sampling, scores, verdicts
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "book/published/smollm2-135m-instruct"
@@ -66,3 +67,35 @@ def test_distributions_are_there(pair):
     gold = [found[step, collapse.GOLD] for step in ("Base", "RLHF")]
     np.testing.assert_array_equal(gold[0].mass, gold[1].mass)
     assert all(len(each.positions) > 10_000 for each in found.values())
+
+
+VERDICTS = ROOT / "book/published/claims"
+PAIRS = ("pocket-dpo", "pocket-seed1", "pocket-seed2", "pocket-true")
+
+
+def test_every_claim_has_a_verdict_for_every_other_pocket_pair():
+    rows = claims.scorecards(VERDICTS.parent)
+    assert sorted((row["id"], row["pair"]) for row in rows) == sorted(
+        (id, name) for id in claims.CLAIMS for name in PAIRS
+    )
+    for row in rows:
+        assert row["low"] <= row["estimate"] <= row["high"] and row["n"] >= 40
+        assert json.loads((VERDICTS / row["pair"] / f"{row['id']}.json").read_text()) == row
+    made = json.loads((VERDICTS / "made.json").read_text())
+    assert {"commit", "finished", "device", "versions", "models"} <= made.keys()
+    for name in PAIRS:
+        assert made["models"][name] == {
+            step: loading.fingerprint(each) for step, each in models.pair(name).models.items()
+        }
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_few_documents_agree_with_the_published_verdict(name, tmp_path_factory, monkeypatch):
+    monkeypatch.undo()  # these weights are here
+    root = tmp_path_factory.getbasetemp() / "published"
+    few = corpora.select(["pocket"], 12)
+    two = models.pair(name)
+    two = replace(two, models={step: two.models[step] for step in ("Base", "RLHF")})
+    _, verdict = verdicts.world_modeling(scores.pair_documents(root, two, few), name)
+    (published,) = (row for row in claims.scorecard(VERDICTS.parent, name) if row["id"] == "C1")
+    assert verdict.low < published["estimate"] < verdict.high and verdict.verdict == published["verdict"]
