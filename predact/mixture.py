@@ -6,7 +6,6 @@ in its template, both what has been written so far). At w = 0 it is Base, at w =
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,47 +27,58 @@ WEIGHTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _RECORD = SCALES["full"].record  # answers to each question and documents of each corpus: as runs were recorded
 
 
+class Caches:
+    """What a mixture remembers of the rows of a batch: a cache for each of its models, and each row's weight."""
+
+    def __init__(self, each: Sequence[Any], weights: Tensor) -> None:
+        """Take an empty cache for each model, and the weight of the second model in each row [rows, 1, 1]."""
+        self.each, self.weights = each, weights
+
+    def reorder_cache(self, rows: Tensor) -> None:
+        """Keep these rows of all."""
+        for cache in self.each:
+            cache.reorder_cache(rows)
+        self.weights = self.weights[rows]
+
+
 class Mixture(NamedTuple):
-    """Two models that are called like one, each with a cache of its own."""
+    """Two models that are called like one."""
 
     models: tuple[Any, Any]
-    weight: float
 
-    def __call__(self, input_ids: Any, past_key_values: "Caches", **options: Any) -> SimpleNamespace:
+    def __call__(self, input_ids: Any, past_key_values: Caches, **options: Any) -> SimpleNamespace:
         """Logits of both, added; `input_ids` are the same for both, or a tuple of what each reads."""
         read = input_ids if isinstance(input_ids, tuple) else (input_ids, input_ids)
         first, second = (
             model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            for model, ids, cache in zip(self.models, read, past_key_values, strict=True)
+            for model, ids, cache in zip(self.models, read, past_key_values.each, strict=True)
         )
-        return SimpleNamespace(logits=torch.lerp(first, second, self.weight))
-
-
-class Caches(list):
-    """A cache for each model of a mixture."""
-
-    def reorder_cache(self, rows: Tensor) -> None:
-        """Keep these rows of all."""
-        for each in self:
-            each.reorder_cache(rows)
+        return SimpleNamespace(logits=torch.lerp(first, second, past_key_values.weights))
 
 
 @torch.inference_mode()
 def answer(
-    mixture: Mixture, tokenizer: Any, prompts: tuple[list, list], numbers: np.ndarray, settings: sampling.Settings
+    mixture: Mixture,
+    tokenizer: Any,
+    prompts: tuple[list, list],
+    weights: Sequence[float],
+    numbers: np.ndarray,
+    settings: sampling.Settings,
 ) -> list[sampling.Generation]:
     """Sample an answer of a mixture for each row of `numbers`.
 
     Args:
         mixture: two models with one tokenizer.
         tokenizer: theirs.
-        prompts: ids for each of the two models, as many prompts as rows, all of a model equally long.
+        prompts: ids for each of the two models, a prompt for each row, all of a model equally long.
+        weights: of the second model, for each row.
         numbers: of `sampling.uniforms`.
         settings: how to sample.
     """
     from transformers import DynamicCache
 
-    caches = Caches(DynamicCache(config=model.config) for model in mixture.models)
+    empty = [DynamicCache(config=model.config) for model in mixture.models]
+    caches = Caches(empty, torch.tensor(weights, dtype=torch.float32)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
     stops = sorted(set().union(*(sampling.stop_ids(model, tokenizer) for model in mixture.models)))
     return sampling.continued(mixture, caches, first, torch.from_numpy(numbers), settings, torch.tensor(stops))
@@ -89,12 +99,13 @@ def acting(root: Path, pair: Pair, weights: Sequence[float] = WEIGHTS, samples: 
     settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=160)
     known = {question.id: question for question in human.questions("validation")}
     decode = loading.tokenizer(pair.models["Base"]).decode
-    parts = []
-    for weight in tqdm(weights, desc="mixtures", leave=False, disable=None):
-        inputs = _inputs(pair) | {"frame": pair.frame, "weight": weight, "samples": samples, "questions": list(known)}
-        made = store.frame(root, "mixture", inputs, partial(_answers, pair, weight, settings))
-        parts.append(made.assign(weight=weight))
-    frame = pd.concat(parts, ignore_index=True)
+    inputs = _inputs(pair) | {
+        "frame": pair.frame,
+        "weights": list(weights),
+        "samples": samples,
+        "questions": list(known),
+    }
+    frame = store.frame(root, "mixture", inputs, lambda: _answers(pair, weights, settings))
     order = frame.question.map({name: place for place, name in enumerate(known)})  # that of the recorded rewards
     frame = frame.assign(order=order).sort_values(["weight", "order"], kind="stable", ignore_index=True)
     frame["text"] = frame.ids.map(decode)
@@ -106,23 +117,28 @@ def _inputs(pair: Pair) -> dict[str, Any]:
     return {step: [loading.fingerprint(pair.models[step]), pair.models[step].dtype] for step in ("Base", "RLHF")}
 
 
-def _answers(pair: Pair, weight: float, settings: sampling.Settings) -> pd.DataFrame:
-    """Rows question, ids, nll; questions whose prompts are equally long are answered together."""
+def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) -> pd.DataFrame:
+    """Rows weight, question, ids, nll; questions whose prompts are equally long are answered together, by all mixtures.
+
+    A question's random numbers are the same for all weights.
+    """
     (base, tokenizer), (rlhf, chat) = (loading.load(pair.models[step]) for step in ("Base", "RLHF"))
-    mixture = Mixture((base, rlhf), weight)
     asked = [
         (each.id, sampling.ask(tokenizer, each.prompt, pair.frame), sampling.ask(chat, each.prompt, None))
         for each in human.questions("validation")
     ]
     rows = []
-    for _, group in groupby(sorted(asked, key=_lengths), key=_lengths):
-        each = [row for row in group for _ in range(settings.generations)]
-        names, *prompts = map(list, zip(*each, strict=True))
-        keys = [f"{name}/{number % settings.generations}" for number, name in enumerate(names)]
+    for _, group in groupby(
+        tqdm(sorted(asked, key=_lengths), desc="mixtures", leave=False, disable=None), key=_lengths
+    ):
+        each = [(weight, *row, number) for row in group for weight in weights for number in range(settings.generations)]
+        mixed, names, first, second, samples = map(list, zip(*each, strict=True))
+        keys = [f"{name}/{number}" for name, number in zip(names, samples, strict=True)]
         numbers = sampling.uniforms(0, keys, settings, settings.max_new_tokens)
-        made = answer(mixture, tokenizer, (prompts[0], prompts[1]), numbers, settings)
-        rows += [(name, it.ids, -sum(it.log_probabilities)) for name, it in zip(names, made, strict=True)]
-    return pd.DataFrame(rows, columns=["question", "ids", "nll"])
+        made = answer(Mixture((base, rlhf)), tokenizer, (first, second), mixed, numbers, settings)
+        told = zip(mixed, names, made, strict=True)
+        rows += [(weight, name, one.ids, -sum(one.log_probabilities)) for weight, name, one in told]
+    return pd.DataFrame(rows, columns=["weight", "question", "ids", "nll"])
 
 
 def _lengths(asked: tuple[str, list[int], list[int]]) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def mixed(both, weight, prompts):
     (base, tokenizer), (rlhf, _) = both
     numbers = sampling.uniforms(0, [f"a/{number}" for number in range(3)], SETTINGS, 100)
     given = tuple([list(prompt)] * 3 for prompt in prompts)
-    return mixture.answer(mixture.Mixture((base, rlhf), weight), tokenizer, given, numbers, SETTINGS), numbers
+    return mixture.answer(mixture.Mixture((base, rlhf)), tokenizer, given, [weight] * 3, numbers, SETTINGS), numbers
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,17 @@ def test_in_the_middle_it_is_their_geometric_mean(both, prompts):
             mean = (sum(logits[:, : len(both[0][1])].log_softmax(1) for logits in log_p) / 2).log_softmax(1)
             wanted = mean[range(len(each.ids)), each.ids]
             np.testing.assert_allclose(each.log_probabilities[: len(each.ids)], wanted, atol=1e-4)
+
+
+def test_rows_of_several_mixtures_do_not_mix(both, prompts):
+    (base, tokenizer), (rlhf, _) = both
+    weights = [0.0, 0.9, 1.0] * 3
+    alone = {weight: mixed(both, weight, prompts)[0] for weight in (0.0, 0.9, 1.0)}
+    numbers = np.repeat(mixed(both, 0.0, prompts)[1], 3, axis=0)
+    given = tuple([list(prompt)] * 9 for prompt in prompts)
+    found = mixture.answer(mixture.Mixture((base, rlhf)), tokenizer, given, weights, numbers, SETTINGS)
+    for row, (weight, each) in enumerate(zip(weights, found, strict=True)):
+        assert each.ids == alone[weight][row // 3].ids
 
 
 def test_documents_are_predicted_by_the_ends_as_by_the_models(both, predicted):
