@@ -1,7 +1,5 @@
 """The figure of the counter-measure: mixtures of Base and RLHF on the frontier, beside the recorded runs."""
 
-from typing import Any
-
 import altair as alt
 import pandas as pd
 
@@ -16,15 +14,14 @@ def frontier(found: pd.DataFrame, paths: pd.DataFrame) -> alt.LayerChart:
     """Reward against lost prediction: mixtures by the weight of RLHF, with intervals of both, and the runs in grey.
 
     Args:
-        found: what `mixture.frontier` returns.
+        found: what `matched.frontier` returns.
         paths: what `frontier.paths` returns.
     """
     wide = found.pivot(index="weight", columns="measure", values=["estimate", "low", "high"]).reset_index()
     wide.columns = pd.Index(["_".join(filter(None, reversed(column))) for column in wide.columns])
     mixed = wide.rename(columns={"reward_estimate": "reward", "excess_estimate": "excess"}).assign(path=MIXTURES)
     domain = alt.Scale(domain=[MIXTURES, RUNS], range=[style.STEP, style.NULL])
-    look: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolSize": 400}
-    legend = alt.Legend(columns=alt.ExprRef(f"width < {NARROW} ? 1 : 2"), **look)
+    legend = alt.Legend(columns=alt.ExprRef(f"width < {NARROW} ? 1 : 2"), **style.STROKE)
     color = alt.Color("path:N", scale=domain, legend=legend)
     x = alt.X("excess:Q", title=EXCESS, axis=alt.Axis(grid=False))
     y = alt.Y("reward:Q", title=None, scale=alt.Scale(nice=True))

@@ -1,11 +1,10 @@
 """Figures of where tuning bites: the branching factor along an answer, and a Base that is nudged towards RLHF's."""
 
-from typing import Any
-
 import altair as alt
 import pandas as pd
 
 from predact import style
+from predact.charts_discussion import NARROW
 from predact.nudging import BRANCHING, NUDGED, STRANGE
 
 OWN = {"Base": "Base, own answers", "RLHF": "RLHF, own answers"}
@@ -52,9 +51,8 @@ def by_nudge(frame: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("nudge:O", title="Tokens of an RLHF answer given", axis=alt.Axis(labelAngle=0))
     y = alt.Y("estimate:Q", title=None, scale=alt.Scale(zero=False))
     colors = alt.Scale(domain=names, range=[style.STEP, style.BASE, style.RLHF])
-    look: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolSize": 400}
-    columns = alt.ExprRef(f"width < 440 ? 1 : {len(names)}")
-    color = alt.Color("model:N", scale=colors, legend=alt.Legend(columns=columns, **look))
+    columns = alt.ExprRef(f"width < {NARROW} ? 1 : {len(names)}")
+    color = alt.Color("model:N", scale=colors, legend=alt.Legend(columns=columns, **style.STROKE))
     shown = alt.Chart(data).transform_filter("datum.measure == measure").encode(x=x, color=color)
     tooltip = [alt.Tooltip("model:N"), alt.Tooltip("nudge:O", title="tokens given")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("estimate", "low", "high")]

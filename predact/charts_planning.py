@@ -41,7 +41,7 @@ def by_offset(frame: pd.DataFrame) -> alt.LayerChart:
     color = alt.Color("reader:N", scale=marks["color"]["scale"], legend=alt.Legend(title=None))
     shape = alt.Shape("reader:N", scale=marks["shape"]["scale"])
     used = [each for each in DASHES if each in set(data.source)]
-    look: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolStrokeColor": "currentColor", "symbolSize": 400}
+    look = style.STROKE | {"symbolStrokeColor": "currentColor"}
     legend = alt.Legend(orient="bottom", columns=alt.ExprRef("width < 600 ? 1 : 3"), labelLimit=240, **look)
     dash = alt.StrokeDash(
         "source:N", scale=alt.Scale(domain=used, range=[DASHES[each] for each in used]), legend=legend

@@ -52,8 +52,8 @@ def matched(
     """Mixtures beside recorded runs that were stopped where they first earned the same reward.
 
     Args:
-        acted: what `acting` returns.
-        predicted: what `predicting` returns.
+        acted: what `mixture.acting` returns.
+        predicted: what `mixture.predicting` returns.
         runs: recorded, with rewards by question.
         paths: what `predact.frontier.paths` returns of them.
 

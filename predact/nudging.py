@@ -117,13 +117,12 @@ def _read(pair: Pair, answers: pd.DataFrame, asked: Mapping[Any, list[int]], lon
     for author in answers.author.unique():
         mine = np.flatnonzero(answers.author == author)
         model, tokenizer = loading.loaded(pair.models["Base" if author == NUDGED else author])
-        entropy[np.isin(row, mine)] = measured(model, tokenizer, [given[at] for at in mine], [ids[at] for at in mine])[
-            1
-        ]
+        before, after = [given[at] for at in mine], [ids[at] for at in mine]
+        _, entropy[np.isin(row, mine)] = measured(model, tokenizer, before, after)
     if asked:
         begun = [each[len(each) - nudge :] for each, nudge in zip(given, nudges, strict=True)]
         before = [[*asked[name], *each] for name, each in zip(answers.prompt, begun, strict=True)]
-        strange = measured(*loading.loaded(pair.models["RLHF"]), before, ids)[0]
+        strange, _ = measured(*loading.loaded(pair.models["RLHF"]), before, ids)
     position = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + nudges[row]
     frame = answers[["author", "nudge", "prompt"]].iloc[row].reset_index(drop=True)
     return frame.assign(position=position.astype(np.int32), entropy=entropy, strange=strange)
@@ -191,7 +190,7 @@ def _sums(part: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _mean(totals: np.ndarray) -> np.ndarray:
-    return totals[..., 0] / totals[..., 1]
+    return stats.means(totals)[..., 0]
 
 
 def _branching(totals: np.ndarray) -> np.ndarray:
@@ -210,9 +209,8 @@ def answer(frame: pd.DataFrame) -> str:
     each = (at(BRANCHING, model) for model in (NUDGED, "Base", "RLHF"))
     nudged, base, rlhf = (f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in each)
     first, last, aim = at(STRANGE, NUDGED, 0), at(STRANGE, NUDGED), at(STRANGE, "RLHF")
-    way = f"{(first.estimate - last.estimate) / (first.estimate - aim.estimate):.0%}".replace("-", "−").replace(
-        "%", " %"
-    )
+    gone = (first.estimate - last.estimate) / (first.estimate - aim.estimate)
+    way = f"{100 * gone:.0f} %".replace("-", "−")
     return (
         f"Given {most} tokens of an RLHF answer, Base's branching factor is {nudged}; in its own answers it is {base} "
         f"there, in RLHF's {rlhf}. To RLHF, a token of Base costs {first.estimate:.2f} nats without a nudge, "

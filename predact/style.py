@@ -43,6 +43,7 @@ _TITLE = {
     "frame": "bounds",
     "offset": 10,
 }
+STROKE: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolSize": 400}  # a line in a legend
 _CONFIG: Any = {
     "font": FONT,
     "background": "transparent",
@@ -210,11 +211,12 @@ def curves(
     marks, (boxes, visible) = models(known), steps(known)
     (estimate, low, high, axis), (param, heading), seen = y, choice, alt.Opacity("mark:Q", scale=None)
     tooltip = interval(alt.Tooltip("text:N"), *tooltip)
-    look: Any = {"symbolType": "stroke", "symbolStrokeWidth": 2, "symbolStrokeColor": "currentColor", "symbolSize": 400}
     dashes = iter(([5, 3], [2, 3]))
     patterns = [[1, 0] if text == solid else next(dashes) for text in texts]
     columns = alt.ExprRef(f"width < 440 ? 1 : {len(texts)}")
-    legend = alt.Legend(orient="bottom", columns=columns, **look)  # a phone has no room for it beside the models
+    legend = alt.Legend(
+        orient="bottom", columns=columns, symbolStrokeColor="currentColor", **STROKE
+    )  # a phone has no room for it beside the models
     dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=texts, range=patterns), legend=legend)
     middle = alt.Y(f"{estimate}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
     shown = shown.transform_filter(visible)
