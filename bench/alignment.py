@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 from rows import record, timed
 
-from predact import alignment, models, ngrams, prompts, sampling, standalone
+from predact.build import standalone
+from predact.methods import alignment, ngrams
+from predact.models import pairs, sampling
+from predact.texts import prompts
 
 ENGINES = (alignment.align, alignment.mafft)
 
@@ -38,7 +41,7 @@ def main(limit="3", source="pocket", store="_build/store"):
 def generations(source, store):
     if Path(source).is_file():
         return standalone.read(Path(source)).written
-    pair = models.pair(source)
+    pair = pairs.pair(source)
     return sampling.of_pair(Path(store), pair, prompts.select(pair.prompts), sampling.Settings(), steps=["RLHF"])
 
 

@@ -11,7 +11,8 @@ import torch
 from rows import record, timed
 from transformers import Trainer, TrainingArguments
 
-from predact import batches, corpora, finetuning, loading, models, scoring
+from predact.models import batches, finetuning, loading, pairs, scoring
+from predact.texts import corpora
 
 RATE = 3e-4
 
@@ -61,7 +62,7 @@ def nll(model, tokenizer, texts):
 
 
 def main(pair="pocket", corpus="news", updates="48"):
-    model, tokenizer = loading.load(models.pair(pair).models["RLHF"], "cpu")
+    model, tokenizer = loading.load(pairs.pair(pair).models["RLHF"], "cpu")
     parts, settings = corpora.split(corpora.corpus(corpus, 500)), finetuning.Settings(updates=int(updates))
     context = min(1024, loading.context_limit(model) or 1024)
     work = batches.work(tokenizer, parts["train"].texts, settings.batch, settings.updates, context, 0)

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 from rows import record, timed
 
-from predact import ngrams
+from predact.methods import ngrams
 
 ROUNDS = 3
 LONGEST = 50

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from rows import record, timed
 
-from predact import collapse, corpora, loading, memory, models, scoring
-from predact.spread import spread
+from predact.claims import narrowing
+from predact.models import loading, memory, pairs, scoring
+from predact.models.distributions import spread
+from predact.texts import corpora
 
 ROUNDS = 3
 
@@ -41,8 +43,8 @@ def measured(model, passages, vocabulary, chosen):
 
 
 def main(pair="pocket", documents="100", positions="20000"):
-    model, tokenizer = loading.load(models.pair(pair).models["Base"], "cpu")
-    passages = collapse.gold(tokenizer, corpora.select(["pocket"], int(documents)))
+    model, tokenizer = loading.load(pairs.pair(pair).models["Base"], "cpu")
+    passages = narrowing.gold(tokenizer, corpora.select(["pocket"], int(documents)))
     total = sum(map(len, passages.sequences)) - len(passages.sequences)
     chosen = np.zeros(total, dtype=bool)
     chosen[np.random.default_rng(0).permutation(total)[: int(positions)]] = True

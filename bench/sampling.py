@@ -8,7 +8,8 @@ import sys
 import torch
 from rows import record, timed
 
-from predact import loading, models, prompts, sampling
+from predact.models import loading, pairs, sampling
+from predact.texts import prompts
 
 TOKENS = 256  # at most, of a generation
 NAMES = {"Base": "sampling", "RLHF": "sampling-rlhf"}
@@ -65,7 +66,7 @@ def measured(pair, step, asked, settings):
 
 
 def main(pair="pocket", limit="80", generations="100"):
-    found = models.pair(pair)
+    found = pairs.pair(pair)
     settings = sampling.Settings(generations=int(generations), top_p=0.9, top_k=0, max_new_tokens=TOKENS)
     asked = prompts.select(found.prompts, int(limit))
     record([measured(found, step, asked, settings) for step in NAMES])

@@ -15,7 +15,9 @@ from lm_eval.models.huggingface import HFLM
 from overhead import measured
 from rows import record, timed
 
-from predact import collapse, corpora, loading, models
+from predact.claims import narrowing
+from predact.models import loading, pairs
+from predact.texts import corpora
 
 CONTEXT, ROUNDS = 1024, 3
 SHARE = 0.15  # of the positions are measured, too: the book measures 20,000 of 130,000
@@ -31,11 +33,11 @@ def rolling(harness, texts):
 
 
 def main(pair="pocket", documents="100", *names):
-    model, tokenizer = loading.load(models.pair(pair).models["Base"], "cpu")
+    model, tokenizer = loading.load(pairs.pair(pair).models["Base"], "cpu")
     selected = corpora.select(names or ["pocket"], int(documents))
     whole = [text for corpus in selected for text in corpus.texts]
     texts = [text for text, ids in zip(whole, loading.encode(tokenizer, whole), strict=True) if 0 < len(ids) <= CONTEXT]
-    passages = collapse.gold(tokenizer, [corpora.Corpus("all", "kind", texts, None, "")])
+    passages = narrowing.gold(tokenizer, [corpora.Corpus("all", "kind", texts, None, "")])
     lengths = [len(ids) - 1 for ids in passages.sequences]
     chosen = np.random.default_rng(0).random(sum(lengths)) < SHARE
     same = {"pretrained": model, "tokenizer": tokenizer, "prefix_token_id": loading.prefix_token(tokenizer)}

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
-from predact import book, claims, execute, models, pages
+from predact.build import book, execute, pages
+from predact.claims import verdict
 from predact.errors import UserError
+from predact.models import pairs
 from predact.store import write
 
 app = typer.Typer(
@@ -84,32 +86,32 @@ def run(
 @app.command()
 def check(pair: PairName = "pocket", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
     """Tell before a run: tokenizers, memory, tokens to score and to sample, and a time where weights are at hand."""
-    from predact import check, notebook
+    from predact.build import check, notebook
 
     notebook.quiet()
     topic = ""
-    for finding in check.findings(models.pair(_pair(pair, base, rlhf, name))):
+    for finding in check.findings(pairs.pair(_pair(pair, base, rlhf, name))):
         if finding.topic != topic:
             topic = finding.topic
             typer.secho(topic, bold=True)
         typer.echo(f"{'! ' if finding.warns else '  '}{finding.text}")
 
 
-@app.command()
-def pairs() -> None:
+@app.command("pairs")
+def list_pairs() -> None:
     """List the pairs known by name."""
-    for pair in models.pairs():
+    for pair in pairs.pairs():
         typer.secho(f"{pair.name}{'  (gated on the hub)' if pair.gated else ''}", bold=True)
         dtype = pair.models["Base"].dtype
-        size = pair.parameters * models.DTYPES[dtype]
+        size = pair.parameters * pairs.DTYPES[dtype]
         typer.echo(f"  {pair.about} {pair.licence}. {size:,.{0 if size > 10 else 2}f} GB of weights in {dtype}.")
         typer.echo("  " + ", ".join(f"{step}: {model.source}" for step, model in pair.models.items()))
 
 
-@app.command()
-def corpora() -> None:
+@app.command("corpora")
+def list_corpora() -> None:
     """List the corpora known by name."""
-    from predact.corpora import corpora
+    from predact.texts.corpora import corpora
 
     typer.echo(corpora().to_string(index=False))
 
@@ -117,7 +119,7 @@ def corpora() -> None:
 @app.command()
 def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
     """Draw what the generations in FILE share, in one self-contained page, and print its path."""
-    from predact import standalone
+    from predact.build import standalone
 
     page = standalone.page(standalone.read(file), f"Blueprint of {file.name}")
     write(out / "index.html", page.encode(), "out")
@@ -127,17 +129,17 @@ def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
 @app.command()
 def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False, every: Every = False) -> None:
     """Print the verdicts of a pair, or of all pairs, claim by claim."""
-    rows = claims.scorecards(book.PUBLISHED, store) if every else claims.scorecard(store, pair)
+    rows = verdict.scorecards(book.PUBLISHED, store) if every else verdict.scorecard(store, pair)
     if not (rows or every):
-        models.pair(pair)
+        pairs.pair(pair)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    for claim in claims.CLAIMS.values():
+    for claim in verdict.CLAIMS.values():
         typer.echo(f"{claim.id}  {claim.claim}")
         mine = [row for row in rows if row["id"] == claim.id]
         for row in mine:
-            whose = f"{models.title(row['pair'])} " if every else ""
+            whose = f"{pairs.title(row['pair'])} " if every else ""
             typer.echo(f"    {whose}{row['verdict']}: {pages.numbers(row)}")
         if not mine:
             typer.echo("    not yet run")
@@ -154,16 +156,16 @@ def main() -> None:
 
 def _pair(pair: str, base: str, rlhf: str, name: str) -> str:
     """The pair that is meant: --pair, or what --base, --rlhf and --name spell."""
-    return models.spelled(base, rlhf, name) if base or rlhf or name else pair
+    return pairs.spelled(base, rlhf, name) if base or rlhf or name else pair
 
 
 def _execute(
     only: str, pair: str, prompts: str, store: Path, out: Path | None, seed: int, given: list[str] | None
 ) -> Path:
     """Run the notebooks, printing the time of each, and return the folder of the book."""
-    models.pair(pair)
+    pairs.pair(pair)
     common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
-    folder = out or Path("_build", claims.folder("", pair).name)
+    folder = out or Path("_build", verdict.folder("", pair).name)
     work = execute.plan(execute.find(Path(), only), common, _words(given or [], common))
     for done in execute.run(Path(), folder, work):
         typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")

@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-from predact import claims, cli, execute, models
+from predact import cli
+from predact.build import execute
+from predact.claims import verdict
+from predact.models import pairs
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def test_every_command_has_help(predact):
 def test_pairs_lists_all(predact):
     code, out, _ = predact("pairs")
     assert code == 0
-    assert all(f"\n{pair.name}" in f"\n{out}" for pair in models.pairs())
+    assert all(f"\n{pair.name}" in f"\n{out}" for pair in pairs.pairs())
     assert "7 billion parameters. Llama 2 Community License. 13 GB of weights in float16." in out
 
 
@@ -49,7 +52,7 @@ def test_corpora_lists_those_of_the_pocket_world_and_nine_real_ones(predact):
 
 def test_check(predact, monkeypatch):
     monkeypatch.chdir(cli.book.__file__.rpartition("/predact/")[0])
-    monkeypatch.setattr("predact.effort._SECONDS", 0.01)
+    monkeypatch.setattr("predact.build.effort._SECONDS", 0.01)
     code, out, err = predact("check")
     assert (code, err) == (0, "")
     assert [line for line in out.splitlines() if line[0] not in " !"] == [
@@ -72,9 +75,9 @@ def test_check_of_a_model_that_nobody_has(predact):
 
 
 def test_scorecard(predact, tmp_path):
-    row = claims.Verdict("C1", "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, "pocket")
+    row = verdict.Verdict("C1", "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, "pocket")
     assert json.loads(predact("scorecard", "--json")[1]) == []
-    claims.record(tmp_path / "_build/store", row)
+    verdict.record(tmp_path / "_build/store", row)
     code, out, _ = predact("scorecard", "--pair", "pocket", "--json")
     assert code == 0
     assert json.loads(out) == [
@@ -95,8 +98,8 @@ def test_scorecard(predact, tmp_path):
 
 
 def test_a_pair_of_ones_own_is_found_by_its_name(predact, tmp_path):
-    row = claims.Verdict("C1", "…", "fails", 1.0, 0.9, 1.1, "perplexity ratio", 9, "mine=org/a::org/b")
-    claims.record(tmp_path / "_build/store", row)
+    row = verdict.Verdict("C1", "…", "fails", 1.0, 0.9, 1.1, "perplexity ratio", 9, "mine=org/a::org/b")
+    verdict.record(tmp_path / "_build/store", row)
     for pair in ("mine", "mine=org/a::org/b"):
         assert json.loads(predact("scorecard", "--pair", pair, "--json")[1])[0]["verdict"] == "fails"
 
@@ -104,8 +107,8 @@ def test_a_pair_of_ones_own_is_found_by_its_name(predact, tmp_path):
 def test_scorecard_of_all_pairs(predact, tmp_path):
     assert json.loads(predact("scorecard", "--all", "--json")[1]) == []
     for pair, id in (("pocket", "C2"), ("mine=org/a::org/b", "C1"), ("pocket", "C1")):
-        row = claims.Verdict(id, "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, pair)
-        claims.record(tmp_path / "_build/store", row)
+        row = verdict.Verdict(id, "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, pair)
+        verdict.record(tmp_path / "_build/store", row)
     found = json.loads(predact("scorecard", "--all", "--json")[1])
     assert [(row["id"], row["pair"]) for row in found] == [
         ("C1", "mine=org/a::org/b"),

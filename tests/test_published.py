@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predact import claims, collapse, corpora, loading, models, prompts, sampling, scores, verdicts
+from predact.claims import narrowing, verdict, verdicts
+from predact.models import loading, pairs, sampling, scores
+from predact.texts import corpora, prompts
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "book/published/smollm2-135m-instruct"
@@ -17,7 +19,7 @@ EXAMPLE = "What are the main differences between Python and JavaScript programmi
 
 @pytest.fixture(scope="module")
 def pair():
-    return models.pair(str(FOLDER / "pair.yaml"))
+    return pairs.pair(str(FOLDER / "pair.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +65,8 @@ def test_generations_are_there_for_every_prompt_and_reading(pair, tmp_path):
 
 def test_distributions_are_there(pair):
     made = sampling.of_pair(FOLDER, pair, prompts.select(pair.prompts), sampling.Settings(), steps=["Base", "RLHF"])
-    found = collapse.of_pair(FOLDER, pair, corpora.select(["pocket"], 20), made)
-    gold = [found[step, collapse.GOLD] for step in ("Base", "RLHF")]
+    found = narrowing.of_pair(FOLDER, pair, corpora.select(["pocket"], 20), made)
+    gold = [found[step, narrowing.GOLD] for step in ("Base", "RLHF")]
     np.testing.assert_array_equal(gold[0].mass, gold[1].mass)
     assert all(len(each.positions) > 10_000 for each in found.values())
 
@@ -74,9 +76,9 @@ PAIRS = ("pocket-dpo", "pocket-seed1", "pocket-seed2", "pocket-true")
 
 
 def test_every_claim_has_a_verdict_for_every_other_pocket_pair():
-    rows = claims.scorecards(VERDICTS.parent)
+    rows = verdict.scorecards(VERDICTS.parent)
     assert sorted((row["id"], row["pair"]) for row in rows) == sorted(
-        (id, name) for id in claims.CLAIMS for name in PAIRS
+        (id, name) for id in verdict.CLAIMS for name in PAIRS
     )
     for row in rows:
         assert row["low"] <= row["estimate"] <= row["high"] and row["n"] >= 40
@@ -85,7 +87,7 @@ def test_every_claim_has_a_verdict_for_every_other_pocket_pair():
     assert {"commit", "finished", "device", "versions", "models"} <= made.keys()
     for name in PAIRS:
         assert made["models"][name] == {
-            step: loading.fingerprint(each) for step, each in models.pair(name).models.items()
+            step: loading.fingerprint(each) for step, each in pairs.pair(name).models.items()
         }
 
 
@@ -94,8 +96,8 @@ def test_a_few_documents_agree_with_the_published_verdict(name, tmp_path_factory
     monkeypatch.undo()  # these weights are here
     root = tmp_path_factory.getbasetemp() / "published"
     few = corpora.select(["pocket"], 12)
-    two = models.pair(name)
+    two = pairs.pair(name)
     two = replace(two, models={step: two.models[step] for step in ("Base", "RLHF")})
-    _, verdict = verdicts.world_modeling(scores.pair_documents(root, two, few), name)
-    (published,) = (row for row in claims.scorecard(VERDICTS.parent, name) if row["id"] == "C1")
-    assert verdict.low < published["estimate"] < verdict.high and verdict.verdict == published["verdict"]
+    _, found = verdicts.world_modeling(scores.pair_documents(root, two, few), name)
+    (published,) = (row for row in verdict.scorecard(VERDICTS.parent, name) if row["id"] == "C1")
+    assert found.low < published["estimate"] < found.high and found.verdict == published["verdict"]

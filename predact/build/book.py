@@ -1,0 +1,85 @@
+"""From executed notebooks and prose to HTML, with warnings as errors."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from predact.build import pages
+from predact.build.execute import Failed, find
+from predact.claims import verdict
+
+SOURCES = ("_config.yml", "_toc.yml", "book")
+PUBLISHED = Path("book", "published")  # verdicts about other pairs, in the form of a store
+JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
+
+
+def build(project: Path, out: Path, store: Path, pair: str) -> Path:
+    """Build the book of a pair from the prose of the project and the notebooks that `execute.run` left in `out`.
+
+    The HTML of an earlier build is replaced in one step at the end, and stays when this build fails.
+
+    Args:
+        project: folder of the sources.
+        out: folder of this book.
+        store: where the verdicts stand.
+        pair: whose verdicts the front page shows.
+
+    Returns:
+        Path of the front page, `out`/html/index.html.
+
+    Raises:
+        Failed: jupyter-book warned or failed.
+    """
+    for name in SOURCES:
+        _copy(project / name, out / name)
+    notebooks = [out / "notebooks" / source.name for source in find(project)]
+    everyone = verdict.scorecards(project / PUBLISHED, store)
+    computed = {
+        "scorecard.md": pages.scorecard(
+            verdict.scorecard(store, pair), pair, (notebook.stem for notebook in notebooks)
+        ),
+        "pairs.md": pages.pairs(everyone, pair),
+        "pairs_short.md": pages.pairs(everyone, pair, numbers=False),
+        "status.md": pages.status(notebooks),
+    }
+    (out / "book" / "_generated").mkdir()
+    for name, text in computed.items():
+        (out / "book" / "_generated" / name).write_text(text, encoding="utf-8")
+    return _publish(_render(out), out / "html") / "index.html"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, or a folder whole; times are kept, for it is by them that Sphinx sees changes."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("_generated"))
+    else:
+        shutil.copy2(source, target)
+
+
+def _render(out: Path) -> Path:
+    """Run jupyter-book, and return its HTML; a failed build leaves nothing that would hide its warnings."""
+    work = out / "_build"
+    command = (*JUPYTER_BOOK, "build", str(out), "--warningiserror", "--keep-going", "--quiet")
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    html = work / "html"
+    if done.returncode or not (html / "index.html").exists():
+        shutil.rmtree(work, ignore_errors=True)
+        said = done.stderr.replace(f"{out.resolve()}/", "").splitlines()
+        warned = [line for line in said if "WARNING" in line or "ERROR" in line]
+        raise Failed("\n  ".join(["the book did not build:", *(warned or said[-3:])]))
+    return html
+
+
+def _publish(built: Path, html: Path) -> Path:
+    """Put a copy of the HTML in the place of the last one."""
+    new, old = html.with_name("html.new"), html.with_name("html.old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(built, new)
+    if html.exists():
+        html.rename(old)
+    new.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+    return html

@@ -1,0 +1,170 @@
+"""What to know of a pair before a run: do tokenizers agree, does memory suffice, how many tokens, how long.
+
+Configurations and tokenizers are read, no weights; these only for a measurement of ten seconds, where they are at hand.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+
+from predact.build import effort
+from predact.claims import finetuned
+from predact.errors import UserError
+from predact.models import loading, memory, sampling
+from predact.models.pairs import DTYPES, Model, Pair
+
+_HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: of a parameter; of a position, layer and width
+
+
+class Finding(NamedTuple):
+    """One thing found: what it is about, one line, and whether it needs attention."""
+
+    topic: str
+    text: str
+    warns: bool = False
+
+
+def findings(pair: Pair, project: Path = Path()) -> Iterator[Finding]:
+    """Yield what there is to know of a pair before its book is made.
+
+    Args:
+        pair: the models.
+        project: folder of the notebooks, whose defaults say how much there is to do.
+
+    Raises:
+        UserError: a model is missing, or the hub cannot be reached.
+    """
+    configs = {step: loading.config(model) for step, model in pair.models.items()}
+    tokenizers = {step: loading.tokenizer(model) for step, model in pair.models.items()}
+    sizes = {step: loading.parameters(model) for step, model in pair.models.items()}
+    for step, model in pair.models.items():
+        yield Finding("models", _about(step, model, configs[step], sizes[step]))
+    if len({loading.fingerprint(model) for model in pair.models.values()}) < len(pair.models):
+        yield Finding("models", "Two of them are the same: between these, every difference will be 0.", warns=True)
+    yield from _agreement(tokenizers)
+    for step, tokenizer in tokenizers.items():
+        yield from _tokens(step, tokenizer, configs[step])
+    defaults = effort.defaults(project)
+    yield from _memory(pair, configs, sizes, defaults["04_anchor_spans"])
+    work = effort.work(pair, defaults)
+    yield Finding("work", f"{work.scored:,} tokens to score, {work.sampled:,} to sample at most, by all models.")
+    yield Finding("work", f"{work.learned:,} tokens to learn from, in finetuning.")
+    yield _time(pair, work)
+
+
+def _about(step: str, model: Model, config: Any, size: int) -> str:
+    mark = loading.fingerprint(model)
+    where = mark if "@" in mark else f"{loading.name(model)} ({mark[:12]})"
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    reads = f"reads {limit:,} tokens" if limit else "reads texts of any length"
+    return f"{step}: {where}, {type(config).__name__.removesuffix('Config')}, {_count(size)} parameters, {reads}."
+
+
+def _agreement(tokenizers: Mapping[str, Any]) -> Iterator[Finding]:
+    for step, tokenizer in tokenizers.items():
+        why = loading.same_tokenizer(tokenizers["Base"], tokenizer)
+        if why:
+            lost = "perplexity per token, losses token by token and probes of the other's text are left out"
+            text = f"Base and {step}: {why}. What can be compared is compared in bits per byte; {lost}."
+            yield Finding("tokenizers", text, warns=True)
+            return
+    yield Finding("tokenizers", "They agree: all models cut plain text into the same tokens.")
+
+
+def _tokens(step: str, tokenizer: Any, config: Any) -> Iterator[Finding]:
+    """What is special about a tokenizer: beginning and end of texts, padding, chat template, size."""
+    first = loading.prefix_token(tokenizer)
+    begins = "nothing stands before a document, its first token is not scored"
+    if first is not None:
+        kind = "EOS" if tokenizer.bos_token_id is None else "BOS"
+        begins = f"{tokenizer.convert_ids_to_tokens(first)} ({kind}) stands before a document"
+    pads = {None: "no padding token", tokenizer.eos_token_id: "EOS is the padding token"}.get(tokenizer.pad_token_id)
+    says = [begins] + ([f"{pads}, which harms nothing: padding is never read"] if pads else [])
+    more = config.get_text_config().vocab_size - len(tokenizer)
+    says += [f"{more} ids of the output have no token and get no probability"] if more > 0 else []
+    yield Finding("tokenizers", f"{step}: {len(tokenizer):,} tokens; {'; '.join(says)}.")
+    if more < 0:
+        yield Finding("tokenizers", f"{step}: {-more} tokens are beyond the model's {len(tokenizer) + more:,}.", True)
+    if step == "Base" and tokenizer.chat_template:
+        yield Finding("tokenizers", "Base has a chat template, too, of which no use is made.")
+    if step != "Base":
+        yield _template(step, tokenizer)
+
+
+def _template(step: str, tokenizer: Any) -> Finding:
+    if not tokenizer.chat_template:
+        return Finding("tokenizers", f"{step}: no chat template; it cannot be asked anything without one.", warns=True)
+    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    try:
+        tokenizer.apply_chat_template(turns, tokenize=False)
+        system = "takes a system role, of which no use is made"
+    except Exception:  # what a template raises is its author's choice
+        system = "takes no system role, and needs none"
+    around = len(sampling.ask(tokenizer, "b", None)) - 1
+    return Finding("tokenizers", f"{step}: a chat template, {around} tokens around a prompt; {system}.")
+
+
+def _memory(
+    pair: Pair, configs: Mapping[str, Any], sizes: Mapping[str, int], defaults: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """What the largest model needs, against what there is."""
+    step = max(sizes, key=lambda each: sizes[each])
+    model, config = pair.models[step], configs[step].get_text_config()
+    item = DTYPES[model.dtype]
+    head = 4 * config.vocab_size * config.hidden_size if item < 4 else 0
+    held = sizes[step] * item + head
+    tokens = defaults["rows"] * (defaults["max_new_tokens"] + 100)
+    cache = tokens * memory.cache_bytes(config, item)
+    device, free = _device(model)
+    fits = held < free
+    needs = f"{_bytes(held)} of weights in {model.dtype}, {_bytes(cache)} of cache for {defaults['rows']} generations"
+    yield Finding("memory", f"{step}: {needs}; {device} has {_bytes(free)} free.", warns=not fits)
+    if not fits:
+        yield Finding("memory", "The weights do not fit: take more GPUs, or a dtype of fewer bytes.", warns=True)
+    elif held + cache > free:
+        yield Finding("memory", "The cache does not fit whole: fewer generations are written at a time, more slowly.")
+    method = finetuned.LORA if sizes[step] >= finetuned.LARGE else finetuned.FULL
+    each, width = _HELD[method]
+    passing = width * 2**11 * config.num_hidden_layers * config.hidden_size
+    learns = (sizes[step] * each or held) + passing
+    text = f"To finetune ({method}): {_bytes(learns)} for 2,048 tokens at a time; fewer where they do not fit."
+    yield Finding("memory", text, warns=learns > free)
+
+
+def _device(model: Model) -> tuple[str, float]:
+    """Where a model would run, and the bytes free there."""
+    if torch.cuda.is_available() and model.device != "cpu":
+        count = torch.cuda.device_count()
+        free = sum(torch.cuda.mem_get_info(number)[0] for number in range(count))
+        return f"{count} x {torch.cuda.get_device_name()}", free
+    return f"the CPU ({psutil.cpu_count()} cores)", psutil.virtual_memory().available
+
+
+def _time(pair: Pair, work: effort.Work) -> Finding:
+    """How long the book takes, by a measurement with the largest of the models that can be loaded here."""
+    base = pair.models["Base"]
+    if not loading.at_hand(base):
+        return Finding("time", "Not measured: the weights are not here. A second check, once they are, will tell.")
+    try:
+        model, tokenizer = loading.load(base)
+    except UserError as error:
+        return Finding("time", f"Not measured. {error}", warns=True)
+    rates = effort.measure(model, tokenizer, pair.frame)
+    said = f"Base scores {rates.scored:,.0f} and samples {rates.sampled:,.0f} tokens/s here"
+    hours = effort.seconds(work, rates) / 3600
+    return Finding("time", f"{said} (measured for ten seconds): about {_duration(hours)} for the book.")
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:,.0f} minutes"
+
+
+def _count(number: float) -> str:
+    return f"{number / 1e9:.2f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
+
+
+def _bytes(number: float) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"

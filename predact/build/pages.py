@@ -1,0 +1,119 @@
+"""The computed pages of the book, as MyST Markdown: the claims with their verdicts, and how each notebook ran."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from predact.build import execute
+from predact.build.notebook import brief
+from predact.claims.verdict import CLAIMS, told
+from predact.models.pairs import title
+
+BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
+
+
+def numbers(row: Mapping[str, Any]) -> str:
+    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and what chance gives."""
+    estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
+    chance = "" if row.get("null") is None else f" (by chance {row['null']:.3f})"
+    return f"{estimate} [{low}, {high}]{chance} {row['unit']}, n = {row['n']:,}"
+
+
+def scorecard(verdicts: Iterable[Mapping[str, Any]], pair: str, chapters: Iterable[str]) -> str:
+    """Return the claims table: each claim with its verdict, or "not yet run".
+
+    Args:
+        verdicts: rows, as `verdict.scorecard` returns them.
+        pair: their pair.
+        chapters: names of the notebooks that the book holds; a claim links to its own where it is there.
+    """
+    chapters, found = set(chapters), {row["id"]: row for row in verdicts}
+    rows = []
+    for claim in CLAIMS.values():
+        name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
+        rows.append((name, f"{claim.claim} *({claim.figure})*", *_verdict(found.get(claim.id))))
+    head = ("", "Claim *(where in the paper)*", "Verdict", "Estimate [95 % interval]")
+    return f"Computed for the pair {_code(pair)}.\n\n{_table(head, rows)}\n"
+
+
+def pairs(verdicts: Iterable[Mapping[str, Any]], first: str, numbers: bool = True) -> str:
+    """Return the table of every claim and every pair, a cell tinted by its verdict, as an HTML block.
+
+    Args:
+        verdicts: rows, as `verdict.scorecards` returns them.
+        first: the pair of the first column.
+        numbers: whether a cell tells the estimate and its interval, too.
+    """
+    found = {(row["id"], row["pair"]): row for row in verdicts}
+    names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
+    head = "".join(f'<th scope="col">{escape(title(pair))}</th>' for pair in names)
+    lines = []
+    for claim in CLAIMS.values():
+        cells = "".join(_cell(found.get((claim.id, pair)), numbers) for pair in names)
+        units = {row["unit"] for (id, _), row in found.items() if id == claim.id}
+        what = f"<b>{claim.id}</b> {escape('; '.join(sorted(units)))}" if numbers else f"<b>{claim.id}</b>"
+        lines.append(f'<tr><th scope="row" title="{escape(claim.claim)}">{what}</th>{cells}</tr>')
+    body = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f'```{{raw}} html\n<div class="predact-verdicts mathjax_ignore"><table>{body}</table></div>\n```\n'
+
+
+def _cell(row: Mapping[str, Any] | None, numbers: bool) -> str:
+    if not row:
+        return "<td>–</td>"
+    estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
+    more = f"<b>{estimate}</b> <span>[{low}, {high}]</span>" if numbers else ""
+    return f'<td class="{row["verdict"]}">{more}<i>{row["verdict"]}</i></td>'
+
+
+def status(notebooks: Iterable[Path]) -> str:
+    """Return the tables of the status page, from the metadata and the provenance of executed notebooks."""
+    notebooks = list(notebooks)
+    head = ("Notebook", "Executed (UTC)", "Time", "Seed", "Stored results")
+    return "\n\n".join([_table(head, map(_summary, notebooks)), *map(_details, notebooks)]) + "\n"
+
+
+def _verdict(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    return (f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`", numbers(row)) if row else ("not yet run", "")
+
+
+def _summary(notebook: Path) -> tuple[str, ...]:
+    run, seed = execute.metadata(notebook), execute.values(notebook).get("seed", "")
+    time, count = f"{run['duration']:.1f} s", len(execute.results(notebook))
+    return f"[{notebook.stem}](../notebooks/{notebook.name})", _minute(run["start_time"]), time, str(seed), str(count)
+
+
+def _details(notebook: Path) -> str:
+    results, parameters = execute.results(notebook), execute.values(notebook).items()
+    parts = [
+        f"## {notebook.stem}",
+        _table(("Parameter", "Value"), ((name, _code(value)) for name, value in parameters)),
+    ]
+    if results:
+        versions = sorted({f"{name} {version}" for result in results for name, version in result["versions"].items()})
+        devices = sorted({result["device"] for result in results})
+        parts += [
+            f"Stored results made with {', '.join(versions)} on {'; '.join(devices)}.",
+            "````{dropdown} Stored results, with the fingerprints of models and data",
+            _table(("Stage", "Inputs", "Time", "Made (UTC)", "Checksum"), map(_result, results)),
+            "````",
+        ]
+    return "\n\n".join(parts)
+
+
+def _result(sidecar: Mapping[str, Any]) -> tuple[str, ...]:
+    time, checksum = f"{sidecar['seconds']:.1f} s", _code(sidecar["sha256"][:12])
+    return sidecar["stage"], _code(brief(sidecar["inputs"])), time, _minute(sidecar["created"]), checksum
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows))
+
+
+def _code(value: object) -> str:
+    """Return a value as code inside a table: shown as it is, never as markup; an empty text as ``''``."""
+    return "`" + (str(value) or "''").replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"

@@ -1,0 +1,143 @@
+"""The blueprint of texts from anywhere: a file of generations in, one self-contained page out."""
+
+import re
+import tempfile
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import altair as alt
+import pandas as pd
+
+from predact.claims import backbone
+from predact.errors import UserError
+from predact.figures import sharing as sharing_figures
+from predact.figures import skeleton as skeleton_figures
+from predact.figures import style
+from predact.methods import anchors, blueprint, ngrams
+from predact.texts import jsonl
+
+MODEL = "texts"  # whoever wrote them
+EXPECTED = 'expected JSON Lines with {"prompt": "...", "generation": "..."}'
+SHOWN = 20  # prompts in the diagram and the viewer
+STATIC = Path(__file__).parents[2] / "book" / "_static"
+# A word with the white space before it; of scripts that set no spaces, a character.
+WORD = re.compile(r"\s*(?:[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+|\S)|\s+")
+
+
+class Texts(NamedTuple):
+    """Generations as ids of words: a frame as `sampling.of_pair` returns it, what the ids stand for, the prompts."""
+
+    written: pd.DataFrame
+    words: list[str]
+    prompts: dict[str, str]
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids: exactly what stood in the file."""
+        return "".join(self.words[each] for each in ids)
+
+
+def read(path: Path) -> Texts:
+    """Read a file of generations, and cut them into words: any model's texts, so no model's tokens.
+
+    Raises:
+        UserError: the file is missing, empty, not UTF-8 or not JSON Lines; a field is missing; no prompt has two rows.
+    """
+    if not path.is_file():
+        raise UserError(f"file: '{path}' is no file; {EXPECTED}.")
+    rows: list[dict] = []
+    places: dict[str, str] = {}
+    known: dict[str, int] = {}
+    for place, record in jsonl.records(jsonl.lines(path, "file"), str(path), "file", EXPECTED):
+        for field in ("prompt", "generation"):
+            if not isinstance(record.get(field), str):
+                raise UserError(f"file: {place}, has no text in the field {field!r}; {EXPECTED}.")
+        prompt = places.setdefault(record["prompt"], str(len(places) + 1))
+        ids = [known.setdefault(word, len(known)) for word in WORD.findall(record["generation"])]
+        rows.append({"model": MODEL, "category": MODEL, "prompt": prompt, "ids": ids})
+    if not rows:
+        raise UserError(f"file: '{path}' is empty; {EXPECTED}.")
+    written = pd.DataFrame(rows)
+    written["sample"] = written.groupby("prompt", sort=False).cumcount()
+    enough = written.groupby("prompt", sort=False).ids.transform("size") > 1
+    if not enough.any():
+        raise UserError(f"file: no prompt in '{path}' has two generations; two at least are needed, better a hundred.")
+    prompts = {id: text for text, id in places.items() if id in set(written.prompt[enough])}
+    return Texts(written[enough].reset_index(drop=True), list(known), prompts)
+
+
+def page(texts: Texts, title: str) -> str:
+    """Return a page in HTML with the Sankey diagram, the shared n-grams and the alignment; it loads nothing.
+
+    Args:
+        texts: what `read` returns.
+        title: shown above.
+
+    Raises:
+        UserError: the scripts of the book are not beside the package.
+    """
+    written, decode = texts.written, {MODEL: texts.decode}
+    with tempfile.TemporaryDirectory() as root:
+        aligned = backbone.of_pair(Path(root), written)
+    shown = dict(list(texts.prompts.items())[:SHOWN])
+    some = aligned[aligned.prompt.isin(list(shown))]
+    shares = ngrams.by_length(written)
+    curves = backbone.along(backbone.curves(aligned))
+    if len(texts.prompts) < written.groupby("prompt").size().max():  # too few other prompts to fill a sample
+        shares, curves = (frame[frame.text != ngrams.ACROSS] for frame in (shares, curves))
+    charts = {
+        "sankey": skeleton_figures.sankey(blueprint.blueprint(some, decode), shown, (MODEL,)),
+        "shares": sharing_figures.shares(shares),
+        "along": sharing_figures.along(curves),
+        "viewer": sharing_figures.viewer(blueprint.cells(some, decode), shown),
+    }
+    figures = {name: _figure(chart) for name, chart in charts.items()}
+    files = {"css": "predact.css", "vega": "vendor/vega.js", "draw": "predact.js"}
+    scripts = {name: _static(path) for name, path in files.items()}
+    told = f"{len(written):,} generations for {len(texts.prompts):,} prompt{'s' * (len(texts.prompts) > 1)}"
+    hidden = f"The diagram and the alignment hold the first {SHOWN} prompts." if len(texts.prompts) > SHOWN else ""
+    template = Template((Path(__file__).with_suffix(".html")).read_text(encoding="utf-8"))
+    return template.substitute(
+        figures,
+        **scripts,
+        title=escape(title),
+        told=told,
+        hidden=hidden,
+        table=_table(texts),
+        length=anchors.LENGTH,
+        share=f"{anchors.SHARE:.0%}",
+        version=version("predact"),
+    )
+
+
+def _figure(chart: alt.LayerChart) -> str:
+    return style.render(chart.to_dict())["text/html"]
+
+
+def _static(name: str) -> str:
+    try:
+        return (STATIC / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"predact: {STATIC / name} is missing; install predact with -e from its clone.") from None
+
+
+def _table(texts: Texts) -> str:
+    """The most shared n-gram of each prompt, for a long and a short n."""
+    tables = [ngrams.table(texts.written, {MODEL: texts.decode}, n) for n in (10, 5)]
+    sizes = texts.written.groupby("prompt", sort=False).size()
+    rows = []
+    for row in (
+        pd.concat(tables).sort_values("prompt", key=lambda ids: ids.astype(int), kind="stable").to_dict("records")
+    ):
+        share = f"{row['count']} of {sizes[row['prompt']]}"
+        cells = (
+            texts.prompts[row["prompt"]],
+            row["n"],
+            row["text"].strip(),
+            share,
+            ", ".join(map(str, row["samples"])),
+        )
+        rows.append(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>")
+    return "\n".join(rows)

@@ -1,0 +1,229 @@
+"""How far finetuning closes the gap: perplexity increase before and after, learning curves, tokens to recover.
+
+All of it is paired by document: differences are formed before anything is summed or resampled.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from predact import stats
+from predact.claims import prediction
+from predact.claims.finetuned import AFTER, BEFORE
+
+BITS, ABOVE_START, ABOVE_WORLD = prediction.BITS, "bits per byte above Base's start", prediction.ABOVE_WORLD
+NEVER = 1e18  # tokens: stands for "not reached" while documents are resampled, above any number of tokens
+
+
+def before_and_after(documents: pd.DataFrame) -> pd.DataFrame:
+    """Return `prediction.by_corpus` of the documents held out before and after, with `when`: before, after.
+
+    Where documents were learned from in several orders, the estimate is that of the mean nll, and its interval contains
+    the intervals of every order: other orders are as good as other documents.
+
+    Args:
+        documents: what `finetuned.of_pair` returns.
+    """
+    before, after = (documents[documents.when == when] for when in (BEFORE, AFTER))
+    frames = [prediction.by_corpus(before).assign(when=BEFORE)]
+    frames.append(_over_orders(after, prediction.by_corpus).assign(when=AFTER))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _over_orders(after: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """A measure of the mean over orders, with the lowest and the highest end of the intervals of every order."""
+    orders = [part for _, part in after.groupby("order")]
+    mean = orders[0].assign(nll=np.mean([part.nll for part in orders], axis=0))
+    found, each = measure(mean), [measure(part) for part in orders]
+    ends = {"low": np.min([part.low for part in each], axis=0), "high": np.max([part.high for part in each], axis=0)}
+    return found.assign(**ends)
+
+
+def remaining(documents: pd.DataFrame) -> pd.DataFrame:
+    """Return what finetuning leaves of the gap: (L' - L'_Base) / (L - L_Base), L the nll before and L' after.
+
+    It is the share of the gap in log perplexity: 0 if the model has caught up with Base, 1 if nothing has changed.
+
+    Args:
+        documents: what `finetuned.of_pair` returns.
+
+    Returns:
+        corpus, model, estimate, low, high (95 % paired bootstrap over documents, over orders as `before_and_after`),
+        documents.
+    """
+    before, after = (documents[documents.when == when] for when in (BEFORE, AFTER))
+    return _over_orders(after, partial(_remaining, before))
+
+
+def _remaining(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for corpus, group in after.groupby("corpus", sort=False):
+        moments = before[before.corpus == corpus], group
+        nll = [each.pivot(index="doc", columns="model", values="nll") for each in moments]
+        for model in group.model.unique()[1:]:
+            gaps = [each[model] - each["Base"] for each in nll]
+            value = stats.interval(np.column_stack(gaps), _share)
+            rows.append({"corpus": corpus, "model": model} | vars(value) | {"documents": len(gaps[0])})
+    return pd.DataFrame(rows)
+
+
+def _share(totals: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # a model that is no worse than Base has no gap to close
+        return totals[..., 1] / totals[..., 0]
+
+
+def curves(runs: pd.DataFrame) -> pd.DataFrame:
+    """Learning curves of the best runs on the validation documents.
+
+    For nll L_t after t tokens and B bytes: `bits per byte` L_t / (B ln 2); `bits per byte above Base's start`
+    (L_t - L_0 of Base) / (B ln 2); `bits per byte above the world` (L_t - W) / (B ln 2), where W is known.
+
+    Args:
+        runs: what `finetuned.of_pair` returns; several orders are averaged.
+
+    Returns:
+        corpus, category, model, unit, tokens, estimate, low, high (95 % paired bootstrap over documents).
+    """
+    frames = []
+    for (category, corpus, model), part in _best(runs).groupby(["category", "corpus", "model"], sort=False):
+        nll, tokens = _matrix(part)
+        first = part.drop_duplicates("doc")
+        against = [np.zeros(len(nll)), _start(runs, corpus), first.world_nll.to_numpy()]
+        known = 3 if first.world_nll.notna().all() else 2
+        nats = np.stack([nll - each[:, None] for each in against[:known]], axis=1)
+        sums = np.column_stack([nats.reshape(len(nll), -1), first.bytes * np.log(2)])
+        value = stats.interval(sums, partial(_means, units=known))
+        axes = [("unit", (BITS, ABOVE_START, ABOVE_WORLD)[:known]), ("tokens", list(tokens))]
+        frames.append(stats.tidy(value, axes, corpus=corpus, category=category, model=model))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _means(totals: np.ndarray, units: int) -> np.ndarray:
+    """Totals [..., units times evaluations, and a size] to means [..., units, evaluations]."""
+    return stats.means(totals).reshape(*totals.shape[:-1], units, -1)
+
+
+def recovered(runs: pd.DataFrame) -> pd.DataFrame:
+    """Tokens that each model must learn from until it predicts the validation documents as well as Base did untrained.
+
+    The first t with L_t <= L_0 of Base, on straight lines between the evaluations. It is resampled whole: an end of the
+    interval is infinite where that share of the resampled documents did not let the model get there.
+
+    Args:
+        runs: what `finetuned.of_pair` returns.
+
+    Returns:
+        corpus, model, estimate, low, high (tokens, infinite if not reached), learned (tokens, in all), documents.
+    """
+    rows = []
+    for (corpus, model), part in _best(runs).groupby(["corpus", "model"], sort=False):
+        if model != "Base":
+            nll, tokens = _matrix(part)
+            value = stats.interval(nll - _start(runs, corpus)[:, None], partial(_crossing, tokens=tokens))
+            ends = {name: np.inf if end > tokens[-1] else float(end) for name, end in vars(value).items()}
+            rows.append({"corpus": corpus, "model": model} | ends | {"learned": int(tokens[-1]), "documents": len(nll)})
+    return pd.DataFrame(rows, columns=["corpus", "model", "estimate", "low", "high", "learned", "documents"])
+
+
+def in_words(row: Any) -> str:
+    """What a row of `recovered` says of Base's start: after how many tokens it is reached, or that they do not suffice.
+
+    An end of the interval that lies beyond the tokens learned from is told as `more`.
+    """
+    at, low, high = (
+        "more" if np.isinf(end) else f"{float(f'{end:.3g}'):,.0f}" for end in (row.estimate, row.low, row.high)
+    )
+    said = f"not reached in {row.learned:,}" if at == "more" else f"after {at}"
+    return f"{said} tokens" + ("" if low == "more" else f" ({low} to {high})")
+
+
+def table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """The numbers as text, one row for each corpus and model but Base: gap before, after, what is left, recovery.
+
+    Args:
+        gaps: what `before_and_after` returns.
+        left: what `remaining` returns.
+        times: what `recovered` returns.
+    """
+    ratio = gaps[gaps.unit.isin(prediction.RATIOS) & (gaps.model != "Base") & (gaps.category != prediction.OVERALL)]
+    keys = ["corpus", "model"]
+    told = {when: ratio[ratio.when == when].set_index(keys) for when in (BEFORE, AFTER)}
+    text = {f"perplexity ratio, {when}": _spans(told[when], 3) for when in (BEFORE, AFTER)}
+    text["share of the gap left"] = _spans(left.set_index(keys), 3)
+    rows = times.set_index(keys)
+    text["Base's start"] = pd.Series([in_words(row) for row in rows.itertuples()], rows.index, dtype=str)
+    return pd.DataFrame(text).loc[told[AFTER].index].reset_index()
+
+
+def _spans(frame: pd.DataFrame, digits: int) -> pd.Series:
+    """Estimates and intervals as text, a dash where there is none."""
+    spans = zip(frame.estimate, frame.low, frame.high, strict=True)
+    text = [f"{at:z.{digits}f} ({low:z.{digits}f} to {high:z.{digits}f})" for at, low, high in spans]
+    return pd.Series(text, frame.index).where(np.isfinite(frame.estimate), "–")
+
+
+def tried(runs: pd.DataFrame) -> pd.DataFrame:
+    """Which learning rates were tried, and how each run ended: one row for each corpus and model, rates as columns.
+
+    `chosen` is the best run, `given up` one that stopped early, `diverged` one that failed.
+    """
+    rows = []
+    for (corpus, model), part in runs[runs.order == 0].groupby(["corpus", "model"], sort=False):
+        last = part.groupby("rate").agg(
+            chosen=("chosen", "first"), failed=("failed", "first"), tokens=("tokens", "max")
+        )
+        cells = {"corpus": corpus, "model": model}
+        for rate, run in last.iterrows():
+            said = "diverged" if run.failed else "chosen" if run.chosen else ""
+            cells[f"{rate:.2g}"] = said or ("given up" if run.tokens < last.tokens.max() else "done")
+        rows.append(cells)
+    frame = pd.DataFrame(rows).fillna("")
+    return frame[["corpus", "model", *sorted(frame.columns[2:], key=float)]]
+
+
+def answer(left: pd.DataFrame, times: pd.DataFrame) -> str:
+    """What `remaining` and `recovered` say in plain words (Markdown): is RLHF back, what is left?"""
+    rlhf = times.query("model == 'RLHF'")
+    reached = rlhf[np.isfinite(rlhf.estimate)]
+    said = f"RLHF gets to where Base started on {len(reached)} of {len(rlhf)} corpora"
+    if len(reached):
+        said += f" (half of these within {float(f'{reached.estimate.median():.2g}'):,.0f} tokens)"
+    share = left.query("model == 'RLHF'").estimate
+    if np.isfinite(share).all():
+        said += f". But Base has learned from the same texts: {share.min():.1%} to {share.max():.1%} of the gap in log "
+        said += "perplexity is left when both have learned, depending on the corpus"
+    return said + "."
+
+
+def _crossing(totals: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Where totals [..., evaluations] first are zero or below, on the scale of `tokens` [evaluations]; else NEVER."""
+    first = (totals <= 0).argmax(-1)
+    before = np.maximum(first - 1, 0)
+    high, low = (np.take_along_axis(totals, place[..., None], -1)[..., 0] for place in (before, first))
+    share = np.where(first > 0, high / np.where(high > low, high - low, 1), 0)
+    at = tokens[before] + share * (tokens[first] - tokens[before])
+    return np.where((totals <= 0).any(-1), at, NEVER)
+
+
+def _best(runs: pd.DataFrame) -> pd.DataFrame:
+    """The best run of each model and corpus, nll and tokens as means over the orders, as far as all of them went."""
+    chosen, keys = runs[runs.chosen], ["corpus", "category", "model", "evaluation", "doc"]
+    grouped = chosen.groupby(keys, sort=False)
+    found = grouped[["tokens", "nll", "bytes", "world_nll"]].mean()
+    everywhere = grouped.size() == chosen.order.nunique()
+    return found[everywhere.to_numpy()].reset_index()
+
+
+def _matrix(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Nll [documents, evaluations] of a run, and the tokens [evaluations] learned from by then."""
+    wide = part.pivot(index="doc", columns="tokens", values="nll")
+    return wide.to_numpy(), wide.columns.to_numpy()
+
+
+def _start(runs: pd.DataFrame, corpus: object) -> np.ndarray:
+    """Nll [documents] of the untrained Base."""
+    start = runs[(runs.corpus == corpus) & (runs.model == "Base") & (runs.evaluation == 0)]
+    return start.drop_duplicates("doc").sort_values("doc").nll.to_numpy()

@@ -1,0 +1,253 @@
+"""Completions of prefixes, and how hard every model finds what every author wrote (claim C5, the cross-model matrix).
+
+An author, a model or the gold text itself, continues the first tokens of documents; a scorer reads the prefix and is
+scored on the continuation under its untruncated distribution. Self-perplexity is the case scorer = author.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from predact import stats, store
+from predact.claims.narrowing import GOLD
+from predact.claims.prediction import BITS
+from predact.errors import UserError
+from predact.models import loading, sampling, scoring
+from predact.models.pairs import Pair
+from predact.models.sampling import Settings
+from predact.texts.corpora import Corpus
+
+PERPLEXITY, RATIO = "perplexity per token", "ratio to Base"
+ALL, MEAN = "all", "mean"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Prefixes of one kind, in ids of the pair's Base, and the gold continuation of each."""
+
+    name: str
+    category: str
+    prefixes: list[list[int]]
+    gold: list[list[int]]
+
+
+def sources(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int) -> list[Source]:
+    """Cut documents after their first `prefix` tokens, shorter ones in the middle.
+
+    Args:
+        tokenizer: of the pair's Base.
+        corpora: the documents.
+        prefix: tokens given, not counting the one that stands before a document.
+        longest: tokens of a gold continuation, at most.
+
+    Raises:
+        UserError: the prefix is not positive.
+    """
+    if prefix < 1:
+        raise UserError(f"prefix: expected a whole number above 0, not {prefix}.")
+    lead = loading.lead(tokenizer)
+    found = []
+    for corpus in corpora:
+        ids = [each for each in loading.encode(tokenizer, corpus.texts) if len(each) > 1]
+        cuts = [min(prefix, len(each) // 2) for each in ids]
+        prefixes = [lead + each[:cut] for each, cut in zip(ids, cuts, strict=True)]
+        gold = [each[cut : cut + longest] for each, cut in zip(ids, cuts, strict=True)]
+        found.append(Source(corpus.name, corpus.category, prefixes, gold))
+    return found
+
+
+def crossed(root: Path, pair: Pair, found: Sequence[Source], settings: Settings, seed: int = 0) -> pd.DataFrame:
+    """Let every model of a pair continue every prefix once, and every model score every author.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        found: what `sources` returns.
+        settings: how to sample; one completion of each prefix whatever it says.
+        seed: of the run.
+
+    Returns:
+        scorer, author (the models, and `gold text`), category, source, prefix (its number), tokens (of the author's),
+        bytes, nll (nats).
+    """
+    settings = replace(settings, generations=1)
+    given = list(chain.from_iterable(source.prefixes for source in found))
+    places = pd.DataFrame(
+        [(source.category, source.name, place) for source in found for place in range(len(source.prefixes))],
+        columns=["category", "source", "prefix"],
+    )
+    written = {(GOLD, "Base"): (given, list(chain.from_iterable(source.gold for source in found)))}
+    for step in pair.models:
+        made = pd.concat([complete(root, pair, step, source, settings, seed) for source in found])
+        written[step, step] = list(made.given), list(made.ids)
+    rows = []
+    jobs = [(scorer, *author) for scorer in pair.models for author in written]
+    for scorer, author, step in tqdm(jobs, desc="scorer x author", leave=False, disable=None):
+        scores = _scores(root, pair, scorer, step, *written[author, step])
+        rows.append(pd.concat([places, scores], axis=1).assign(scorer=scorer, author=author))
+    columns = ["scorer", "author", *places.columns, "tokens", "bytes", "nll"]
+    return pd.concat(rows, ignore_index=True)[columns]
+
+
+def complete(root: Path, pair: Pair, step: str, source: Source, settings: Settings, seed: int) -> pd.DataFrame:
+    """Return one completion of every prefix of a source by one model, from the store if they are there.
+
+    Returns:
+        A row for each prefix, in their order: given (ids of the model's own tokenizer), and the fields of
+        `sampling.Generation`.
+    """
+    model = pair.models[step]
+    prefixes = _translated(pair, "Base", step, source.prefixes)
+    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
+    inputs |= {"source": source.name, "prefixes": store.digest(prefixes), **asdict(settings)}
+
+    def compute() -> pd.DataFrame:
+        loaded, tokenizer = loading.loaded(model)
+        order = sorted(range(len(prefixes)), key=lambda place: len(prefixes[place]))
+        made: dict[int, sampling.Generation] = {}
+        for length, group in groupby(order, key=lambda place: len(prefixes[place])):
+            places = list(group)
+            room = sampling.room_after(loaded, length, f"prefix: a prefix of {source.name!r}")
+            numbers = sampling.uniforms(seed, [f"{source.name}/{place}" for place in places], settings, room)
+            sampled = sampling.sample(loaded, tokenizer, [prefixes[place] for place in places], numbers, settings)
+            made |= dict(zip(places, sampled, strict=True))
+        ordered = [made[place] for place in range(len(prefixes))]
+        return pd.DataFrame({"given": prefixes, **sampling.columns(ordered)})
+
+    return store.frame(root, "completions", inputs, compute)
+
+
+def _scores(root: Path, pair: Pair, scorer: str, step: str, given: Any, ids: Any) -> pd.DataFrame:
+    """Tokens and bytes of texts in the ids of `step`, and their nll under the scorer, each after its given ids."""
+    model, author = pair.models[scorer], pair.models[step]
+    begun, ids = [list(map(int, each)) for each in given], [list(map(int, each)) for each in ids]
+    whole = [first + rest for first, rest in zip(begun, ids, strict=True)]
+    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "texts": store.digest([begun, whole])}
+    inputs |= {"cut by": loading.fingerprint(author)}
+
+    def compute() -> pd.DataFrame:
+        loaded, tokenizer = loading.loaded(model)
+        if loading.same_tokenizer(loading.tokenizer(author), tokenizer) is None:
+            nll = _sums(loaded, len(tokenizer), whole, list(map(len, begun)))
+        else:
+            read = [_translated(pair, step, scorer, each) for each in (whole, begun)]
+            sums = [_sums(loaded, len(tokenizer), each, [1] * len(each)) for each in read]
+            nll = sums[0] - sums[1]
+        size = _bytes(pair, step, whole) - _bytes(pair, step, begun)
+        return pd.DataFrame({"tokens": list(map(len, ids)), "bytes": size, "nll": nll})
+
+    return store.frame(root, "crossing", inputs, compute)
+
+
+def _sums(model: Any, vocabulary: int, sequences: list[list[int]], given: list[int]) -> np.ndarray:
+    """Nll of each sequence after its given ids, summed in float64."""
+    nll = scoring.score_ids(model, sequences, given, vocabulary).astype(np.float64)
+    lengths = [len(each) - count for each, count in zip(sequences, given, strict=True)]
+    return np.bincount(np.repeat(np.arange(len(sequences)), lengths), weights=nll, minlength=len(sequences))
+
+
+def _bytes(pair: Pair, step: str, sequences: list[list[int]]) -> np.ndarray:
+    return np.array([len(text.encode()) for text in _texts(pair, step, sequences)])
+
+
+def _texts(pair: Pair, step: str, sequences: list[list[int]]) -> list[str]:
+    """Texts of ids, without the token that stands before a document."""
+    tokenizer = loading.tokenizer(pair.models[step])
+    skip = len(loading.lead(tokenizer))
+    return [tokenizer.decode(each[skip:]) for each in sequences]
+
+
+def _translated(pair: Pair, source: str, target: str, sequences: list[list[int]]) -> list[list[int]]:
+    """Ids of one model of a pair as ids of another: the same where their tokenizers agree, else by way of the text."""
+    tokenizer = loading.tokenizer(pair.models[target])
+    if loading.same_tokenizer(loading.tokenizer(pair.models[source]), tokenizer) is None:
+        return sequences
+    return [loading.lead(tokenizer) + ids for ids in loading.encode(tokenizer, _texts(pair, source, sequences))]
+
+
+def same_tokenizer(pair: Pair) -> bool:
+    """Whether all models of a pair cut text into the same tokens."""
+    first, *others = (loading.tokenizer(model) for model in pair.models.values())
+    return all(loading.same_tokenizer(first, other) is None for other in others)
+
+
+def self_perplexity(scores: pd.DataFrame, same_tokenizer: bool = True) -> pd.DataFrame:
+    """How hard each model finds its own completions: by source, over each category and over all.
+
+    With sums over a source's completions: perplexity per token exp(nll / tokens), bits per byte nll / (bytes ln 2), and
+    the ratio of a model's perplexity (per byte where the tokenizers differ) to Base's on Base's own completions. Over
+    several sources the mean of these: the geometric one, of bits the arithmetic one.
+
+    Args:
+        scores: what `crossed` returns.
+        same_tokenizer: whether tokens of all models can be compared.
+
+    Returns:
+        category, source (`mean` over several), model, unit, estimate, low, high (95 % paired bootstrap over prefixes
+        within sources), prefixes.
+    """
+    own = scores[scores.scorer == scores.author]
+    models = list(own.scorer.unique())
+    units = (PERPLEXITY, BITS, RATIO) if same_tokenizer else (BITS, RATIO)
+    rows = []
+    for (category, source), parts in _groups(own):
+        wide = [part.pivot(index="prefix", columns="scorer", values=["nll", "tokens", "bytes"]) for part in parts]
+        sums = [each.reindex(columns=models, level=1).to_numpy(float) for each in wide]
+        value = stats.stratified(sums, partial(_own_values, models=len(models), same_tokenizer=same_tokenizer))
+        place = {"category": category, "source": source, "prefixes": sum(map(len, sums))}
+        rows.append(stats.tidy(value, [("unit", units), ("model", models)], **place))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _own_values(strata: Sequence[np.ndarray], models: int, same_tokenizer: bool) -> np.ndarray:
+    """Totals [..., 3 (nll, tokens, bytes) of models] of each source to means over sources [..., units, models]."""
+    totals = np.stack(strata).reshape(len(strata), *strata[0].shape[:-1], 3, models)
+    nll, tokens, size = (totals[..., place, :] for place in range(3))
+    each = nll / (tokens if same_tokenizer else size)
+    mean = each.mean(axis=0)
+    values = [np.exp(mean)] * same_tokenizer + [(nll / size).mean(axis=0) / np.log(2), np.exp(mean - mean[..., :1])]
+    return np.stack(values, axis=-2)
+
+
+def matrix(scores: pd.DataFrame) -> pd.DataFrame:
+    """Bits per byte that every scorer needs for every author, over each category and over all: means over sources.
+
+    Args:
+        scores: what `crossed` returns.
+
+    Returns:
+        category (`all` first), scorer, author, estimate, low, high (95 % bootstrap over prefixes), unit.
+    """
+    cells = scores[["scorer", "author"]].drop_duplicates()
+    order = pd.MultiIndex.from_frame(cells)
+    rows = []
+    groups = [(category, parts) for (category, source), parts in _groups(scores) if source == MEAN]
+    for category, parts in sorted(groups, key=lambda group: group[0] != ALL):
+        wide = [part.pivot(index="prefix", columns=["scorer", "author"], values=["nll", "bytes"]) for part in parts]
+        sums = [np.hstack([each["nll"][order], each["bytes"][order]]).astype(float) for each in wide]
+        value = stats.stratified(sums, _bits)
+        rows.append(cells.assign(category=category, **vars(value), unit=BITS))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _bits(strata: Sequence[np.ndarray]) -> np.ndarray:
+    """Totals [..., nll of cells and bytes of cells] of each source to mean bits per byte [..., cells]."""
+    nll, size = np.split(np.stack(strata), 2, axis=-1)
+    return (nll / size).mean(axis=0) / np.log(2)
+
+
+def _groups(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, Any], list[pd.DataFrame]]]:
+    """The sources one by one, then those of each category together, then all."""
+    by_source: dict[Any, pd.DataFrame] = dict(list(scores.groupby(["category", "source"], sort=False)))
+    for place, part in by_source.items():
+        yield place, [part]
+    for category in scores.category.unique():
+        yield (category, MEAN), [part for (kind, _), part in by_source.items() if kind == category]
+    yield (ALL, MEAN), list(by_source.values())

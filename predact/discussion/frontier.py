@@ -1,0 +1,180 @@
+"""The trade-off as it comes into being: recorded runs of RLHF in the pocket world, reward against lost prediction.
+
+Each run was stopped at regular steps (`pocket.trajectory`). Its true reward says how well it acts; what it needs beyond
+the world's entropy, in bits per byte, how badly it predicts.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from predact import stats, store
+from predact.methods import alignment, anchors
+from predact.models import loading, sampling
+from predact.models.pairs import Pair
+from predact.pocket import human, world
+from predact.recipe.recipe import SCALES
+from predact.recipe.trajectory import RANKS, bits_per_byte
+from predact.texts.prompts import Prompt
+
+Runs = Mapping[str, pd.DataFrame]
+REWARD, EXCESS = "true reward", "bits per byte beyond the world's entropy"
+SIGNS = {"kl": "KL to SFT, nats per answer", "entropy": "entropy, nats per token"}
+SIGNS |= {"support": "tokens with p > 1e-8", "share10": "share of the commonest 10-gram"}
+_RECORDED = SCALES["full"].record.documents  # of each corpus
+_ENDS = ("reward", "low", "high")
+
+
+@cache
+def floor(documents: int = _RECORDED) -> pd.Series:
+    """Entropy of the documents that runs were recorded on, in bits per byte, by corpus (the index)."""
+    found = {}
+    for corpus in world.CORPORA:
+        drawn = [world.document(corpus, "validation", place) for place in range(documents)]
+        bits = -sum(each.log_probability for each in drawn) / np.log(2)
+        found[corpus] = bits / sum(len(each.text.encode()) for each in drawn)
+    return pd.Series(found)
+
+
+def paths(runs: Runs) -> pd.DataFrame:
+    """Where each run was at each recorded step.
+
+    Returns:
+        run, step, reward, low, high (95 % bootstrap over questions), excess (mean over corpora of bits per byte less
+        the world's entropy; recorded as means of documents, so without an interval), and the keys of `SIGNS`.
+    """
+    parts = []
+    for name, rows in runs.items():
+        bits = rows[[f"bits/{corpus}" for corpus in floor().index]].to_numpy()
+        spread = [stats.interval(np.column_stack([each, np.ones(len(each))]), stats.means) for each in rows.rewards]
+        ends = {end: [float(getattr(each, end)[0]) for each in spread] for end in ("low", "high")}
+        excess = (bits - floor().to_numpy()).mean(1)
+        parts.append(rows[["step", "reward", *SIGNS]].assign(run=name, excess=excess, **ends))
+    return pd.concat(parts, ignore_index=True)[["run", "step", "reward", "low", "high", "excess", *SIGNS]]
+
+
+def of_base(root: Path, pair: Pair, samples: int = 8) -> dict[str, float]:
+    """Where Base stands: reward (with low and high, over questions) and excess, as the runs were recorded.
+
+    Base answers the validation questions in its frame, sampled from the whole distribution as in the recording.
+
+    Args:
+        root: of the store.
+        pair: the pocket pair.
+        samples: answers to each question.
+    """
+    asked = human.questions("validation")
+    prompts = [Prompt(each.id, each.entity.kind, each.prompt) for each in asked]
+    settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=160)
+    written = sampling.of_pair(root, pair, prompts, settings, steps=["Base"])
+    decode, known = loading.tokenizer(pair.models["Base"]).decode, {each.id: each for each in asked}
+    rewards = [human.judge(known[str(row.prompt)], decode(row.ids))["reward"] for row in written.itertuples()]
+    sums = written.assign(reward=rewards, count=1).groupby("prompt")[["reward", "count"]].sum().to_numpy(float)
+    value = stats.interval(sums, stats.means)
+    reward = {name: float(getattr(value, end)[0]) for name, end in zip(_ENDS, ("estimate", "low", "high"), strict=True)}
+    bits = store.frame(root, "frontier", _documents(pair), lambda: _bits(pair)).bits
+    return reward | {"excess": float((bits - floor().to_numpy()).mean())}
+
+
+def _documents(pair: Pair) -> dict[str, Any]:
+    model = pair.models["Base"]
+    return {"model": loading.fingerprint(model), "dtype": model.dtype, "floor": floor().round(9).to_dict()}
+
+
+def _bits(pair: Pair) -> pd.DataFrame:
+    """Bits per byte of each corpus's recorded documents under Base."""
+    model, tokenizer = loading.loaded(pair.models["Base"])
+    texts = [[world.document(name, "validation", place).text for place in range(_RECORDED)] for name in world.CORPORA]
+    return pd.DataFrame({"bits": [bits_per_byte(model, tokenizer, each) for each in texts]})
+
+
+def signs(found: pd.DataFrame) -> pd.DataFrame:
+    """The signs of collapse along the runs, as rows: run, step, measure, value, share (of the largest value of any)."""
+    told = found.melt(["run", "step"], list(SIGNS), "measure", "value").replace({"measure": SIGNS})
+    return told.assign(share=told.value / told.groupby("measure").value.transform("max"))
+
+
+def mass(runs: Runs) -> pd.DataFrame:
+    """Mean mass of the k likeliest tokens along each run's own answers: run, step, k, mass."""
+    rows = [
+        {"run": name, "step": step, "k": k, "mass": float(value)}
+        for name, steps in runs.items()
+        for step, values in zip(steps.step, steps.mass, strict=True)
+        for k, value in zip(RANKS, values, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def answers(runs: Runs, tokenizer: Any, layouts: Mapping[int, int]) -> pd.DataFrame:
+    """Lay out some answers of each step, with what they share marked.
+
+    A passage is marked if it is an anchor span (`anchors.spans`) of the recorded answers to the same question.
+
+    Args:
+        runs: of which the column `answers` holds texts.
+        tokenizer: that cuts them into the tokens that are aligned.
+        layouts: characters of a line, and for each such width how many answers of a step are laid out.
+
+    Returns:
+        A row for each piece of a line: run, step, width, line (from 0; one is left free between answers), column
+        (characters before it), text, marked.
+    """
+    rows = []
+    for name, steps in runs.items():
+        for step, texts in zip(steps.step, steps.answers, strict=True):
+            marks = marked(list(texts), tokenizer)
+            for width, shown in layouts.items():
+                line = 0
+                for text, inside in zip(texts[:shown], marks, strict=False):
+                    for first, stop in wrapped(text, width):
+                        place = {"run": name, "step": step, "width": width, "line": line}
+                        rows += [place | piece for piece in _pieces(text, inside, first, stop)]
+                        line += 1
+                    line += 1
+    return pd.DataFrame(rows)
+
+
+def marked(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
+    """For each text, which of its characters lie in an anchor span of all of them: [characters], bool."""
+    cut = [tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) for text in texts]
+    ids = [np.array(each["input_ids"], dtype=np.int64) for each in cut]
+    found = anchors.spans(alignment.align(ids))
+    places = anchors.starts(found, ids)
+    result = []
+    for row, (text, each) in enumerate(zip(texts, cut, strict=True)):
+        inside = np.zeros(len(text), dtype=bool)
+        for span, place in zip(found, places[:, row], strict=True):
+            if place >= 0:
+                inside[each["offset_mapping"][place][0] : each["offset_mapping"][place + len(span) - 1][1]] = True
+        result.append(inside)
+    return result
+
+
+def wrapped(text: str, width: int) -> list[tuple[int, int]]:
+    """Cut a text into lines of at most so many characters, at white space: first character and end of each."""
+    lines: list[tuple[int, int]] = []
+    for word in re.finditer(r"\S+", text):
+        if lines and word.end() - lines[-1][0] <= width:
+            lines[-1] = lines[-1][0], word.end()
+        else:
+            lines.append((word.start(), word.end()))
+    return lines
+
+
+def _pieces(text: str, inside: np.ndarray, first: int, stop: int) -> Iterator[dict[str, Any]]:
+    """A line in pieces that are marked, or not, throughout; white space around them is left out, its place is kept."""
+    turns = np.flatnonzero(np.diff(inside[first:stop].astype(int))) + 1
+    for begin, end in pairwise([0, *turns.tolist(), stop - first]):
+        said = text[first + begin : first + end]
+        if said.strip():
+            yield {
+                "column": begin + len(said) - len(said.lstrip()),
+                "text": said.strip(),
+                "marked": bool(inside[first + begin]),
+            }

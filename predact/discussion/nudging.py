@@ -1,0 +1,221 @@
+"""Nudging: a Base that continues the first words of an RLHF answer, and how soon it falls into line.
+
+Two readings of every token of an answer: the entropy of its author's whole next-token distribution there, and the nats
+that RLHF, asked the same question, needs for it. The exponential of a mean entropy is a branching factor: among so many
+equally likely tokens the author chooses at each step (Yang and Holtzman 2025).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+from tqdm import tqdm
+
+from predact import stats, store
+from predact.claims import self_reading
+from predact.models import loading, sampling, scoring
+from predact.models.distributions import spread
+from predact.models.pairs import Pair
+from predact.models.sampling import Settings
+from predact.texts.prompts import Prompt
+
+COUNTS = (0, 1, 2, 4, 8, 16)  # first tokens of an RLHF answer that Base is given
+BRANCHING, STRANGE = "branching factor", "nats per token for RLHF"
+NUDGED = "Base, nudged"
+_BIN, _LEAST = 8, 100  # tokens of a bin of positions; bins with fewer measured tokens are left out
+
+
+def tokens(
+    root: Path,
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    written: pd.DataFrame,
+    settings: Settings,
+    each: int = 5,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Read own answers of all models, and what Base makes of the beginnings of RLHF's, token by token.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        prompts: what they were asked.
+        written: their answers, as `sampling.of_pair` returns them.
+        settings: how Base is sampled; `max_new_tokens` says how much is written after a nudge, and read of any answer.
+        each: answers of a prompt.
+        seed: of the sampling.
+
+    Returns:
+        A row per token: author, nudge (tokens given; of own answers 0), prompt, position (in the answer), entropy
+        (nats, of the author's distribution), strange (nats that RLHF needs; NaN if its tokens are others).
+    """
+    first = written[written["sample"] < each]
+    same = self_reading.same_tokenizer(pair)
+    answers = first[["model", "prompt", "given", "ids"]].rename(columns={"model": "author"}).assign(nudge=0)
+    if same:
+        answers = pd.concat([answers, _nudged(root, pair, prompts, first, settings, seed)], ignore_index=True)
+    inputs: dict[str, Any] = {"models": {step: loading.fingerprint(model) for step, model in pair.models.items()}}
+    inputs |= {"dtypes": sorted({model.dtype for model in pair.models.values()}), "longest": settings.max_new_tokens}
+    inputs |= {
+        "answers": store.digest([answers.author.tolist(), *(_plain(answers[each]) for each in ("given", "ids"))])
+    }
+    mine = first[first.model == "RLHF"]
+    asked = dict(zip(mine.prompt, _plain(mine.given), strict=True))
+    compute = partial(_read, pair, answers, asked if same else {}, settings.max_new_tokens)
+    return store.frame(root, "branching", inputs, compute)
+
+
+def _nudged(
+    root: Path, pair: Pair, prompts: Sequence[Prompt], written: pd.DataFrame, settings: Settings, seed: int
+) -> pd.DataFrame:
+    """What Base makes of the beginnings of RLHF answers: author, prompt, nudge, given (nudge included), ids."""
+    base = pair.models["Base"]
+    answers = {name: _plain(part.ids) for name, part in written[written.model == "RLHF"].groupby("prompt")}
+    inputs: dict[str, Any] = {"model": loading.fingerprint(base), "dtype": base.dtype, "frame": pair.frame}
+    inputs |= {"prompts": [[prompt.id, prompt.text] for prompt in prompts], "answers": store.digest(answers)}
+    inputs |= {"counts": list(COUNTS), "seed": seed, **asdict(replace(settings, generations=1))}
+    made = store.frame(root, "nudged", inputs, lambda: pd.DataFrame(_continued(pair, prompts, answers, settings, seed)))
+    return made.assign(author=NUDGED)
+
+
+def _continued(
+    pair: Pair, prompts: Sequence[Prompt], answers: Mapping[Any, list[list[int]]], settings: Settings, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of `_nudged`; what is equally long is sampled together."""
+    model, tokenizer = loading.loaded(pair.models["Base"])
+    todo = [
+        (prompt.id, count, number, [*asked, *ids[:count]])
+        for prompt in prompts
+        for asked in [sampling.ask(tokenizer, prompt.text, pair.frame)]
+        for count in COUNTS
+        for number, ids in enumerate(answers[prompt.id])
+        if len(ids) > count
+    ]
+    todo.sort(key=lambda each: len(each[-1]))
+    bar = tqdm(total=len(todo), desc="nudging", unit="text", leave=False, disable=None)
+    for length, group in groupby(todo, key=lambda each: len(each[-1])):
+        names, counts, numbers, given = zip(*group, strict=True)
+        room = sampling.room_after(model, length, f"prompts: the nudged prompt {names[0]!r}")
+        keys = [f"{name}/nudge{count}/{number}" for name, count, number in zip(names, counts, numbers, strict=True)]
+        made = sampling.sample(model, tokenizer, given, sampling.uniforms(seed, keys, settings, room), settings)
+        for name, count, before, each in zip(names, counts, given, made, strict=True):
+            yield {"prompt": name, "nudge": count, "given": before, "ids": each.ids}
+        bar.update(len(made))
+    bar.close()
+
+
+def _read(pair: Pair, answers: pd.DataFrame, asked: Mapping[Any, list[int]], longest: int) -> pd.DataFrame:
+    """The frame of `tokens`; `asked` holds RLHF's question by prompt, or nothing where its tokens are others."""
+    given, ids = _plain(answers.given), [each[:longest] for each in _plain(answers.ids)]
+    lengths, nudges = np.array(list(map(len, ids))), answers.nudge.to_numpy()
+    row = np.repeat(np.arange(len(ids)), lengths)
+    entropy, strange = (np.full(len(row), np.nan, np.float32) for _ in range(2))
+    for author in answers.author.unique():
+        mine = np.flatnonzero(answers.author == author)
+        model, tokenizer = loading.loaded(pair.models["Base" if author == NUDGED else author])
+        before, after = [given[at] for at in mine], [ids[at] for at in mine]
+        _, entropy[np.isin(row, mine)] = measured(model, tokenizer, before, after)
+    if asked:
+        begun = [each[len(each) - nudge :] for each, nudge in zip(given, nudges, strict=True)]
+        before = [[*asked[name], *each] for name, each in zip(answers.prompt, begun, strict=True)]
+        strange, _ = measured(*loading.loaded(pair.models["RLHF"]), before, ids)
+    position = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + nudges[row]
+    frame = answers[["author", "nudge", "prompt"]].iloc[row].reset_index(drop=True)
+    return frame.assign(position=position.astype(np.int32), entropy=entropy, strange=strange)
+
+
+def _plain(texts: Iterable[Sequence[int]]) -> list[list[int]]:
+    return [np.asarray(ids, dtype=int).tolist() for ids in texts]
+
+
+def measured(
+    model: Any, tokenizer: Any, given: Sequence[Sequence[int]], ids: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nll of every id after the given ones, and entropy of the whole distribution there; nats, text after text."""
+    sequences = [[*before, *after] for before, after in zip(given, ids, strict=True)]
+    entropy = np.zeros(sum(map(len, ids)), np.float32)
+
+    def observe(places: np.ndarray, logits: Tensor) -> None:
+        entropy[places] = spread(logits, np.array([1])).entropy
+
+    nll = scoring.score_ids(model, sequences, list(map(len, given)), len(tokenizer), observe=observe)
+    return nll, entropy
+
+
+def by_position(read: pd.DataFrame) -> pd.DataFrame:
+    """Branching factor of each model along its own answers, in bins of eight tokens.
+
+    Args:
+        read: what `tokens` returns.
+
+    Returns:
+        model, first, last (positions), estimate, low, high (95 % bootstrap over prompts), unit.
+    """
+    rows = []
+    for author, part in read[read.author != NUDGED].groupby("author", sort=False):
+        for number, some in part.groupby(part.position // _BIN):
+            if len(some) >= _LEAST:
+                value = stats.interval(_sums(some, "entropy"), _branching)
+                span = {"first": _BIN * number, "last": _BIN * number + _BIN - 1}
+                rows.append({"model": author} | span | vars(value) | {"unit": BRANCHING})
+    return pd.DataFrame(rows)
+
+
+def by_nudge(read: pd.DataFrame, horizon: int = 32) -> pd.DataFrame:
+    """Base after each nudge, over the next `horizon` tokens, beside its own answers and RLHF's at the same positions.
+
+    Returns:
+        measure (`BRANCHING`, `STRANGE`), model (`NUDGED`, Base, RLHF), nudge, estimate, low, high (95 % bootstrap over
+        prompts), n (prompts). Without `NUDGED` where the tokenizers differ.
+    """
+    rows = []
+    for count in COUNTS:
+        near = read[(read.position >= count) & (read.position < count + horizon)]
+        for model in (NUDGED, "Base", "RLHF"):
+            part = near[(near.author == model) & (near.nudge == (count if model == NUDGED else 0))]
+            for measure, column in ((BRANCHING, "entropy"), (STRANGE, "strange")):
+                sums = _sums(part.dropna(subset=[column]), column)
+                if len(sums):
+                    value = stats.interval(sums, _branching if measure == BRANCHING else _mean)
+                    rows.append({"measure": measure, "model": model, "nudge": count} | vars(value) | {"n": len(sums)})
+    return pd.DataFrame(rows)
+
+
+def _sums(part: pd.DataFrame, column: str) -> np.ndarray:
+    return part.groupby("prompt")[column].agg(["sum", "size"]).to_numpy(float)
+
+
+def _mean(totals: np.ndarray) -> np.ndarray:
+    return stats.means(totals)[..., 0]
+
+
+def _branching(totals: np.ndarray) -> np.ndarray:
+    return np.exp(_mean(totals))
+
+
+def answer(frame: pd.DataFrame) -> str:
+    """Whether the longest nudge brings Base into line, in words (Markdown). Takes what `by_nudge` returns."""
+    if NUDGED not in set(frame.model):
+        return "The models of this pair cut text into different tokens, so Base was not nudged."
+    most = frame[frame.model == NUDGED].nudge.max()
+
+    def at(measure: str, model: str, nudge: int = most) -> pd.Series:
+        return frame[(frame.measure == measure) & (frame.model == model) & (frame.nudge == nudge)].iloc[0]
+
+    each = (at(BRANCHING, model) for model in (NUDGED, "Base", "RLHF"))
+    nudged, base, rlhf = (f"{row.estimate:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in each)
+    first, last, aim = at(STRANGE, NUDGED, 0), at(STRANGE, NUDGED), at(STRANGE, "RLHF")
+    gone = (first.estimate - last.estimate) / (first.estimate - aim.estimate)
+    way = f"{100 * gone:.0f} %".replace("-", "−")
+    return (
+        f"Given {most} tokens of an RLHF answer, Base's branching factor is {nudged}; in its own answers it is {base} "
+        f"there, in RLHF's {rlhf}. To RLHF, a token of Base costs {first.estimate:.2f} nats without a nudge, "
+        f"{last.estimate:.2f} [{last.low:.2f}, {last.high:.2f}] after the longest, and one of its own "
+        f"{aim.estimate:.2f}: Base has gone **{way} of the way**."
+    )

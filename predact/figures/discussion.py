@@ -1,0 +1,216 @@
+"""Figures of the discussion: the trade-off coming into being, in panels that a slider moves; the ladder of claims."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from predact.discussion.frontier import EXCESS, REWARD
+from predact.discussion.ladder import PLACE, STEPS, VALUE
+from predact.figures import style
+
+LAYOUTS = {44: 3, 88: 5}  # characters of a line on a phone and on a page, and answers that there is room for
+NARROW = 440  # pixels, below which a panel is one of a phone
+_MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+_EM = 0.602  # width of a character of such a font, in font sizes
+_LINE = 19  # pixels
+_BEYOND = (-2, 2)  # places on the ladder that are drawn; what lies farther out is drawn at the end
+
+
+def panels(paths: pd.DataFrame, signs: pd.DataFrame, mass: pd.DataFrame, answers: pd.DataFrame, base: dict) -> dict:
+    """Frontier, signs of collapse, mass curve and some answers, at one step of the runs; a mimebundle.
+
+    Args:
+        paths: what `frontier.paths` returns.
+        signs: what `frontier.signs` returns.
+        mass: what `frontier.mass` returns.
+        answers: what `frontier.answers` returns, laid out for `LAYOUTS`.
+        base: reward and excess of Base.
+    """
+    runs, steps = list(paths.run.unique()), sorted(paths.step.unique().tolist())
+    controls = [
+        style.Control("step", "Step", steps[-1], range(steps[0], steps[-1] + 1, steps[1] - steps[0])),
+        style.Control("run", "Run", runs[0], runs),
+    ]
+    parts = [_frontier(paths, base), _signs(signs), _mass(mass), _answers(answers)]
+    return style.panels(parts, controls)
+
+
+def _color(runs: list) -> alt.Color:
+    return alt.Color("run:N", scale=alt.Scale(domain=runs, range=style.RUNS[: len(runs)]), legend=None)
+
+
+def _params(frame: pd.DataFrame) -> list[alt.Parameter]:
+    """What the controls set: the step and the run that is shown strongly."""
+    return [alt.param("step", value=int(frame.step.max())), alt.param("run", value=frame.run.iloc[0])]
+
+
+def _strong(pale: float = 0.25) -> Any:
+    return alt.when("datum.run == run").then(alt.value(1)).otherwise(alt.value(pale))
+
+
+def _frontier(paths: pd.DataFrame, base: dict) -> alt.LayerChart:
+    runs = list(paths.run.unique())
+    data = paths.round(4)
+    x = alt.X("excess:Q", title=EXCESS, scale=alt.Scale(zero=True), axis=alt.Axis(grid=False))
+    ends = [min(data.low.min(), base["reward"]), data.high.max()]  # of all steps: the axes keep still
+    y = alt.Y("reward:Q", title=None, scale=alt.Scale(domain=ends, nice=True))
+    shown = alt.Chart(data).encode(
+        x=x, y=y, color=_color(runs).legend(symbolType="circle", columns=alt.ExprRef(f"width < {NARROW} ? 2 : 5"))
+    )
+    now = shown.transform_filter("datum.step == step")
+    places = [{"name": "Base", **base}, {"name": "SFT", **data[data.step == 0].iloc[0][["excess", "reward"]]}]
+    known = alt.Chart(pd.DataFrame(places)).encode(x=x, y=y)
+    tooltip = ["run:N", "step:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("reward", "low", "high"))]
+    tooltip += [alt.Tooltip("excess:Q", format=".3f"), alt.Tooltip("kl:Q", format=".1f")]
+    last = data[data.step == data.step.max()]
+    told = ", ".join(f"{row.run} {row.reward:.2f} at {row.excess:.3f}" for row in last.itertuples())
+    layers = [
+        shown.mark_line(strokeWidth=1.5).encode(order="step:Q", opacity=_strong()),
+        shown.mark_point(filled=True, size=18).encode(opacity=_strong(0.35)),
+        now.mark_rule(strokeWidth=6, strokeCap="round").encode(y="low:Q", y2="high:Q", opacity=_strong(0.12)),
+        now.mark_point(filled=True, size=130, opacity=1).encode(tooltip=tooltip),
+        now.transform_filter("datum.run == run")
+        .transform_calculate(told="'step ' + datum.step")
+        .mark_text(dx=12, align="left", fontSize=12)
+        .encode(text="told:N"),
+        known.mark_point(filled=True, size=110, color=style.NULL, shape="diamond", opacity=1),
+        known.mark_text(dy=-13, fontSize=12, fontWeight=600).encode(text="name:N"),
+    ]
+    text = f"{REWARD} against {EXCESS}. Base {base['reward']:.2f} at {base['excess']:.3f}. At the end: {told}."
+    return style.figure(layers, _params(paths), title=_title(REWARD), description=text, height=300)
+
+
+def _title(text: str) -> alt.Title:
+    return alt.Title(text[:1].upper() + text[1:])
+
+
+def _signs(signs: pd.DataFrame) -> alt.LayerChart:
+    runs, measures = list(signs.run.unique()), list(signs.measure.unique())
+    data = signs.round(4)
+    y = alt.Y("measure:N", sort=measures, title=None, axis=None)
+    shown = alt.Chart(data).encode(
+        x=alt.X("share:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1])), y=y, color=_color(runs)
+    )
+    now, first = shown.transform_filter("datum.step == step"), shown.transform_filter("datum.step == 0")
+    mine = now.transform_filter("datum.run == run")
+    tooltip = ["run:N", "measure:N", alt.Tooltip("value:Q", format=",.3~f")]
+    layers = [
+        alt.Chart(data[["measure"]].drop_duplicates())
+        .mark_text(align="left", dy=-17, fontSize=12)
+        .encode(x=alt.value(0), y=y, text="measure:N"),
+        first.mark_tick(thickness=3, size=16, color=style.NULL, opacity=1).encode(color=alt.value(style.NULL)),
+        now.mark_point(filled=True, size=70).encode(opacity=_strong(0.35), tooltip=tooltip),
+        mine.mark_text(align="right", dy=-17, fontSize=12, fontWeight=600).encode(
+            x=alt.value("width"), text=alt.Text("value:Q", format=",.3~r")
+        ),
+    ]
+    text = f"{', '.join(measures)} of each run at the chosen step; grey: SFT."
+    return style.figure(layers, _params(signs), title=_title("signs of collapse"), description=text, height=230)
+
+
+def _mass(mass: pd.DataFrame) -> alt.LayerChart:
+    runs = list(mass.run.unique())
+    data = mass.round(4)
+    shown = alt.Chart(data).encode(
+        x=alt.X("k:Q", title="k likeliest tokens", scale=alt.Scale(type="log"), axis=alt.Axis(grid=False)),
+        y=alt.Y("mass:Q", title=None, scale=alt.Scale(domain=[data.mass.min(), 1], nice=True)),
+        color=_color(runs),
+    )
+    now, start = shown.transform_filter("datum.step == step"), shown.transform_filter("datum.step == 0")
+    layers = [
+        start.transform_filter("datum.run == run")
+        .mark_line(strokeDash=[4, 3], strokeWidth=1.5)
+        .encode(color=alt.value(style.NULL)),
+        now.mark_line(strokeWidth=2).encode(opacity=_strong()),
+        now.mark_point(filled=True, size=30).encode(
+            opacity=_strong(), tooltip=["run:N", "k:Q", alt.Tooltip("mass:Q", format=".3f")]
+        ),
+    ]
+    text = "Mean probability of the k likeliest tokens along own answers at the chosen step; dashed: SFT."
+    return style.figure(layers, _params(mass), title=_title("mass of the k likeliest"), description=text, height=230)
+
+
+def _answers(answers: pd.DataFrame) -> alt.LayerChart:
+    """Pieces of lines in a font of equal widths, so that a character is a step of the scale."""
+    lines = int(answers.line.max()) + 1
+    phone, page = LAYOUTS
+    broad = f"(width < {NARROW} ? {phone} : {page})"
+    shown = (
+        alt.Chart(answers.assign(marked=answers.marked.astype(int)))
+        .transform_filter(f"datum.run == run && datum.step == step && datum.width == {broad}")
+        .transform_calculate(x="datum.column / datum.width", x2="(datum.column + length(datum.text)) / datum.width")
+        .encode(
+            x=alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("line:Q", axis=None, scale=alt.Scale(domain=[-0.5, lines - 0.5], reverse=True, nice=False)),
+        )
+    )
+    layers = [
+        shown.transform_filter("datum.marked")
+        .mark_rule(strokeWidth=_LINE - 3, opacity=0.25, color=style.RLHF)
+        .encode(x2="x2:Q"),
+        shown.mark_text(align="left", font=_MONO, fontSize=alt.ExprRef(f"width / {broad} / {_EM}")).encode(
+            text="text:N"
+        ),
+    ]
+    text = "Answers to the same question at the chosen step; shaded: passages that they share with other answers."
+    return style.figure(
+        layers, _params(answers), title=_title("answers to one question"), description=text, height=_LINE * lines
+    )
+
+
+def ladder(climbed: pd.DataFrame) -> alt.LayerChart:
+    """Where SFT stands on the way from Base to RLHF, measure by measure, with 95 % intervals.
+
+    Args:
+        climbed: what `ladder.climb` returns.
+    """
+    low, high = _BEYOND
+    if PLACE not in set(climbed.kind):
+        nothing = (
+            alt.Chart(pd.DataFrame({"told": ["no model between Base and RLHF"]})).mark_text().encode(text="told:N")
+        )
+        return style.figure([nothing], [], description="This pair has no model between Base and RLHF.", height=60)
+    place = climbed[climbed.kind == PLACE].drop(columns=["kind", "at"])
+    values = climbed[climbed.kind == VALUE].pivot(index="measure", columns="at", values="estimate")
+    told = {name: " → ".join(_short(row[step]) for step in STEPS) for name, row in values.iterrows()}
+    data = place.assign(
+        head=place.claim + "  " + place.measure, told=place.measure.map(told), row=range(len(place)), model="SFT"
+    )
+    data = data.assign(first=data.low.clip(low, high), last=data.high.clip(low, high), x=data.estimate.clip(low, high))
+    y = alt.Y("row:O", title=None, axis=None)
+    shown = alt.Chart(data.round(4)).encode(y=y)
+    x = alt.X("x:Q", title=None, axis=None, scale=alt.Scale(domain=[low, high]))
+    ends = alt.Chart(pd.DataFrame({"x": [0, 1], "name": ["Base", "RLHF"], "color": [style.BASE, style.RLHF]}))
+    color = alt.Color("color:N", scale=None)
+    tooltip = ["claim:N", "measure:N", alt.Tooltip("told:N", title="Base → SFT → RLHF")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("estimate", "low", "high")]
+    layers = [
+        ends.mark_rule(strokeWidth=2).encode(x=x, color=color),
+        ends.mark_text(dy=-12, fontSize=12, fontWeight=600).encode(x=x, y=alt.value(0), text="name:N", color=color),
+        shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round", color=style.STEP).encode(
+            x=alt.X("first:Q", axis=None, scale=alt.Scale(domain=[low, high])), x2="last:Q"
+        ),
+        shown.mark_point(filled=True, size=90, shape="diamond", opacity=1, color=style.STEP).encode(
+            x=x, tooltip=tooltip
+        ),
+        shown.mark_text(align="left", dy=-15, fontSize=alt.ExprRef(f"width < {NARROW} ? 10 : 12")).encode(
+            x=alt.value(0), text="head:N"
+        ),
+        shown.mark_text(
+            align="right", dy=-15, fontSize=11, opacity=alt.ExprRef(f"width < {NARROW + 100} ? 0 : 0.75")
+        ).encode(x=alt.value("width"), text="told:N"),
+    ]
+    out = shown.transform_filter(f"datum.estimate < {low} || datum.estimate > {high}")
+    layers.append(
+        out.transform_calculate(way=f"datum.estimate < {low} ? '◂' : '▸'")
+        .mark_text(fontSize=16, color=style.STEP, dy=13)
+        .encode(x=x, text="way:N")
+    )
+    text = "; ".join(f"{row.head} {row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})" for row in data.itertuples())
+    text = f"Place of SFT on the way from Base (0) to RLHF (1): {text}."
+    return style.figure(layers, [], description=text, height=44 * len(data), padding={"top": 24})
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"

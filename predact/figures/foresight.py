@@ -1,0 +1,145 @@
+"""The figures of the probes (claim C9): a tidy frame in, a chart out; and a text with what a probe sees ahead."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from IPython.display import HTML
+
+from predact.claims.foresight import BITS, GAINED
+from predact.claims.planning import AFFINE, BIGRAM, LOW_RANK, SHUFFLED, SKIP, UNIGRAM
+from predact.figures import style
+
+TOLD = {
+    GAINED: ("bits gained", "Bits gained over the skip-gram, per token"),
+    BITS: ("bits", "Bits per token that the probe needs"),
+    "top-1": ("top-1", "Share of tokens that are the probe's first guess"),
+    "top-5": ("top-5", "Share of tokens among the probe's five first guesses"),
+}
+DASHES = {AFFINE: [1, 0], LOW_RANK: [6, 3], SKIP: [12, 3], BIGRAM: [6, 2, 1, 2], UNIGRAM: [2, 3], SHUFFLED: [1, 4]}
+
+
+def by_offset(frame: pd.DataFrame) -> alt.LayerChart:
+    """What both readers' probes tell of the tokens ahead in one author's text, and what counts alone tell.
+
+    Args:
+        frame: what `foresight.measures` returns. Author, layer and measure are chosen below the figure.
+    """
+    authors, layers = list(frame.author.unique()), sorted(set(frame.layer) - {-1})
+    data = frame[(frame.reader == frame.author) | frame.source.isin([AFFINE]) | ~frame.author.isin(frame.reader)]
+    data = data[(data.source != SHUFFLED) | (data.layer == layers[-1])].drop(columns="prompts").round(4)
+    lines = data[data.source.isin([AFFINE, LOW_RANK])]
+    grey = data[data.source.isin([SKIP, BIGRAM, UNIGRAM, SHUFFLED])].drop_duplicates(
+        ["author", "source", "offset", "measure"]
+    )
+    whose, deep = authors[min(1, len(authors) - 1)], layers[len(layers) // 2]  # shown at first
+    author, layer = _select("author", "Text of ", authors, whose), _select("layer", "Layer ", layers, deep)
+    measure, heading = style.choice("measure", "Measure", {each: TOLD[each] for each in frame.measure.unique()}, GAINED)
+    marks = style.models(list(frame.reader.unique()))
+    color = alt.Color("reader:N", scale=marks["color"]["scale"], legend=alt.Legend(title=None))
+    shape = alt.Shape("reader:N", scale=marks["shape"]["scale"])
+    used = [each for each in DASHES if each in set(data.source)]
+    look = style.STROKE | {"symbolStrokeColor": "currentColor"}
+    legend = alt.Legend(orient="bottom", columns=alt.ExprRef("width < 600 ? 1 : 3"), labelLimit=240, **look)
+    dash = alt.StrokeDash(
+        "source:N", scale=alt.Scale(domain=used, range=[DASHES[each] for each in used]), legend=legend
+    )
+    here = "datum.author == author && datum.measure == measure"
+    x = alt.X("offset:Q", title="Tokens ahead", axis=alt.Axis(tickMinStep=1, grid=False))
+    y = alt.Y("estimate:Q", title=None, scale=alt.Scale(zero=False))
+    shown = alt.Chart(lines).transform_filter(f"{here} && datum.layer == layer").encode(x=x)
+    base = alt.Chart(grey).transform_filter(here).encode(x=x)
+    tooltip = [alt.Tooltip("reader:N"), alt.Tooltip("source:N"), alt.Tooltip("offset:Q", title="tokens ahead")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("estimate", "low", "high")]
+    layers_drawn = (
+        shown.mark_area(opacity=0.2).encode(y="low:Q", y2="high:Q", color=color, detail="source:N"),
+        base.mark_line(strokeWidth=2, color=style.NULL).encode(y=y, strokeDash=dash),
+        base.mark_point(filled=True, size=60, opacity=0, color=style.NULL).encode(y=y, tooltip=tooltip[1:]),
+        shown.mark_line(strokeWidth=2).encode(y=y, color=color, strokeDash=dash),
+        shown.mark_point(filled=True, size=50).encode(y=y, color=color, shape=shape, tooltip=tooltip),
+    )
+    first = lines[(lines.author == whose) & (lines.layer == deep) & (lines.measure == GAINED)]
+    told = [f"{row.source} of {row.reader}, {row.offset} ahead, {row.estimate:.2f}" for row in first.itertuples()]
+    text = f"{GAINED} by tokens ahead, text of {whose}, layer {deep}: {'; '.join(told)}."
+    return style.figure(layers_drawn, [author, layer, measure], title=heading, description=text, height=270)
+
+
+def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
+    """Bits that the affine probe gains over the skip-gram: a block for each reader and author, layer by offset.
+
+    Args:
+        frame: what `foresight.measures` returns.
+    """
+    data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["prompts", "measure", "source"])
+    readers, authors, layers = list(data.reader.unique()), list(data.author.unique()), sorted(data.layer.unique())
+    ahead, deep = int(data.offset.max()), len(layers)
+    left = data.author.map({author: place * (ahead + 1) for place, author in enumerate(authors)}) + data.offset - 1
+    top = data.reader.map({reader: place * (deep + 2) for place, reader in enumerate(readers)}) + deep
+    top = top - data.layer.map({layer: place for place, layer in enumerate(layers)})
+    data = data.round(3).assign(x=left, x2=left + 1, y=top, y2=top + 1)
+    most = float(data.estimate.abs().max()) or 1.0
+    names = pd.DataFrame(
+        [
+            {"x": column * (ahead + 1), "y": row * (deep + 2) + 0.45, "name": f"{reader} reads {author}"}
+            for row, reader in enumerate(readers)
+            for column, author in enumerate(authors)
+        ]
+    )
+    size: Any = alt.ExprRef("clamp(width / 42, 7.5, 12)")
+    x = alt.X("x:Q", scale=alt.Scale(domain=[0, len(authors) * (ahead + 1) - 1], nice=False), axis=None)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[0, len(readers) * (deep + 2) - 1], reverse=True, nice=False), axis=None)
+    color = alt.Color(
+        "estimate:Q",
+        title="bits gained",
+        scale=alt.Scale(scheme="blueorange", domain=[-most, most]),
+        legend=alt.Legend(orient="bottom", gradientLength=160, titleFontWeight="normal", format=".1f"),
+    )
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("reader", "author", "layer")]
+    tooltip += [alt.Tooltip("offset:Q", title="tokens ahead")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".2f") for name in ("estimate", "low", "high")]
+    layers_drawn = (
+        alt.Chart(data).mark_rect().encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=color, tooltip=tooltip),
+        alt.Chart(names).mark_text(align="left", baseline="bottom", fontSize=size).encode(x=x, y=y, text="name:N"),
+    )
+    means = data.groupby(["reader", "author"], sort=False).estimate.mean()
+    told = [f"{row.reader} reading {row.author} {row.estimate:.2f}" for row in means.reset_index().itertuples()]
+    text = f"{GAINED} by layer and tokens ahead; means: {'; '.join(told)}."
+    return style.figure(layers_drawn, [], description=text, height=24 * (len(readers) * (deep + 2) - 1))
+
+
+def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str], prompts: Sequence[str]) -> HTML:
+    """Texts, and under every token what a probe sees one, two, ... tokens ahead; the fuller the colour, the surer.
+
+    Args:
+        frame: what `planning.lens` returns.
+        decode: turns ids into text.
+        prompts: their texts, by the number of the group. The first is unfolded.
+    """
+    texts = []
+    for number, (group, text) in enumerate(frame.groupby("group", sort=True)):
+        words = "".join(_word(part, decode) for _, part in text.groupby("position", sort=True))
+        open_ = " open" * (number == 0)
+        name = escape(prompts[int(str(group))])
+        texts.append(f'<details{open_}><summary>{name}</summary><div class="predact-lens">{words}</div></details>')
+    return HTML(f'<div class="mathjax_ignore">{"".join(texts)}</div>')
+
+
+def _word(part: pd.DataFrame, decode: Callable[[list[int]], str]) -> str:
+    """A token with the guesses below it."""
+    guesses = ""
+    for row in part.to_dict("records"):
+        seen = escape(_plain(decode([row["seen"]])))
+        look = f'class="{"hit" if row["hit"] else "miss"}" style="--p:{row["p"]:.2f}"'
+        guesses += f'<i {look} title="{row["offset"]} ahead: {seen}, {row["p"]:.2f}">{seen}</i>'
+    return f"<span><b>{escape(_plain(decode([part.id.iloc[0]])))}</b>{guesses}</span>"
+
+
+def _plain(token: str) -> str:
+    return token.replace("\n", "↵").strip() or "␣"
+
+
+def _select(name: str, label: str, values: list, first: Any) -> alt.Parameter:
+    bind: Any = {"bind": alt.binding_select(options=values, name=label)} if len(values) > 1 else {}
+    return alt.param(name, value=first, **bind)

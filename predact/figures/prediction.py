@@ -1,0 +1,236 @@
+"""The figures of the book: a tidy frame in, a chart out. Colours, theme and controls stand in `style`."""
+
+from html import escape
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from IPython.display import HTML
+
+from predact.claims import distance, prediction
+from predact.figures import style
+
+UNITS = {  # what the button says, what the heading says
+    "perplexity ratio": ("perplexity", "Perplexity, as a multiple of Base's"),
+    "byte perplexity ratio": ("perplexity", "Perplexity per byte, as a multiple of Base's"),
+    prediction.ABOVE_BASE: ("bits above Base", "Bits per byte above Base"),
+    prediction.BITS: ("bits", "Bits per byte"),
+    prediction.ABOVE_WORLD: ("excess over the world", "Bits per byte above the world's entropy"),
+    prediction.TOKEN_BITS: ("each model", "Bits per token"),
+    prediction.TOKEN_ABOVE_BASE: ("above Base", "Bits per token above Base"),
+}
+
+DISTANCES = {
+    distance.KL: ("bits per byte", "KL to the world, bits per byte"),
+    distance.SHARE: ("share of the entropy", "KL to the world, as a share of its entropy"),
+}
+
+
+def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
+    """Figure 2A: how much worse than Base each corpus is predicted, by category, with 95 % intervals.
+
+    Grey marks what would be no increase: Base itself, or in bits the world's entropy where it is known.
+
+    Args:
+        frame: What `prediction.by_corpus` returns. Its units become the buttons below the figure.
+    """
+    models = list(frame.model.unique())
+    marks, (boxes, visible) = style.models(models), style.steps(models)
+    unit, heading = style.units({name: UNITS[name] for name in frame.unit.unique()})
+    data = _with_references(frame)
+    y, lines = grouped(data)
+    shown = alt.Chart(data).transform_filter("datum.unit == unit").transform_filter(visible).encode(y=y)
+    rlhf = shown.transform_filter("datum.model == 'RLHF'")
+    x, color = alt.X("estimate:Q", title=None, scale=alt.Scale(zero=False)), marks["color"]
+    tooltip = style.interval(alt.Tooltip("corpus:N"), alt.Tooltip("documents:Q"))
+    layers = (
+        rlhf.mark_tick(color=style.NULL, size=style.LINE, thickness=2, opacity=1).encode(
+            x=alt.X("nothing:Q", title=None)
+        ),
+        rlhf.mark_rule(opacity=0.4).encode(x="base:Q", x2="estimate:Q", color=color),
+        *style.estimates(shown, x, marks, tooltip),
+        rlhf.mark_text(align="left", dx=9, fontSize=11).encode(x="high:Q", text="label:N"),
+    )
+    return style.figure(
+        layers,
+        [unit, *boxes],
+        title=heading,
+        description=_in_words(data),
+        height=style.LINE * lines,
+        padding={"left": 2, "top": 5, "right": 30, "bottom": 5},  # on the right for the longest printed number
+    )
+
+
+def _with_references(frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds to each row its line, Base's estimate, a printed number, and what would be no increase in its unit."""
+    ratio = frame.unit.isin(prediction.RATIOS)
+    label = [f"{value:.2f}" if short else f"{value:.3f}" for value, short in zip(frame.estimate, ratio, strict=True)]
+    data = frame.assign(row=frame.category + "\n" + frame.corpus, label=label)
+    base = data[data.model == "Base"].set_index(["row", "unit"]).estimate.rename("base")
+    bits, excess = (
+        base[base.index.get_level_values("unit") == unit].droplevel("unit")
+        for unit in (prediction.BITS, prediction.ABOVE_WORLD)
+    )
+    world = data.row.map(bits.sub(excess, fill_value=0))
+    nothing = ratio.astype(float).mask(frame.unit == prediction.BITS, world)
+    return data.assign(nothing=nothing).join(base, on=["row", "unit"])
+
+
+def grouped(data: pd.DataFrame) -> tuple[alt.Y, int]:
+    """Corpora under the names of their categories (`row` is category, newline, corpus), and the number of lines."""
+    groups = data.groupby("category", sort=False).row.unique()
+    lines = [line for category, rows in groups.items() for line in (f"{category}\n", *rows)]
+    corpus = "split(datum.value, '\\n')[1]"
+    axis = alt.Axis(
+        title=None,
+        grid=False,
+        labelLimit=130,
+        labelExpr=f"{corpus} || upper(split(datum.value, '\\n')[0])",
+        labelFontWeight={"condition": {"test": corpus, "value": 400}, "value": 700},
+        labelFontSize={"condition": {"test": corpus, "value": 12}, "value": 10},
+    )
+    return alt.Y("row:N", sort=None, scale=alt.Scale(domain=lines), axis=axis), len(lines)
+
+
+def _in_words(data: pd.DataFrame) -> str:
+    """What the figure shows at first, for who cannot see it."""
+    first = data[(data.unit == data.unit.iloc[0]) & (data.model == "RLHF")].set_index("corpus").sort_values("estimate")
+    told = [f"{corpus} {row.label} ({row.low:.2f} to {row.high:.2f})" for corpus, row in first.iterrows()]
+    return f"{data.unit.iloc[0]} of RLHF to Base by corpus, with 95 % intervals: {', '.join(told)}."
+
+
+def by_position(frame: pd.DataFrame) -> alt.LayerChart:
+    """Bits per token along the document, with 95 % bands; unit and corpus are chosen below the figure.
+
+    Args:
+        frame: What `prediction.by_position` returns.
+    """
+    models, corpora = list(frame.model.unique()), list(frame.corpus.unique())
+    marks, (boxes, visible) = style.models(models), style.steps(models)
+    unit, heading = style.units({name: UNITS[name] for name in frame.unit.unique()})
+    corpus = alt.param("corpus", value=corpora[0], bind=alt.binding_select(options=corpora, name="Corpus "))
+    first, last = frame["first"] + 1, frame["last"] + 1  # readers count from one
+    span = [str(a) if a == b else f"{a} to {b}" for a, b in zip(first, last, strict=True)]
+    data = frame.assign(middle=(first * last) ** 0.5, span=span)
+    ticks = alt.Axis(values=[digit * 10**power for power in range(6) for digit in (1, 2, 5)], grid=False)
+    title = "Position in the document (tokens)"
+    x = alt.X("middle:Q", scale=alt.Scale(type="log", nice=False), axis=ticks, title=title)
+    chosen = alt.Chart(data).transform_filter("datum.unit == unit && datum.corpus == corpus")
+    shown = chosen.transform_filter(visible).encode(x=x)
+    tooltip = style.interval(alt.Tooltip("span:N", title="tokens"))
+    layers = (
+        shown.mark_area(opacity=0.22).encode(y=alt.Y("low:Q", title=None), y2="high:Q", color=marks["color"]),
+        shown.mark_line(strokeWidth=2).encode(y="estimate:Q", color=marks["color"]),
+        shown.mark_point(filled=True, size=55, opacity=1).encode(y="estimate:Q", tooltip=tooltip, **marks),
+    )
+    text = f"Bits per token of {', '.join(models)} by position in the document, with 95 % bands."
+    return style.figure(layers, [unit, corpus, *boxes], title=heading, description=text, height=260)
+
+
+def tokens_that_lose(frame: pd.DataFrame) -> HTML:
+    """The tokens that RLHF finds so much harder than Base, in context; each token tinted by what it loses or gains.
+
+    The text is shown as text, whatever it says: escaped, and kept from the page's mathematics.
+
+    Args:
+        frame: What `prediction.by_token` returns.
+    """
+    if frame.empty:
+        return HTML("<p>The two models cut text into different tokens, which cannot be compared one by one.</p>")
+    passages = [_passage(passage) for _, passage in frame.groupby(["corpus", "example"], sort=False)]
+    return HTML(f'<dl class="predact-passages mathjax_ignore" style="text-align:left">{"".join(passages)}</dl>')
+
+
+def _passage(passage: pd.DataFrame) -> str:
+    peak = passage[passage.offset == 0].iloc[0]
+    numbers = f"{peak.bits:.1f} bits lost: Base {_percent(peak.base)}, RLHF {_percent(peak.rlhf)}"
+    text = "".join(_tinted(token, peak.bits) for token in passage.itertuples())
+    return (
+        f'<dt style="font-weight:400"><b>{escape(peak.corpus)}</b> &middot; {numbers}</dt>'
+        '<dd dir="auto" style="margin:.2em 0 1em;white-space:pre-wrap;overflow-wrap:anywhere">'
+        f"&hellip;{text}&hellip;</dd>"
+    )
+
+
+def _tinted(token: Any, most: float) -> str:
+    """One token: orange where RLHF loses, blue where it gains, as strong as its share of the passage's largest loss."""
+    word = token.text.lstrip(" ")
+    space, shown = token.text[: len(token.text) - len(word)], escape(word).replace("\n", "&crarr;") or "&ensp;"
+    if pd.isna(token.bits):
+        return space + shown
+    strength = round(200 * min(abs(token.bits / most), 1)) if most else 0
+    color = f"{style.RLHF if token.bits > 0 else style.BASE}{strength:02x}"
+    frame = "box-shadow:0 0 0 1.5px;font-weight:600;" if token.offset == 0 else ""
+    hint = f"Base {_percent(token.base)}, RLHF {_percent(token.rlhf)}"
+    return f'{space}<span style="{frame}border-radius:3px;background:{color}" title="{hint}">{shown}</span>'
+
+
+def _percent(probability: float) -> str:
+    if probability < 1e-4:
+        return "below 0.01&nbsp;%"
+    return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}&nbsp;%"
+
+
+def distances(frame: pd.DataFrame) -> alt.LayerChart:
+    """Distance of each model from the world, by corpus and category, with 95 % intervals.
+
+    Args:
+        frame: What `distance.from_world` returns; the entropy itself is left to the table.
+    """
+    told = frame[frame.model != distance.WORLD]
+    data = told.assign(row=told.category + "\n" + told.corpus)
+    names = list(data.model.unique())
+    marks = style.models(names)
+    unit, heading = style.units(DISTANCES)
+    y, lines = grouped(data)
+    shown = alt.Chart(data).transform_filter("datum.unit == unit").encode(y=y)
+    x = alt.X("estimate:Q", title=None, axis=alt.Axis(format=".3~g"))
+    layers = style.estimates(shown, x, marks, style.interval(alt.Tooltip("corpus:N")))
+    first = data[data.unit == distance.KL]
+    said = ", ".join(f"{row.model} {row.corpus} {row.estimate:.3f}" for row in first.itertuples())
+    return style.figure(
+        layers,
+        [unit],
+        title=heading,
+        description=f"KL to the world in bits per byte by model and corpus: {said}.",
+        height=style.LINE * lines,
+    )
+
+
+def runs(frame: pd.DataFrame) -> alt.LayerChart:
+    """Training runs side by side: one recorded measure along the steps, or at equal distance from the SFT model.
+
+    Args:
+        frame: What `pocket.trajectory.tidy` returns.
+    """
+    names, measures = list(frame.run.unique()), list(frame.measure.unique())
+    measure = alt.param("measure", value=measures[0], bind=alt.binding_select(options=measures, name="Measure "))
+    against = alt.binding_radio(options=["step", "kl"], labels=["steps", "KL to SFT"], name="Along ")
+    axis = alt.param("axis", value="step", bind=against)
+    marks = {
+        "color": alt.Color("run:N", scale=alt.Scale(domain=names, range=style.RUNS[: len(names)])),
+        "shape": alt.Shape("run:N", scale=alt.Scale(domain=names)),
+    }
+    heading = "measure + (axis == 'kl' ? ' by KL to the SFT model (nats per answer)' : ' by optimizer steps')"
+    shown = (
+        alt.Chart(frame)
+        .transform_filter("datum.measure == measure")
+        .transform_calculate(x="axis == 'kl' ? datum.kl : datum.step")
+        .encode(x=alt.X("x:Q", title=None, axis=alt.Axis(grid=False)), order="step:Q")
+    )
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
+    tooltip = ["run:N", "step:Q", alt.Tooltip("kl:Q", format=".2f"), alt.Tooltip("value:Q", format=".3f")]
+    layers = (
+        shown.mark_rule(opacity=0.35).encode(y="low:Q", y2="high:Q", color=marks["color"]),
+        shown.mark_line(strokeWidth=2).encode(y=y, color=marks["color"]),
+        shown.mark_point(filled=True, size=45, opacity=1).encode(y=y, tooltip=tooltip, **marks),
+    )
+    last = frame[frame.measure == measures[0]].groupby("run", sort=False).value.last()
+    told = ", ".join(f"{name} {value:.2f}" for name, value in last.items())
+    return style.figure(
+        layers,
+        [measure, axis],
+        title=alt.Title(text=alt.ExprRef(heading)),
+        description=f"{measures[0]} at the end of each run: {told}.",
+        height=280,
+    )

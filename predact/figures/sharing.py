@@ -1,0 +1,144 @@
+"""The figures of shared n-grams (claim C6) and of aligned generations (claim C8): a tidy frame in, a chart out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from predact.figures import style
+from predact.figures.skeleton import choose
+from predact.methods.ngrams import GENERATIONS
+
+PACKED: list[Any] = ["position", "estimate", "low", "high"]
+ROW = 5  # pixels of a generation in the viewer
+SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must agree for a column to be shown
+
+
+def shares(frame: pd.DataFrame, quoted: Sequence[int] = (10, 25)) -> alt.LayerChart:
+    """How many generations contain the n-gram that most contain, by its length, beside the nulls.
+
+    Args:
+        frame: what `ngrams.by_length` returns.
+        quoted: lengths that the description tells.
+    """
+    data = frame.drop(columns="prompts").round(4).assign(mark=frame.n.isin([1, *range(5, int(frame.n.max()) + 1, 5)]))
+    known = bool(frame.low.notna().all())  # of one prompt there is no interval
+    told = [
+        f"{row.model}, {row.text} {row.estimate:.3f}{f' ({row.low:.3f} to {row.high:.3f})' * known} for n = {row.n}"
+        for row in frame[frame.n.isin(list(quoted))].itertuples()
+    ]
+    text = f"Share of generations with the commonest n-gram, with 95 % intervals: {'; '.join(told)}."
+    shown = alt.Chart(data.assign(mark=data["mark"].astype(int))).encode(
+        x=alt.X("n:Q", title="n (tokens)", axis=_plain())
+    )
+    heading = alt.Title("Generations with the commonest n-gram")
+    y = ("estimate", "low", "high", alt.Axis(format="%"))
+    return style.curves(
+        shown, data, y, (alt.param("quoted", value=list(quoted)), heading), text, [alt.Tooltip("n:Q")], GENERATIONS
+    )
+
+
+def along(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
+    """Figure 1, bottom: of 100 generations, how many are aligned with at least so many others, along the text.
+
+    Args:
+        frame: what `backbone.along` returns.
+        others: shown at first.
+    """
+    known = sorted(frame.others.unique().tolist())
+    keys = ["model", "text", "others"]
+    numbers = frame.round(2).astype(object).where(frame.notna(), None)  # no interval: null, as JSON knows no NaN
+    packed = numbers.groupby(keys, sort=False)[PACKED].agg(list).reset_index().assign(unit=frame.unit.iloc[0])
+    shown = alt.Chart(packed).transform_filter("datum.others == others").transform_flatten(PACKED)
+    shown = shown.transform_calculate(mark="0").encode(
+        x=alt.X("position:Q", title="Position in the generation (percent)", axis=_plain())
+    )
+    first = others if others in known else known[0]
+    select: Any = {"bind": alt.binding_select(options=known, name="At least so many others ")}
+    choice = alt.param("others", value=first, **(select if len(known) > 1 else {}))
+    heading = alt.Title(text=alt.ExprRef("'Of 100, aligned with at least ' + others + ' others'"))
+    lines = frame[frame.others == first].groupby(["model", "text"], sort=False)
+    told = [
+        f"{model}, {text} {part.estimate.iloc[0]:.0f} at the beginning, {part.estimate.iloc[len(part) // 2]:.0f} in the"
+        f" middle, {part.estimate.iloc[-1]:.0f} at the end"
+        for (model, text), part in lines
+    ]
+    text = f"Generations of 100 that are aligned with at least {first} others: {'; '.join(told)}."
+    y = ("estimate", "low", "high", alt.Axis())
+    return style.curves(
+        shown, frame, y, (choice, heading), text, [alt.Tooltip("position:Q", format=".0f")], GENERATIONS
+    )
+
+
+def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -> alt.LayerChart:
+    """The alignment itself: a row for each generation, a cell for each token, its colour by how many others agree.
+
+    Args:
+        cells: what `blueprint.cells` returns.
+        prompts: the text of each prompt, by its id; the first is shown at first.
+        agreeing: generations that must agree in a column for it to be shown at first: 1, 2, 5, 10 or 25.
+    """
+    models, most = list(cells.model.unique()), int(cells.row.max()) + 1
+    model = alt.param("model", value=models[-1], bind=alt.binding_radio(options=models, name="Model "))
+    widest = 1 + max((max(others) for others in cells.others if len(others)), default=0)
+    known = {number: label for number, label in SHOWN.items() if number <= widest}  # more: nothing would be shown
+    select = alt.binding_radio(options=list(known), labels=list(known.values()), name="Columns where so many agree ")
+    least = alt.param("agreeing", value=max(each for each in known if each <= max(1, agreeing)), bind=select)
+    tokens = (
+        alt.Chart(cells.drop(columns="width"))
+        .transform_filter("datum.prompt == prompt && datum.model == model")
+        .transform_calculate(all="datum.tokens", at="datum.columns")
+        .transform_flatten(["tokens", "columns", "others"])
+        .transform_joinaggregate(widest="max(others)", groupby=["columns"])
+        .transform_filter("datum.widest + 1 >= agreeing")
+        .transform_window(place="dense_rank()", sort=[alt.SortField("columns")])
+        .transform_calculate(
+            index="indexof(datum.at, datum.columns)",
+            right="datum.place + 1",
+            below="datum.row + 1",
+            before=_line("join(slice(datum.all, max(0, datum.index - 8), datum.index), '')"),
+            token=_line("'[' + datum.tokens + ']'"),
+            after=_line("join(slice(datum.all, datum.index + 1, datum.index + 9), '')"),
+            said="datum.before + datum.token + datum.after",
+            agree=f"datum.others + ' of ' + {most - 1}",
+        )
+    )
+    names = {"row": "generation", "said": "text", "agree": "others with this token here"}
+    tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in names.items()]
+    ink: Any = {"labelColor": style.NULL, "titleColor": style.NULL}  # a canvas does not know the page's colour
+    color = alt.Color(
+        "others:Q",
+        title="others that agree",
+        scale=alt.Scale(scheme="viridis", domain=[0, most - 1]),
+        legend=alt.Legend(orient="top", gradientLength=160, titleFontWeight="normal", **ink),
+    )
+    x = alt.X(
+        "place:Q",
+        title="Column of the alignment, of those shown",
+        scale=alt.Scale(nice=False, zero=False),
+        axis=_plain(**ink),
+    )
+    y = alt.Y(
+        "row:Q",
+        title="Generation",
+        scale=alt.Scale(domain=[0, most], reverse=True, nice=False),
+        axis=alt.Axis(grid=False, tickMinStep=1, **ink),
+    )
+    layer = tokens.mark_rect().encode(x=x, x2="right:Q", y=y, y2="below:Q", color=color, tooltip=tooltip)
+    parts = [
+        f"{model}, {sum(map(sum, part.others)) / max(1, part.others.map(len).sum()):.1f} on average"
+        for model, part in cells[cells.prompt == next(iter(prompts))].groupby("model", sort=False)
+    ]
+    text = f"Alignment of {most} generations; others that agree with a token: {'; '.join(parts)}."
+    controls = [choose(prompts), *([model] if len(models) > 1 else [alt.param("model", value=models[-1])]), least]
+    chart = style.figure([layer], controls, description=text, height=ROW * most)
+    return chart.properties(usermeta={"embedOptions": {"renderer": "canvas", "actions": False}})
+
+
+def _plain(**look: Any) -> alt.Axis:
+    return alt.Axis(grid=False, tickCount=alt.ExprRef("clamp(width / 70, 3, 10)"), **look)
+
+
+def _line(expression: str) -> str:
+    return f"replace({expression}, /\\n/g, '↵')"

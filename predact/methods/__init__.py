@@ -1,0 +1,1 @@
+"""Measures on ids and arrays that know no claim."""

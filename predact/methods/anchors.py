@@ -1,0 +1,153 @@
+"""Anchor spans: passages that many generations for a prompt share word for word (claim C7).
+
+They are read off an alignment and verified on the ids. Whether they come in one order is measured on the texts, not on
+the alignment: there nothing can stand out of order.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from predact.errors import UserError
+from predact.methods.alignment import GAP
+
+SHARE, LENGTH = 0.25, 5  # of the generations, and in tokens: what makes a passage an anchor span
+
+Ids = Sequence[int] | np.ndarray
+
+
+class Order(NamedTuple):
+    """How often two anchor spans of a generation stand in the common order."""
+
+    agreeing: int
+    pairs: int
+
+
+def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> list[np.ndarray]:
+    """Find the anchor spans of aligned generations, in their common order.
+
+    A span is a run of at least `length` ids that at least ``share * G`` generations have side by side, each in the
+    same column of the alignment. Of all choices of spans that follow one another, the one that holds the most pairs of
+    neighbouring tokens: Σ over spans of (tokens - 1)·(generations). So a passage goes on as long as its
+    generations do; where many leave it, it ends and another may begin. A passage that generations have at different
+    places is one span, at the place where it holds most.
+
+    Args:
+        alignment: ids [G, columns], as `alignment.align` returns them.
+        share: of the generations, two at least.
+        length: in tokens, two at least.
+
+    Returns:
+        The ids of each span; none is a part of another.
+
+    Raises:
+        UserError: the share or the length is out of its range.
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"share: expected a number above 0 and at most 1, not {share}.")
+    if length < 2:
+        raise UserError(f"length: expected a whole number above 1, not {length}.")
+    held = alignment != GAP
+    flat = alignment[held]
+    column = np.nonzero(held)[1]
+    keys, node = np.unique(column * (flat.max(initial=0) + 1) + flat, return_inverse=True)  # sorted by column
+    columns = keys // (flat.max(initial=0) + 1)
+    ends = np.cumsum(held.sum(1))
+    nodes, ids = (np.insert(each, ends, -1) for each in (node, flat))  # a mark closes each generation
+    tokens = np.argsort(nodes, kind="stable")[len(ends) :]
+    bounds = np.searchsorted(nodes[tokens], np.arange(len(keys) + 1))
+    least = max(2, int(np.ceil(share * len(alignment) - 1e-9)))
+    found = _chosen(nodes, tokens, bounds, columns, alignment.shape[1], least, length)
+    kept: dict[int, np.ndarray] = {}
+    for place in sorted(range(len(found)), key=lambda place: -found[place][0]):
+        _, first, size = found[place]
+        span = ids[first : first + size]
+        if not any(len(_places(*sorted((span, other), key=len))) for other in kept.values()):
+            kept[place] = span
+    return [kept[place] for place in sorted(kept, reverse=True)]
+
+
+@njit(cache=True)
+def _chosen(
+    nodes: np.ndarray, tokens: np.ndarray, bounds: np.ndarray, columns: np.ndarray, width: int, least: int, length: int
+) -> list[tuple[int, int, int]]:
+    """The best choice of spans, last first: pairs of neighbours, place of a first token somewhere, number of tokens.
+
+    A node is an id in a column; `nodes` are those of all tokens, in the order of the texts, and node v is that of
+    ``tokens[bounds[v] : bounds[v + 1]]``. `worth` is that of the best choice in the columns before one: columns are
+    passed once from left to right, and at each node all spans that begin there are tried.
+    """
+    worth = np.zeros(width + 1, np.int64)
+    first, sizes, starts = np.full(width + 1, -1), np.zeros(width + 1, np.int64), np.zeros(width + 1, np.int64)
+    done = 0
+    for node in range(len(columns) + 1):
+        column = columns[node] if node < len(columns) else width
+        while done < column:
+            done += 1
+            if worth[done] <= worth[done - 1]:
+                worth[done], first[done] = worth[done - 1], -1
+        if node == len(columns):
+            break
+        waiting = [(tokens[bounds[node] : bounds[node + 1]], 1, column)]
+        while waiting:
+            here, size, last = waiting.pop()
+            value = worth[column] + (size - 1) * len(here)
+            if len(here) >= least and size >= length and value > worth[last + 1]:
+                worth[last + 1], first[last + 1], sizes[last + 1], starts[last + 1] = value, here[0], size, column
+            after = nodes[here + size]
+            for each in np.unique(after):
+                kept = here[after == each]
+                if each >= 0 and len(kept) >= least:
+                    waiting.append((kept, size + 1, columns[each]))
+    found, end = [(0, 0, 0) for _ in range(0)], width
+    while end > 0:
+        if first[end] < 0:
+            end -= 1
+        else:
+            found.append((worth[end] - worth[starts[end]], first[end], sizes[end]))
+            end = starts[end]
+    return found
+
+
+def starts(found: Sequence[np.ndarray], generations: Sequence[Ids]) -> np.ndarray:
+    """Where each generation contains each span, verbatim: the place of its first token, -1 where it does not.
+
+    Of several places, the first.
+
+    Returns:
+        Places [spans, G].
+    """
+    texts = [np.asarray(each, dtype=np.int64) for each in generations]
+    places = [[_places(span, text)[:1] for text in texts] for span in found]
+    return np.array([[each[0] if len(each) else -1 for each in row] for row in places]).reshape(len(found), len(texts))
+
+
+def _places(span: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Where a text contains a span."""
+    if len(text) < len(span):
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero((np.lib.stride_tricks.sliding_window_view(text, len(span)) == span).all(1))
+
+
+def order(places: np.ndarray) -> Order:
+    """Count, over generations, the pairs of spans that they contain, and those in the order of the spans.
+
+    Args:
+        places: as `starts` returns them. Spans in an order of chance agree in half of the pairs.
+    """
+    both = (places[:, None] >= 0) & (places[None] >= 0) & np.triu(np.ones((len(places),) * 2, bool), 1)[..., None]
+    return Order(int((both & (places[:, None] < places[None])).sum()), int(both.sum()))
+
+
+def covered(found: Sequence[np.ndarray], places: np.ndarray, generations: Sequence[Ids]) -> int:
+    """How many tokens of the generations lie in the spans that they contain, each token counted once."""
+    total = 0
+    for row, text in enumerate(generations):
+        inside = np.zeros(len(text), dtype=bool)
+        for span, place in zip(found, places[:, row], strict=True):
+            if place >= 0:
+                inside[place : place + len(span)] = True
+        total += int(inside.sum())
+    return total

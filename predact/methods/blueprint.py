@@ -1,0 +1,186 @@
+"""Blueprints: which anchor spans each generation of a prompt goes through, in which order, for figures to draw.
+
+Every span is a slot. In a slot a generation is in one of three states: it has the span in its place, it has it
+elsewhere, out of the common order, or it has other text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from predact.claims import backbone
+from predact.methods import alignment, anchors
+from predact.methods.ngrams import GENERATIONS
+
+IN_PLACE, ELSEWHERE, OTHER = range(3)
+STATES = ("in its place", "elsewhere", "other text")
+MOST = 12  # spans shown of a prompt: those that hold most neighbouring tokens
+_EXCERPT = 60  # characters
+
+Decode = Callable[[list[int]], str]
+
+
+class Blueprint(NamedTuple):
+    """What the figures draw: tidy frames, each with the columns prompt and model."""
+
+    nodes: pd.DataFrame  # slot (from 1), state, top, count, held, text, tokens, contained (in how many generations)
+    ribbons: pd.DataFrame  # slot (0: the beginning) to the next, source, target, top, bottom, count, held, who, example
+    texts: pd.DataFrame  # row, text, places (where each span begins, in characters; -1: nowhere)
+
+
+def blueprint(
+    aligned: pd.DataFrame,
+    decode: Mapping[str, Decode],
+    share: float = anchors.SHARE,
+    length: int = anchors.LENGTH,
+    most: int = MOST,
+) -> Blueprint:
+    """Lay out the anchor spans of generations as slots with nodes, and the generations as ribbons between them.
+
+    Args:
+        aligned: what `backbone.of_pair` returns, or some prompts of it.
+        decode: for each model, what turns its ids into text.
+        share: see `anchors.spans`.
+        length: see `anchors.spans`.
+        most: spans of a prompt; those that hold the most neighbouring tokens.
+
+    Returns:
+        Frames of nodes, ribbons and texts. `top` and `bottom` are in generations: how many lie above in the slot.
+        `held` tells of each span of the prompt how many of these generations contain it.
+    """
+    made: list[tuple[pd.DataFrame, ...]] = []
+    own = aligned[aligned.text == GENERATIONS]
+    for (prompt, model), part in own.groupby(["prompt", "model"], sort=False):
+        texts, word = list(part.ids), decode[str(model)]
+        found = anchors.spans(backbone.matrix(part), share, length)
+        places = anchors.starts(found, texts)
+        weight = (places >= 0).sum(1) * np.array([len(span) - 1 for span in found], dtype=int)
+        chosen = np.sort(np.argsort(-weight, kind="stable")[:most])
+        found, places = [found[each] for each in chosen], places[chosen]
+        told = [word(span.tolist()) for span in found]
+        frames = (_nodes(found, places, told), _ribbons(found, places, texts, word), _texts(places, told, texts, word))
+        made.append(tuple(frame.assign(prompt=str(prompt), model=str(model)) for frame in frames))
+    return Blueprint(*(pd.concat(frames, ignore_index=True) for frames in zip(*made, strict=True)))
+
+
+def states(found: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
+    """Tell of each span and generation if it is in its place, elsewhere or absent: [spans, G].
+
+    In their places are those, of the spans that the generation contains, that follow each other as the spans do and
+    hold the most tokens.
+
+    Args:
+        found: ids of the spans, in the common order.
+        places: where the generations contain them, as `anchors.starts` returns it.
+    """
+    result = np.where(places >= 0, ELSEWHERE, OTHER)
+    sizes = [len(span) for span in found]
+    for row in range(places.shape[1]):
+        held = np.flatnonzero(places[:, row] >= 0).tolist()
+        best: dict[int, tuple[int, list[int]]] = {}
+        for span in held:
+            before = [best[other] for other in held if other < span and places[other, row] < places[span, row]]
+            tokens, chain = max(before, key=lambda each: each[0], default=(0, []))
+            best[span] = tokens + sizes[span], [*chain, span]
+        if best:
+            result[max(best.values(), key=lambda each: each[0])[1], row] = IN_PLACE
+    return result
+
+
+def _nodes(found: list[np.ndarray], places: np.ndarray, told: list[str]) -> pd.DataFrame:
+    state, held = states(found, places), places >= 0
+    rows = []
+    for slot, span in enumerate(found):
+        counts = np.bincount(state[slot], minlength=len(STATES))
+        for each in range(len(STATES)):
+            inside = state[slot] == each
+            row: dict[str, Any] = {
+                "slot": slot + 1,
+                "state": each,
+                "top": int(counts[:each].sum()),
+                "count": int(counts[each]),
+            }
+            row |= {"held": (held & inside).sum(1).tolist(), "text": told[slot], "tokens": len(span)}
+            rows.append(row | {"contained": int(held[slot].sum())})
+    columns = ["slot", "state", "top", "count", "held", "text", "tokens", "contained"]
+    numbers = dict.fromkeys(("slot", "state", "top", "count", "tokens", "contained"), int)
+    return pd.DataFrame(rows, columns=columns).astype(numbers)  # also where there is no row
+
+
+def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Decode) -> pd.DataFrame:
+    """All generations go from the beginning (a slot of one node) through all slots to the end."""
+    whole = np.full((1, len(texts)), OTHER)
+    state = np.concatenate([whole, states(found, places), whole])
+    rows = []
+    for slot, (here, there) in enumerate(zip(state[:-1], state[1:], strict=True)):
+        for source, target in np.ndindex(len(STATES), len(STATES)):
+            inside = (here == source) & (there == target)
+            if not inside.any():
+                continue
+            row = {"slot": slot, "source": source, "target": target, "count": int(inside.sum())}
+            row |= {"top": int(((here < source) | ((here == source) & (there < target))).sum())}
+            row |= {"bottom": int(((there < target) | ((there == target) & (here < source))).sum())}
+            row |= {"held": ((places >= 0) & inside).sum(1).tolist(), "who": _numbers(np.flatnonzero(inside))}
+            rows.append(row | {"example": _between(slot, int(np.flatnonzero(inside)[0]), found, places, texts, word)})
+    return pd.DataFrame(rows)
+
+
+def _numbers(rows: np.ndarray, most: int = 6) -> str:
+    """The first of some generations, by their numbers."""
+    return ", ".join(map(str, rows[:most])) + (", …" if len(rows) > most else "")
+
+
+def _between(slot: int, row: int, found: list, places: np.ndarray, texts: list, word: Decode) -> str:
+    """The text of a generation from the last span before a slot's end to the next one, shortened."""
+    text = texts[row]
+    ends = [place + len(span) for span, place in zip(found[:slot], places[:slot, row], strict=True) if place >= 0]
+    begin = max(ends, default=0)
+    later = zip(found[slot:], places[slot:, row], strict=True)
+    stops = [max(begin, place) for span, place in later if place >= 0 and place + len(span) > begin]
+    stop = min(stops, default=len(text))
+    return shortened(word(list(text[begin:stop])), _EXCERPT)
+
+
+def _texts(places: np.ndarray, told: list[str], texts: list, word: Decode) -> pd.DataFrame:
+    rows = []
+    for row, ids in enumerate(texts):
+        text, at = word(list(ids)), []
+        for span, place in zip(told, places[:, row], strict=True):
+            before = word(list(ids[:place])) if place >= 0 else ""
+            if place >= 0 and not text.startswith(before + span):  # it begins or ends within a character
+                before = text[: text.find(span.strip("\ufffd"), len(before.rstrip("\ufffd")))]
+            at.append(len(before) if place >= 0 else -1)
+        rows.append({"row": row, "text": text, "places": at})
+    return pd.DataFrame(rows)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text in one line, its middle left out where it has more than `most` characters."""
+    line = text.replace("\r", "").replace("\n", "↵")
+    return line if len(line) <= most else f"{line[: most * 2 // 3 - 1].rstrip()} … {line[-(most // 3 - 2) :].lstrip()}"
+
+
+def cells(aligned: pd.DataFrame, decode: Mapping[str, Decode]) -> pd.DataFrame:
+    """The alignment of generations, token by token, for the viewer.
+
+    Args:
+        aligned: what `backbone.of_pair` returns, or some prompts of it.
+        decode: for each model, what turns its ids into text.
+
+    Returns:
+        A row per generation: prompt, model, row, width (columns of the alignment), tokens (as text), columns, others
+        (how many other generations have the same token in its column).
+    """
+    rows = []
+    own = aligned[aligned.text == GENERATIONS]
+    for (prompt, model), part in own.groupby(["prompt", "model"], sort=False):
+        word, made = decode[str(model)], backbone.matrix(part)
+        known = {int(each): word([int(each)]) for each in np.unique(made) if each != alignment.GAP}
+        others = alignment.companions(made)
+        for row, (ids, columns) in enumerate(zip(part.ids, part["columns"], strict=True)):
+            place = {"prompt": prompt, "model": model, "row": row, "width": made.shape[1]}
+            place |= {"tokens": [known[int(each)] for each in ids], "columns": np.asarray(columns).tolist()}
+            rows.append(place | {"others": others[row, : len(ids)].tolist()})
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""Models: which, how they are loaded, scored, sampled, finetuned."""

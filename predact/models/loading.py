@@ -1,0 +1,281 @@
+"""Loading a model and its tokenizer from a folder, a GGUF file or the hub; what identifies it; how it reads text."""
+
+import copy
+import hashlib
+import re
+from functools import cache, lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from predact.errors import UserError
+from predact.models.pairs import Model
+
+_CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
+_PROBE = "It's 2024: naïve  café,\n\n\tprint('x') != 3.14159; 北京 🙂 don't WON'T"
+
+_held: dict[Model, tuple[Any, Any]] = {}
+
+
+def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
+    """Load a model for inference, with its tokenizer.
+
+    The logits of the loaded model are float32 whatever its dtype: the output head is raised to float32. Code that comes
+    with a model runs only if its pair file says ``trust_remote_code: true``; weights are read from safetensors or GGUF.
+
+    Args:
+        model: where it comes from.
+        device: for example ``"cpu"``; by default the model's own, else all GPUs, or the CPU where there is none.
+
+    Returns:
+        The `transformers` model, in eval mode, and its tokenizer.
+
+    Raises:
+        UserError: the folder is missing, the hub cannot be reached, this is not a causal language model, or the GPU it
+            asks for is missing or too small.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    source, where = _find(model)
+    if model.fingerprint:
+        raise _unusable(model, "its weights are not here, only results of it are")
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, model.dtype),
+        "device_map": device or _device_map(model),
+        "output_loading_info": True,
+    }
+    options |= {"quantization_config": GgufConfig(dequantize=True)} if model.gguf else {"use_safetensors": True}
+    try:
+        found: Any = AutoModelForCausalLM.from_pretrained(source, **options, **where)
+    except Exception as error:
+        raise _unusable(model, error) from error
+    loaded, report = found
+    if report["missing_keys"]:
+        raise _unusable(model, f"{len(report['missing_keys'])} of its weights are missing")
+    if options["device_map"] == "auto" and {"cpu", "disk"} & set(map(str, loaded.hf_device_map.values())):
+        raise UserError(
+            f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
+            "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
+        )
+    return _float32_head(loaded.eval()), tokenizer(model)
+
+
+def loaded(model: Model) -> tuple[Any, Any]:
+    """Like `load`, on the default device, keeping the last model: one at a time, as two may not fit into memory."""
+    if model not in _held:
+        _held.clear()
+        _held[model] = load(model)
+    return _held[model]
+
+
+@cache
+def tokenizer(model: Model) -> Any:
+    """Return the tokenizer of a model without loading its weights.
+
+    Raises:
+        UserError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    source, where = _find(model)
+    try:
+        return AutoTokenizer.from_pretrained(source, **where)
+    except Exception as error:
+        raise _unusable(model, error) from error
+
+
+def name(model: Model) -> str:
+    """Return what a model is called in messages: its folder, its file or its hub id."""
+    return str(Path(model.source) / model.gguf) if model.gguf else model.source
+
+
+def fingerprint(model: Model) -> str:
+    """Return what identifies the content of a model.
+
+    For a folder or a GGUF file the SHA-256 over its weights, configuration and tokenizer; for a hub id the commit that
+    its revision stands for; for weights that are not at hand what their pair file says.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if model.fingerprint:
+        return model.fingerprint
+    source, where = _find(model)
+    if "revision" in where:  # a hub id
+        return f"{source}@{where['revision']}" + (f"/{model.gguf}" if model.gguf else "")
+    folder = Path(source)
+    paths = [folder / model.gguf] if model.gguf else sorted(p for p in folder.glob("*") if p.suffix in _CONTENT)
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.name} {_digest(path, status.st_size, status.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Return the token ids of texts, none added; a text that spells a special token is cut up like any other text."""
+    if not texts:
+        return []
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def prefix_token(tokenizer: Any) -> int | None:
+    """Return the id that stands before a document: BOS, else EOS, else None."""
+    return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+
+def lead(tokenizer: Any) -> list[int]:
+    """Return the ids that stand before a document: `prefix_token`, or none."""
+    prefix = prefix_token(tokenizer)
+    return [] if prefix is None else [prefix]
+
+
+def context_limit(model: Any) -> int | None:
+    """Return the most positions that a model can read at once, None where its architecture sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def config(model: Model) -> Any:
+    """Return the configuration of a model without loading its weights.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from transformers import AutoConfig
+
+    source, where = _find(model)
+    try:
+        return AutoConfig.from_pretrained(source, **where)
+    except Exception as error:
+        raise _unusable(model, error) from error
+
+
+def depth(model: Model) -> int:
+    """Return how many layers a model has, without loading its weights."""
+    return config(model).get_text_config().num_hidden_layers
+
+
+def parameters(model: Model) -> int:
+    """Return how many parameters a model has, without loading its weights.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config(model), trust_remote_code=model.trust_remote_code)
+    except ValueError as error:
+        raise _unusable(model, error) from error
+    return empty.num_parameters()
+
+
+def at_hand(model: Model) -> bool:
+    """Whether the weights of a model are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    source, where = _find(model)
+    if "revision" not in where:
+        return not model.fingerprint
+    files = (model.gguf,) if model.gguf else ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(source, file, revision=where["revision"]), str) for file in files)
+
+
+def same_tokenizer(first: Any, second: Any) -> str | None:
+    """Return None if two tokenizers cut plain text into the same ids, else a phrase that says how they differ.
+
+    Added tokens (chat markers, padding) may differ: plain text never contains them.
+    """
+    vocabularies = [tokenizer.get_vocab() for tokenizer in (first, second)]
+    changed = {index for _, index in vocabularies[0].items() ^ vocabularies[1].items()}
+    if changed - first.added_tokens_decoder.keys() - second.added_tokens_decoder.keys():
+        return f"their vocabularies differ ({len(vocabularies[0])} and {len(vocabularies[1])} tokens)"
+    if encode(first, [_PROBE]) != encode(second, [_PROBE]):
+        return "they cut the same text into different tokens"
+    if (prefix_token(first) is None) != (prefix_token(second) is None):
+        return "only one of them has a token that begins a document"
+    return None
+
+
+def _find(model: Model) -> tuple[str, dict[str, Any]]:
+    """Return the folder or hub id of a model, and the arguments that `from_pretrained` needs with it."""
+    where: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
+    where |= {"gguf_file": model.gguf} if model.gguf else {}
+    if model.source.startswith("package:"):
+        folder = Path(str(resources.files("predact"))) / model.source.removeprefix("package:")
+    else:
+        folder = Path(model.source).expanduser()
+    if folder.is_dir():
+        held = {path.name for path in folder.iterdir()}
+        weights = model.gguf in held if model.gguf else any(file.endswith(".safetensors") for file in held)
+        if not (weights or model.fingerprint):
+            raise _unusable(model, f"the folder has no {model.gguf or '.safetensors file'}")
+        return str(folder), where
+    if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", model.source):
+        raise _unusable(model, "there is no such folder")
+    try:
+        commit, offline = _commit(model.source, model.revision, model.gguf or "config.json")
+    except Exception as error:
+        raise _unusable(model, f"there is no such folder, and on the hub: {_line(error)}") from error
+    return model.source, where | {"revision": commit, "local_files_only": offline}
+
+
+@cache
+def _commit(source: str, revision: str | None, file: str) -> tuple[str, bool]:
+    """Commit that a revision of a hub id stands for, and whether only the local cache could tell."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        commit = HfApi().model_info(source, revision=revision, timeout=10).sha
+        return str(commit), False
+    except Exception:
+        cached = try_to_load_from_cache(source, file, revision=revision)
+        if not isinstance(cached, str):
+            raise
+        return Path(cached).parent.name, True
+
+
+@lru_cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file, computed once as long as its size and time of change stay."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _float32_head(model: Any) -> Any:
+    """Raise the output head to float32 (with weights of its own where they were tied), for float32 logits."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if head.weight.dtype != torch.float32 and not head.weight.is_meta:
+        head = copy.deepcopy(head).float()
+        head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        model.set_output_embeddings(head)
+    return model
+
+
+def _device_map(model: Model) -> str:
+    """Where a model is loaded to: all GPUs, or the CPU if there is none and none was asked for."""
+    import torch
+
+    if model.device != "cpu" and torch.cuda.is_available():
+        return "auto"
+    if model.device == "cuda":
+        raise UserError(
+            f"pair: the model {name(model)!r} asks for a GPU (`device: cuda`) and PyTorch finds none here; run it "
+            "where there is one, or set `device: cpu` in a pair file to wait for the CPU."
+        )
+    return "cpu"
+
+
+def _unusable(model: Model, reason: object) -> UserError:
+    advice = "name a folder with safetensors weights, a .gguf file, or the hub id of a causal language model."
+    return UserError(f"pair: the model {name(model)!r} cannot be loaded ({_line(reason)}); {advice}")
+
+
+def _line(reason: object) -> str:
+    """First line of a message, without its full stop."""
+    return (str(reason).strip() or type(reason).__name__).splitlines()[0].rstrip(".:")

@@ -1,0 +1,166 @@
+"""Pairs of models: which are known, and how one is named."""
+
+import re
+from dataclasses import dataclass, field, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from predact.errors import UserError, near
+
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
+DEVICES = (None, "cpu", "cuda")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that stand for each of its models
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
+
+    The device is `cpu`, `cuda`, or None for all GPUs, or the CPU where there is none. A fingerprint stands for weights
+    that are not at hand, whose results are.
+    """
+
+    source: str
+    revision: str | None = None
+    dtype: str = "float32"
+    gguf: str | None = None
+    device: str | None = None
+    fingerprint: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A Base and an RLHF model and the steps between, in the order of training (keys of `models`).
+
+    The `frame` is the plain text in which Base is given a prompt; the other models have a chat template.
+    """
+
+    name: str
+    models: dict[str, Model]
+    corpora: list[str] = field(default_factory=lambda: ["real"])
+    prompts: str = "general"
+    frame: str = "Question: {prompt}\n\nAnswer:"
+    about: str = ""
+    licence: str = ""
+    gated: bool = False
+    parameters: float = 0  # of one model, in billions; 0: not told
+
+
+def pairs() -> list[Pair]:
+    """Return the pairs known by name, `pocket` first."""
+    known = yaml.safe_load((files(__package__) / "pairs.yaml").read_text(encoding="utf-8"))
+    return [_pair(name, entry, Path()) for name, entry in known.items()]
+
+
+def pair(name: str) -> Pair:
+    """Return the pair that a name stands for.
+
+    Args:
+        name: a known name, the path of a pair file (YAML or JSON, in the form of `pairs.yaml`), or ``BASE::RLHF``, each
+            side a folder, a .gguf file or a hub id, which may be followed by ``@`` and a revision. ``NAME=BASE::RLHF``
+            gives the pair a name of its own.
+
+    Raises:
+        UserError: the name is unknown, or the file is missing or not a pair.
+    """
+    known = {pair.name: pair for pair in pairs()}
+    if name in known:
+        return known[name]
+    base, separator, rlhf = name.partition("::")
+    if separator:
+        title, base = _titled(base)
+        if title in known:
+            raise UserError(f"name: {title!r} is a pair that predact knows already; choose another name.")
+        return _pair(title or name, {"models": {"Base": base, "RLHF": rlhf}}, Path())
+    if name.endswith((".yaml", ".yml", ".json")):
+        return _pair(Path(name).stem, _read(Path(name)), Path(name).parent)
+    hint = near(name, known) or "."
+    raise UserError(f"pair: {name!r} is not known{hint} Run `predact pairs`, or name two models as BASE::RLHF.")
+
+
+def spelled(base: str, rlhf: str, name: str = "") -> str:
+    """Return how a pair of two models, and its name if it has one, are written as one word for `pair`.
+
+    Raises:
+        UserError: one of the two is missing, or the name would not do as that of a folder.
+    """
+    if not (base and rlhf):
+        raise UserError("base, rlhf: both models must be named, each by a folder, a .gguf file or a hub id.")
+    if name and not re.fullmatch(_NAME, name):
+        raise UserError(f"name: expected letters, digits, dots, dashes and underscores, not {name!r}.")
+    return f"{name}={base}::{rlhf}" if name else f"{base}::{rlhf}"
+
+
+def title(pair: str) -> str:
+    """Return the name by which results of a pair are kept: that of ``NAME=BASE::RLHF``, else the whole word."""
+    return ("::" in pair and _titled(pair)[0]) or pair
+
+
+def _titled(word: str) -> tuple[str, str]:
+    name, separator, rest = word.partition("=")
+    return (name, rest) if separator and re.fullmatch(_NAME, name) else ("", word)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"pair: the file '{path}' does not exist.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"pair: the file '{path}' is not a pair file ({str(error).splitlines()[0]}).") from error
+
+
+def _pair(name: str, entry: Any, folder: Path) -> Pair:
+    """Build a pair from an entry of `pairs.yaml` or a pair file in `folder`."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("models"), dict):
+        raise UserError(f"pair: {name!r} needs `models`: a mapping with Base and RLHF, as in `predact pairs`.")
+    steps = list(entry["models"])
+    if len(steps) < 2 or steps[0] != "Base" or steps[-1] != "RLHF":
+        raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
+    shared = {key: entry[key] for key in _SHARED if key in entry}
+    given = {key: value for key, value in entry.items() if key not in shared}
+    _check_keys(name, given, Pair)
+    corpora = given.get("corpora", "real")
+    if "{prompt}" not in given.get("frame", "{prompt}"):
+        raise UserError(f"pair: the frame of {name!r} has no {{prompt}} in it: where the prompt is to stand.")
+    given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
+    given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
+    given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
+    return Pair(**{"name": name, **given})
+
+
+def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
+    given = what if isinstance(what, dict) else {"source": what}
+    _check_keys(name, given, Model)
+    if not given.get("source") or not isinstance(given["source"], str):
+        raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
+    model = Model(**{**shared, **given, "source": _beside(folder, given["source"])})
+    if model.dtype not in DTYPES:
+        raise UserError(f"pair: the dtype {model.dtype!r} of {name!r} is none of {', '.join(DTYPES)}.")
+    if model.device not in DEVICES:
+        raise UserError(f"pair: the device {model.device!r} of {name!r} is neither cpu nor cuda; it may be left out.")
+    source, separator, revision = model.source.rpartition("@")
+    if separator and not Path(model.source).expanduser().exists():
+        model = replace(model, source=source, revision=revision)
+    if model.source.endswith(".gguf"):
+        path = Path(model.source)
+        return replace(model, source=str(path.parent), gguf=path.name)
+    return model
+
+
+def _check_keys(name: str, given: dict, kind: type) -> None:
+    known = [item.name for item in fields(kind)] + list(_SHARED)
+    for key in given:
+        if key not in known:
+            raise UserError(f"pair: {key!r} in {name!r} is not known{near(str(key), known) or '.'}")
+
+
+def _beside(folder: Path, text: str) -> str:
+    """Resolve a path that is meant relative to the folder of a pair file (a `:field` may follow it)."""
+    path, colon, rest = text.partition(":")
+    return f"{folder / path}{colon}{rest}" if path and (folder / path).exists() else text

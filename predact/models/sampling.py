@@ -1,0 +1,285 @@
+"""Sampling: generations of a causal language model, kept as token ids with their log-probabilities.
+
+A generation depends on the model, its prompt, the settings and one seed of its own, not on what it was batched with:
+the random numbers of a row are drawn from (run seed, prompt, sample) before anything is computed, one for each token,
+and turned into a token by the inverse of the cumulative distribution in the order of ids. (Two batches may round a
+logit differently in its last bit; only a random number that falls between the two would then give another token.)
+"""
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from predact import store
+from predact.errors import UserError
+from predact.models import loading, memory
+from predact.models.pairs import Pair
+from predact.texts.prompts import Prompt
+
+_CANDIDATES = 64  # the most probable tokens looked at first; nearly always the nucleus is among them
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample: nucleus sampling (Holtzman et al. 2020) with its three knobs, and how much of it."""
+
+    generations: int = 100
+    top_p: float = 0.9
+    temperature: float = 1.0
+    top_k: int = 0  # 0: no limit
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        for name, good, expected in (
+            ("generations", self.generations >= 1, "a whole number above 0"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
+            ("temperature", self.temperature > 0, "a number above 0"),
+            ("top_k", self.top_k >= 0, "a whole number, 0 for no limit"),
+            ("max_new_tokens", self.max_new_tokens >= 1, "a whole number above 0"),
+        ):
+            if not good:
+                raise UserError(f"{name}: expected {expected}, not {getattr(self, name)}.")
+
+
+class Generation(NamedTuple):
+    """What was sampled after a prompt: ids without the stop token, each id's log-probability, how it ended."""
+
+    ids: list[int]
+    log_probabilities: list[float]  # nats, under the untruncated model at temperature 1
+    finish: str  # "stop" or "length"
+
+
+def of_pair(
+    root: Path,
+    pair: Pair,
+    prompts: Sequence[Prompt],
+    settings: Settings,
+    seed: int = 0,
+    steps: Iterable[str] = (),
+    rows: int = 256,
+) -> pd.DataFrame:
+    """Return generations of the models of a pair, from the store where they are there, a shard for every prompt.
+
+    Base continues the prompt as plain text in the pair's frame, the others answer it in their chat template.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        prompts: what they are asked.
+        settings: how to sample.
+        seed: of the run.
+        steps: which models; all if empty.
+        rows: how many generations are sampled together, at most; no matter of the result.
+
+    Returns:
+        A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities,
+        finish; see `Generation`.
+
+    Raises:
+        UserError: a prompt leaves no room in a model's context.
+    """
+    parts = []
+    for step in tuple(steps) or tuple(pair.models):
+        bar = tqdm(prompts, desc=f"sampling {step}", unit="prompt", leave=False, disable=None)
+        tokens = 0
+        for prompt in bar:
+            made = _stored(root, pair, step, prompt, settings, seed, rows)
+            tokens += int(made.ids.map(len).sum())
+            bar.set_postfix_str(f"{tokens / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
+            parts.append(made.assign(model=step, category=prompt.category, prompt=prompt.id))
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
+
+
+def _stored(
+    root: Path, pair: Pair, step: str, prompt: Prompt, settings: Settings, seed: int, rows: int
+) -> pd.DataFrame:
+    model, frame = pair.models[step], pair.frame if step == "Base" else None
+    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
+    inputs |= {"prompt": [prompt.id, prompt.text], "frame": frame, **asdict(settings)}
+
+    def compute() -> pd.DataFrame:
+        loaded, tokenizer = loading.loaded(model)
+        given = ask(tokenizer, prompt.text, frame)
+        room = room_after(loaded, len(given), f"prompts: the prompt {prompt.id!r}")
+        numbers = uniforms(seed, [f"{prompt.id}/{index}" for index in range(settings.generations)], settings, room)
+        made = sample(loaded, tokenizer, [given], numbers, settings, rows)
+        return pd.DataFrame({"sample": range(len(made)), "given": [given] * len(made), **columns(made)})
+
+    return store.frame(root, "generations", inputs, compute)
+
+
+def columns(generations: Sequence[Generation]) -> dict[str, list]:
+    """The fields of generations, as columns of a frame."""
+    return {name: [getattr(each, name) for each in generations] for name in Generation._fields}
+
+
+def ask(tokenizer: Any, prompt: str, frame: str | None) -> list[int]:
+    """Return the ids that a model continues: the prefix token and a frame around the prompt, or a chat's first turn.
+
+    Args:
+        tokenizer: the model's.
+        prompt: the user's words.
+        frame: plain text in which ``{prompt}`` stands for them; None for the tokenizer's chat template.
+
+    Raises:
+        UserError: there is neither a frame nor a chat template.
+    """
+    if frame is not None:
+        return loading.lead(tokenizer) + loading.encode(tokenizer, [frame.replace("{prompt}", prompt)])[0]
+    if not tokenizer.chat_template:
+        raise UserError("pair: a model after Base has no chat template, so it cannot be asked; give it one.")
+    turn = [{"role": "user", "content": prompt}]
+    ids = list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
+    return ids[1:] if ids[:2] == [tokenizer.bos_token_id] * 2 else ids
+
+
+def room_after(model: Any, given: int, what: str) -> int:
+    """Return how many tokens a model can still write after `given` ones.
+
+    Raises:
+        UserError: there is no room; `what` names what is too long.
+    """
+    limit = loading.context_limit(model) or 10**9
+    if given >= limit:
+        raise UserError(f"{what} has {given:,} tokens, the model reads at most {limit:,}; shorten it.")
+    return limit - given
+
+
+def uniforms(seed: int, keys: Sequence[str], settings: Settings, room: int) -> np.ndarray:
+    """Random numbers in [0, 1) for every token that may be written ``[keys, tokens]``, each row drawn by its key."""
+    digests = (hashlib.sha256(f"{seed}/{key}".encode()).digest()[:16] for key in keys)
+    streams = (np.random.Generator(np.random.Philox(key=int.from_bytes(digest))) for digest in digests)
+    return np.stack([stream.random(min(settings.max_new_tokens, room)) for stream in streams])
+
+
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Return the ids that end a generation: every EOS of model and tokenizer, and what ends a turn of the template."""
+    configured = getattr(model.generation_config, "eos_token_id", None) or []
+    found = {tokenizer.eos_token_id, *([configured] if isinstance(configured, int) else configured)} - {None}
+    if tokenizer.chat_template:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "\0"}]
+        after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition("\0")[2].strip()
+        found |= {index for token, index in tokenizer.get_added_vocab().items() if after.startswith(token)}
+    return found
+
+
+@torch.inference_mode()
+def sample(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    numbers: np.ndarray,
+    settings: Settings,
+    rows: int = 256,
+) -> list[Generation]:
+    """Sample continuations of prompts that all have the same number of ids.
+
+    Each prompt is read once; its samples share what was computed. Rows that have ended leave the batch.
+
+    Args:
+        model: as `loading.load` returns it; ids at or above ``len(tokenizer)`` are never sampled.
+        tokenizer: its tokenizer.
+        prompts: their ids.
+        numbers: of `uniforms`, as many rows for each prompt, prompt after prompt; their width is the most tokens.
+        settings: top_p, top_k and temperature.
+        rows: how many are sampled together, at most; fewer where memory ends. No matter of the result.
+    """
+    from transformers import DynamicCache
+
+    stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=model.device)
+    cache = DynamicCache(config=model.config)
+    given = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
+    output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    if output.past_key_values is None:
+        raise UserError("pair: a model keeps no cache that rows can leave, so it cannot be sampled from here.")
+    first = output.logits[:, -1, : len(tokenizer)].float()
+    owner = torch.arange(len(prompts), device=model.device).repeat_interleave(len(numbers) // len(prompts))
+    draws = torch.from_numpy(numbers).to(model.device)
+    done: list[Generation] = []
+    width = memory.rows(model, given.shape[1] + draws.shape[1], rows)
+    while len(done) < len(owner):
+        some = slice(len(done), len(done) + width)
+        try:
+            start = copy.deepcopy(cache)
+            start.reorder_cache(owner[some])  # type: ignore[arg-type]
+            done += continued(model, start, first[owner[some]], draws[some], settings, stops)
+            continue
+        except torch.OutOfMemoryError:
+            start = None  # what it holds is free only when it is left
+        if width == 1:
+            raise UserError("max_new_tokens: one generation does not fit into memory; lower it.")
+        width = max(1, min(width, len(owner)) // 2)
+        torch.cuda.empty_cache()
+    return done
+
+
+def continued(
+    model: Any, cache: Any, logits: Tensor, numbers: Tensor, settings: Settings, stops: Tensor
+) -> list[Generation]:
+    """Sample one token after the other, from the logits [rows, V] of the first on."""
+    rows, width = numbers.shape
+    ids, log_p = torch.zeros(rows, width, dtype=torch.long), torch.zeros(rows, width)
+    lengths, stopped = torch.full((rows,), width), torch.zeros(rows, dtype=torch.bool)
+    going = torch.arange(rows, device=numbers.device)  # rows still in the batch; some of them may have ended
+    for place in range(width):
+        token = draw(logits, numbers[going, place], settings)
+        row = going.cpu()
+        ids[row, place] = token.cpu()
+        log_p[row, place] = (logits.gather(1, token[:, None]) - logits.logsumexp(1, keepdim=True))[:, 0].cpu()
+        ended = row[torch.isin(token, stops).cpu()]
+        ended = ended[~stopped[ended]]
+        lengths[ended], stopped[ended] = place, True
+        left = (~stopped[row]).nonzero()[:, 0].to(going.device)
+        if len(left) == 0 or place + 1 == width:
+            break
+        if len(left) <= 0.9 * len(going):  # to leave costs a copy of the cache: some leave together
+            going, token = going[left], token[left]
+            cache.reorder_cache(left)
+        output = model(input_ids=token[:, None], past_key_values=cache, use_cache=True)
+        logits = output.logits[:, -1, : logits.shape[1]].float()
+    finish = ["stop" if each else "length" for each in stopped.tolist()]
+    parts = zip(ids.tolist(), log_p.tolist(), lengths.tolist(), finish, strict=True)
+    return [Generation(row[:length], p[:length], end) for row, p, length, end in parts]
+
+
+def draw(logits: Tensor, numbers: Tensor, settings: Settings) -> Tensor:
+    """Turn a random number in [0, 1) into a token of the nucleus, for each row of logits [n, V]: ids [n]."""
+    p = (logits / settings.temperature).softmax(1)
+    kept = p.where(p >= nucleus_floor(p, settings.top_p, settings.top_k), 0)
+    upto = kept.cumsum(1, dtype=torch.float64)
+    total = upto[:, -1:]
+    wanted = torch.minimum(numbers[:, None] * total, total.nextafter(torch.zeros_like(total)))
+    return torch.searchsorted(upto, wanted, right=True)[:, 0]
+
+
+def nucleus_floor(p: Tensor, top_p: float, top_k: int = 0) -> Tensor:
+    """Return the probability from which on tokens are kept, for each row of probabilities [n, V]: [n, 1].
+
+    A token is kept if the tokens more probable than it sum to less than top_p (and are fewer than top_k, where that is
+    not 0). So equally probable tokens are kept or left out together, and with top_p = 1 none is left out.
+    """
+    size = p.shape[1]
+    if top_p == 1 and not 0 < top_k < size:
+        return p.new_zeros(len(p), 1)
+    count = min(size, max(_CANDIDATES, top_k + 1))
+    while True:
+        values = p.topk(count).values
+        upto = values.cumsum(1, dtype=torch.float64)
+        before = torch.cat([torch.zeros_like(upto[:, :1]), upto[:, :-1]], 1)
+        keep = (before < top_p) if top_p < 1 else torch.ones_like(before, dtype=torch.bool)
+        keep &= torch.arange(count, device=p.device) < (top_k or size)
+        floor = values.gather(1, keep.sum(1, keepdim=True) - 1)
+        if count == size or bool((values[:, -1:] < floor).all()):
+            return floor
+        count = min(size, 16 * count)

@@ -1,0 +1,237 @@
+"""Scoring: the nll, in nats, of every token of a text under a causal language model, and its sums by document."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from predact.errors import UserError
+from predact.models import loading, memory
+
+ROOM = 256  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
+_COPIES = 4  # arrays as large as a chunk of float32 logits that are alive at once, at most
+Observer = Callable[[np.ndarray, Tensor], None]
+
+
+class Window(NamedTuple):
+    """A stretch of a sequence: the model reads [begin, stop - 1) and is scored on [first, stop)."""
+
+    sequence: int
+    begin: int
+    first: int
+    stop: int
+
+
+def windows(length: int, context: int, sequence: int = 0, given: int = 1) -> Iterator[Window]:
+    """Yield windows that score every position of a sequence after the `given` ones (at least one) exactly once.
+
+    A window reads at most `context` positions; the next begins half a context later. So every position is scored with
+    at least half a context on its left, or all there is.
+    """
+    begin, first = 0, 1
+    while first < length:
+        stop = min(begin + context + 1, length)
+        if stop > given:
+            yield Window(sequence, begin, max(first, given), stop)
+        begin, first = begin + max(1, context // 2), stop
+
+
+def score(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    context: int = 1024,
+    batch_tokens: int | None = None,
+    end: bool = False,
+) -> pd.DataFrame:
+    """Score every token of texts: nll = -log p(token | prefix token, earlier tokens of the text in the window).
+
+    Ids at or above ``len(tokenizer)`` (padding of the embedding) take no probability. How texts are batched does not
+    change a float32 score by more than 1e-5.
+
+    Args:
+        model: a causal language model as `loading.load` returns it.
+        tokenizer: its tokenizer.
+        texts: the documents.
+        context: most positions read at once; the model's own limit counts where it is lower.
+        batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
+        end: score also the EOS token after each text, so that the sum is the nll of the document with its end.
+
+    Returns:
+        A row per token: doc (int32, index into texts), position (int32, in the document), id (int32), nll (float32,
+        nats; NaN where not scored: the first token of a text when the tokenizer has neither BOS nor EOS).
+
+    Raises:
+        UserError: the context is not positive, or `end` is asked for and there is no EOS.
+    """
+    if context < 1:
+        raise UserError(f"context: expected a whole number above 0, not {context}.")
+    if end and tokenizer.eos_token_id is None:
+        raise UserError("end: the tokenizer has no EOS token, so the end of a document cannot be scored.")
+    lead = loading.lead(tokenizer)
+    ids = [each + [tokenizer.eos_token_id] * end for each in loading.encode(tokenizer, list(texts))]
+    sequences = [lead + each for each in ids]
+    nll = score_ids(
+        model, sequences, [len(lead)] * len(ids), len(tokenizer), context=context, batch_tokens=batch_tokens
+    )
+    lengths = np.array([len(each) for each in ids], dtype=np.int64)
+    doc = np.repeat(np.arange(len(ids)), lengths)
+    starts = np.cumsum(lengths) - lengths
+    columns = {"doc": doc, "position": np.arange(len(doc)) - starts[doc], "id": list(chain.from_iterable(ids))}
+    return pd.DataFrame(columns).astype(np.int32).assign(nll=nll)
+
+
+def score_ids(
+    model: Any,
+    sequences: Sequence[list[int]],
+    given: Sequence[int],
+    vocabulary: int,
+    *,
+    context: int = 1024,
+    batch_tokens: int | None = None,
+    room: float = ROOM,
+    observe: Observer | None = None,
+) -> np.ndarray:
+    """Score the ids of sequences after the given ones, in one pass over the logits.
+
+    Args:
+        model: a causal language model.
+        sequences: ids, the given ones included.
+        given: how many ids of each are read but not scored.
+        vocabulary: ids from here on take no probability.
+        context: most positions read at once; the model's own limit counts where it is lower.
+        batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
+        room: MB, at most, for logits and what is made of them: they are formed for so many positions at a time.
+        observe: called with the places (in the result) of some positions and their float32 logits [places, vocabulary],
+            until all have been seen; it must not change them.
+
+    Returns:
+        Nll in nats (float32), sequence after sequence; NaN for an id that nothing stands before.
+    """
+    lengths = np.array([len(each) for each in sequences], dtype=np.int64) - np.asarray(given, dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths - given
+    nll = np.full(lengths.sum(), np.nan, dtype=np.float32)
+    context = min(context, loading.context_limit(model) or context)
+    size = max(1, int(room * 2**20 / 4 / _COPIES / vocabulary))
+    with tqdm(total=int(lengths.sum()), desc="scoring", unit="token", leave=False, disable=None) as bar:
+        for batch in _batches(sequences, given, context, batch_tokens or memory.positions(model)):
+            places = np.concatenate([starts[w.sequence] + np.arange(w.first, w.stop) for w in batch])
+            nll[places] = _score_batch(model, sequences, batch, vocabulary, size, places, observe)
+            bar.update(len(places))
+    return nll
+
+
+def body(model: Any) -> Any:
+    """Return the part of a causal language model whose output is the final hidden states."""
+    return model.base_model.get_decoder()
+
+
+def logits(model: Any, output: Any, hidden: Tensor) -> Tensor:
+    """Return the float32 logits [n, V] of final hidden states [n, H].
+
+    Whatever a model does after its body (a head, scaling, soft-capping) is left to the model itself: it is called with
+    a body that returns these states.
+
+    Args:
+        model: a causal language model.
+        output: what its body has returned for any input.
+        hidden: final hidden states, of any positions.
+    """
+    states = replace(output, last_hidden_state=hidden[None])
+    any_token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
+    with patch.object(body(model), "forward", lambda *_, **__: states):
+        return model(input_ids=any_token, use_cache=False).logits[0].float()
+
+
+def documents(tokens: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
+    """Sum the scores of tokens by document.
+
+    Returns:
+        A row per text: doc, bytes (of its UTF-8), words (between white space), tokens (those scored), nll (nats, summed
+        in float64).
+    """
+    scored = tokens[tokens.nll.notna()]
+    return pd.DataFrame(
+        {
+            "doc": np.arange(len(texts)),
+            "bytes": [len(text.encode()) for text in texts],
+            "words": [len(text.split()) for text in texts],
+            "tokens": np.bincount(scored.doc, minlength=len(texts)),
+            "nll": np.bincount(scored.doc, weights=scored.nll.astype(np.float64), minlength=len(texts)),
+        }
+    )
+
+
+def _batches(
+    sequences: Sequence[list[int]], given: Sequence[int], context: int, batch_tokens: int
+) -> Iterator[list[Window]]:
+    """Yield the windows of sequences, longest first, in batches of at most `batch_tokens` positions when padded."""
+    pairs = enumerate(zip(sequences, given, strict=True))
+    queue = [window for index, (each, count) in pairs for window in windows(len(each), context, index, count)]
+    queue.sort(key=lambda window: window.begin - window.stop)
+    while queue:
+        size = max(1, batch_tokens // (queue[0].stop - 1 - queue[0].begin))
+        yield queue[:size]
+        del queue[:size]
+
+
+@torch.inference_mode()
+def _score_batch(
+    model: Any,
+    sequences: Sequence[list[int]],
+    batch: list[Window],
+    vocabulary: int,
+    size: int,
+    places: np.ndarray,
+    observe: Observer | None,
+) -> np.ndarray:
+    """Nll of what the windows score, one after the other; logits are formed for `size` positions at a time.
+
+    Padding stands on the right, where a causal model cannot see it, so no attention mask is needed.
+    """
+    width = max(window.stop - 1 - window.begin for window in batch)
+    inputs = torch.zeros(len(batch), width, dtype=torch.long)
+    for row, window in zip(inputs, batch, strict=True):
+        row[: window.stop - 1 - window.begin] = torch.tensor(sequences[window.sequence][window.begin : window.stop - 1])
+    read = [row * width + np.arange(w.first - 1 - w.begin, w.stop - 1 - w.begin) for row, w in enumerate(batch)]
+    targets = [token for window in batch for token in sequences[window.sequence][window.first : window.stop]]
+    output = _read(model, inputs)
+    hidden = output.last_hidden_state.flatten(0, 1)
+    hidden = hidden[torch.from_numpy(np.concatenate(read)).to(hidden.device)]
+    found = []
+    for start in range(0, len(hidden), size):
+        chunk = slice(start, start + size)
+        formed = logits(model, output, hidden[chunk])[:, :vocabulary]
+        if observe:
+            observe(places[chunk], formed)
+        found.append(_nll(formed, torch.tensor(targets[chunk])))
+    return torch.cat(found).numpy()
+
+
+def _read(model: Any, inputs: Tensor) -> Any:
+    """What a model's body returns for rows of ids; where memory ends, they are read in two halves."""
+    try:
+        return body(model)(input_ids=inputs.to(model.device), use_cache=False)
+    except torch.OutOfMemoryError:
+        pass  # what it holds is free only when it is left
+    if len(inputs) == 1:
+        raise UserError(f"context: {inputs.shape[1]} tokens do not fit into memory; lower context.")
+    torch.cuda.empty_cache()
+    halves = [_read(model, half) for half in inputs.chunk(2)]
+    return replace(halves[0], last_hidden_state=torch.cat([half.last_hidden_state for half in halves]))
+
+
+def _nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(logits [n, V])[targets [n]], in float32; the logits are used up."""
+    wanted = logits.gather(1, targets.to(logits.device)[:, None])
+    top = logits.amax(1, keepdim=True)
+    total = logits.sub_(top).exp_().sum(1, keepdim=True)
+    return (total.log() + (top - wanted)).squeeze(1).cpu()

@@ -1,0 +1,128 @@
+"""Corpora: documents of one kind, of the pocket world, the hub or a file; what is held out of them."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from predact.errors import UserError, near
+from predact.pocket import world
+from predact.store import digest
+from predact.texts import sources
+
+POCKET, REAL = "pocket", "real"  # stand for all corpora that the pocket models were trained on; all of `yaml`
+WORLD = world.CORPORA | world.HELD_OUT
+GROUPS = {POCKET: list(world.CORPORA), REAL: list(sources.datasets())}
+STORE = Path("_build/store")
+_STRIDE = 1_000_000  # documents of the world between one seed and the next
+PARTS = {"train": 0.7, "validation": 0.1, "test": 0.2}  # shares of the documents of a corpus
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Documents of one kind; `world_nll` is the nll of each in nats under the world that wrote it, where known."""
+
+    name: str
+    category: str
+    texts: list[str]
+    world_nll: np.ndarray | None
+    fingerprint: str
+
+
+def corpora() -> pd.DataFrame:
+    """Return name, category and origin of the corpora known by name."""
+    rows = [(name, category, "the pocket world") for name, category in WORLD.items()]
+    rows += [(name, each.category, f"{each.about}. {each.licence}.") for name, each in sources.datasets().items()]
+    return pd.DataFrame(rows, columns=["name", "category", "origin"])
+
+
+def select(names: Sequence[str], documents: int = 100, seed: int = 0, root: Path = STORE) -> list[Corpus]:
+    """Return the corpora of a list of names and paths; `pocket` and `real` stand for all of their kind.
+
+    Raises:
+        UserError: as `corpus`; or two of them have the same name.
+    """
+    expanded = list(chain.from_iterable(GROUPS.get(name, [name]) for name in names))
+    selected = [corpus(name, documents, seed, root) for name in expanded]
+    titles = [each.name for each in selected]
+    for name in titles:
+        if titles.count(name) > 1:
+            raise UserError(f"corpora: {name!r} is named twice; every corpus needs a name of its own.")
+    return selected
+
+
+def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -> Corpus:
+    """Return the first documents of a corpus, in an order drawn by the seed.
+
+    Args:
+        name: a known name (see `corpora`), or the path of a file or a folder (see `sources.of_path`): the corpus has
+            its name, without a suffix; ``path:field`` names another field of its records than ``text``.
+        documents: how many, or all where there are fewer; a smaller number gives the first of a larger one.
+        seed: of the order; the pocket world writes other documents for another seed, a dataset is begun elsewhere.
+        root: of the store, where documents of the hub are kept.
+
+    Raises:
+        UserError: the name is unknown; the file is missing, empty, not UTF-8 or without the field; the hub is out of
+            reach.
+    """
+    if documents < 1:
+        raise UserError(f"documents: expected a whole number above 0, not {documents}.")
+    if name in WORLD:
+        written = [world.document(name, "test", seed * _STRIDE + index) for index in range(documents)]
+        nll = -np.array([document.log_probability for document in written])
+        return _corpus(name, WORLD[name], [document.text for document in written], nll)
+    known = sources.datasets()
+    if name in known:
+        return _corpus(name, known[name].category, sources.of_dataset(root, name, documents, seed))
+    path, field = _locate(name, [*WORLD, POCKET, *known, REAL])
+    found = sources.of_path(path, field)
+    random.Random(seed).shuffle(found)
+    return _corpus(path.stem, "file", found[:documents])
+
+
+def _corpus(name: str, category: str, found: list[str], world_nll: np.ndarray | None = None) -> Corpus:
+    return Corpus(name, category, found, world_nll, digest(found))
+
+
+def split(whole: Corpus) -> dict[str, Corpus]:
+    """Part the documents of a corpus into PARTS, each by the SHA-256 of its words.
+
+    So a document never changes sides as the corpus grows, and copies of it, also with other white space, are together.
+
+    Raises:
+        UserError: a part is left with too little: one document to train on, two for each of the others.
+    """
+    marks = [hashlib.sha256(" ".join(text.split()).encode()).digest() for text in whole.texts]
+    place = np.array([int.from_bytes(mark[:8], "big") / 2**64 for mark in marks])
+    ends = np.cumsum(list(PARTS.values()))
+    parts = {}
+    for name, low, high in zip(PARTS, [0, *ends], ends, strict=False):
+        chosen = np.flatnonzero((place >= low) & (place < high))
+        own = [whole.texts[index] for index in chosen]
+        if len(own) < (1 if name == "train" else 2):
+            raise UserError(
+                f"corpora: '{whole.name}' is too small to finetune on: of its {len(whole.texts)} documents the "
+                f"{name} part gets {len(own)}. Give more documents (some twenty at least), or name other targets."
+            )
+        nll = None if whole.world_nll is None else whole.world_nll[chosen]
+        parts[name] = _corpus(whole.name, whole.category, own, nll)
+    return parts
+
+
+def _locate(name: str, known: Sequence[str]) -> tuple[Path, str]:
+    """Split `path` or `path:field`, where there is such a file or folder."""
+    path, field = Path(name).expanduser(), "text"
+    if not path.exists() and ":" in name:
+        front, _, field = name.rpartition(":")
+        path = Path(front).expanduser()
+    if path.exists():
+        return path, field
+    if path.suffix or path.name != name:
+        raise UserError(f"corpora: the file '{path}' does not exist; name a file, or a corpus of `predact corpora`.")
+    hint = near(name, known) or "."
+    raise UserError(f"corpora: {name!r} is not known{hint} Run `predact corpora`, or name a file or a folder.")

@@ -1,0 +1,87 @@
+"""Prompts: short questions and tasks, predact's own eighty, those about the pocket world, or a file's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from predact.errors import UserError, near
+from predact.pocket import human
+from predact.store import digest
+from predact.texts import jsonl
+from predact.texts.corpora import Corpus
+
+GENERAL, POCKET = "general", "pocket"
+CHECK = "expected JSON Lines with `prompt` (and `id`, `category`), or with `question_id`, `category` and `turns`"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked; generations are kept by its id."""
+
+    id: str
+    category: str
+    text: str
+
+
+def select(name: str, limit: int = 0) -> list[Prompt]:
+    """Return the prompts of a name or a file, in their order; the first `limit`, all where it is 0.
+
+    Args:
+        name: ``general``, eighty prompts in ten kinds; ``pocket``, eighty questions about the pocket world; or the path
+            of a JSON Lines file, each line ``{"id", "category", "prompt"}`` or in the form of Vicuna-bench
+            (``question_id``, ``category``, ``turns``, of which the first is asked).
+        limit: how many.
+
+    Raises:
+        UserError: the name is unknown; the file is missing, empty or not of a known form; the limit is negative.
+    """
+    if limit < 0:
+        raise UserError(f"prompts_limit: expected a whole number, 0 for all prompts, not {limit}.")
+    found = _known(name) or _read(Path(name).expanduser())
+    return found[:limit] if limit else found
+
+
+def _known(name: str) -> list[Prompt]:
+    if name == POCKET:
+        return [Prompt(each.id, each.entity.kind, each.prompt) for each in human.questions("test")]
+    if name == GENERAL:
+        return _parse((files(__package__) / "prompts.jsonl").read_text(encoding="utf-8").split("\n"), "prompts.jsonl")
+    return []
+
+
+def _read(path: Path) -> list[Prompt]:
+    if not path.is_file():
+        if path.suffix:
+            raise UserError(f"prompts: the file '{path}' does not exist; name a file, or {GENERAL} or {POCKET}.")
+        hint = near(str(path), [GENERAL, POCKET]) or "."
+        raise UserError(f"prompts: '{path}' is not known{hint} Name a file, or {GENERAL} or {POCKET}.")
+    prompts = _parse(jsonl.lines(path, "prompts"), str(path))
+    if not prompts:
+        raise UserError(f"prompts: '{path}' is empty; at least one prompt is needed.")
+    return prompts
+
+
+def _parse(lines: Sequence[str], source: str) -> list[Prompt]:
+    prompts = [_prompt(record, place) for place, record in jsonl.records(lines, source, "prompts", CHECK)]
+    ids = [prompt.id for prompt in prompts]
+    for place, each in enumerate(ids):
+        if each in ids[:place]:
+            raise UserError(f"prompts: the id {each!r} stands twice in '{source}'; every prompt needs its own.")
+    return prompts
+
+
+def _prompt(given: dict[str, Any], place: str) -> Prompt:
+    turns = given.get("turns")
+    text = given.get("prompt", turns[0] if isinstance(turns, list) and turns else None)
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f"prompts: {place}, holds no prompt; {CHECK}.")
+    id = given.get("id", given.get("question_id", place.rpartition(" ")[2]))
+    return Prompt(str(id), str(given.get("category", "prompts")), text)
+
+
+def corpus(prompts: Sequence[Prompt]) -> Corpus:
+    """Prompts as a corpus of short documents, for their beginnings to be completed."""
+    texts = [prompt.text for prompt in prompts]
+    return Corpus("prompts", "conversation", texts, None, digest(texts))

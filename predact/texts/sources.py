@@ -1,0 +1,159 @@
+"""Documents from outside: of a file, of a folder of files, of a dataset on the hub; and where each is to be had."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+from predact import store
+from predact.errors import UserError, near
+
+LENGTH = 2_000  # characters that the blocks of a text file are gathered to
+LONGEST = 20_000  # characters, at most, of a document of the hub: books are cut
+_APART = 1_000  # documents of a dataset between one seed and the next
+_READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on the hub: an entry of `corpora.yaml`."""
+
+    about: str
+    category: str
+    dataset: str
+    licence: str
+    config: str | None = None
+    split: str = "train"
+    field: str = "text"
+    revision: str | None = None
+
+
+@cache
+def datasets() -> dict[str, Dataset]:
+    """Return the datasets known by name."""
+    known = yaml.safe_load((files(__package__) / "corpora.yaml").read_text(encoding="utf-8"))
+    return {name: Dataset(**entry) for name, entry in known.items()}
+
+
+def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str]:
+    """Return the first documents of a dataset on the hub, for another seed later ones; from the store if there.
+
+    The commit that its revision stands for is asked once and kept in the store, so a book is made of one state of it.
+
+    Args:
+        root: of the store.
+        name: of `datasets`.
+        documents: how many.
+        seed: the first is number 1,000 times the seed.
+
+    Raises:
+        UserError: the hub cannot be reached and the store has not got them, or there are none so far on.
+    """
+    about = datasets()[name]
+    place: dict[str, Any] = {"dataset": about.dataset, "config": about.config, "split": about.split}
+    try:
+        asked = {"dataset": about.dataset, "revision": about.revision}
+        commit = store.frame(root, "commits", asked, lambda: _commit(about)).commit[0]
+        place |= {"field": about.field, "commit": commit, "first": seed * _APART, "documents": documents}
+        found = store.frame(root, "documents", place, lambda: _stream(about, commit, seed * _APART, documents))
+    except UserError:
+        raise
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"corpora: {name!r}, the dataset {about.dataset} of the hub, cannot be fetched ({why}). Run this once "
+            "where there is a network, or name files or folders of your own, or the texts that come with predact: "
+            "-p corpora pocket."
+        ) from error
+    if found.empty:
+        raise UserError(f"seed: {name!r} has no documents so far on as seed {seed}; take a smaller one.")
+    return found.text.tolist()
+
+
+def _commit(about: Dataset) -> pd.DataFrame:
+    from huggingface_hub import HfApi
+
+    return pd.DataFrame({"commit": [HfApi().dataset_info(about.dataset, revision=about.revision, timeout=10).sha]})
+
+
+def _stream(about: Dataset, commit: str, first: int, documents: int) -> pd.DataFrame:
+    import datasets
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    records = datasets.load_dataset(about.dataset, about.config, split=about.split, revision=commit, streaming=True)
+    texts = (record[about.field] for record in records.skip(first))
+    written = islice((_cut(text) for text in texts if text and text.strip()), documents)
+    bar = tqdm(written, total=documents, desc=about.dataset, unit="document", leave=False, disable=None)
+    return pd.DataFrame({"text": list(bar)}, dtype=object)
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text, at most LONGEST characters, up to the end of a word."""
+    return text if len(text) <= LONGEST else text[:LONGEST].rpartition(" ")[0] or text[:LONGEST]
+
+
+def of_path(path: Path, field: str = "text") -> list[str]:
+    """Return the documents of a file, or of all files of a folder in the order of their names.
+
+    A .txt file is cut at blank lines and its blocks gathered into documents of at least 2,000 characters; .jsonl, .json
+    and .parquet files have a document in a field of each record. Documents of nothing but white space are left out.
+
+    Raises:
+        UserError: a file is not of these kinds, not UTF-8 or without the field, or there is no document.
+    """
+    paths = sorted(each for each in path.rglob("*") if each.suffix in _READERS) if path.is_dir() else [path]
+    texts = [text for text in chain.from_iterable(_read(each, field) for each in paths) if text.strip()]
+    if not texts:
+        kinds = f" of {', '.join(_READERS)} files" if path.is_dir() else ""
+        raise UserError(f"corpora: '{path}' is empty{kinds}; a corpus needs at least one document.")
+    return texts
+
+
+def _read(path: Path, field: str) -> list[str]:
+    """Return the documents of a file in its order."""
+    if path.suffix not in _READERS:
+        raise UserError(f"corpora: '{path}' is not of a kind that can be read: {', '.join(_READERS)}.")
+    if path.stat().st_size == 0:
+        return []
+    try:
+        if path.suffix == ".txt":
+            return _gather(path.read_text(encoding="utf-8-sig"))
+        return _records(path, _READERS[path.suffix], field)
+    except UnicodeDecodeError as error:
+        raise UserError(f"corpora: '{path}' is not UTF-8 text (byte {error.start}); convert it first.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"corpora: '{path}' cannot be read ({str(error).splitlines()[0]}).") from error
+
+
+def _gather(text: str) -> list[str]:
+    """Cut a text at the first blank line after every `LENGTH` characters."""
+    documents = [""]
+    for piece in re.split(r"(\n\s*\n)", text):
+        if len(documents[-1]) >= LENGTH and not piece.strip():
+            documents.append("")
+        else:
+            documents[-1] += piece
+    return documents
+
+
+def _records(path: Path, kind: str, field: str) -> list[str]:
+    """Return a field of every record of a JSON, JSON Lines or Parquet file."""
+    import datasets
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    records = list(datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True))
+    fields = sorted({key for record in records for key in record})
+    if field not in fields:
+        hint = near(field, fields) or f"; it has {', '.join(fields)}."
+        raise UserError(f"corpora: '{path}' has no field {field!r}{hint} Name another as {path.name}:FIELD.")
+    texts = [record[field] for record in records if record[field] is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"corpora: the field {field!r} of '{path}' is not text; name another as {path.name}:FIELD.")
+    return texts

@@ -1,0 +1,174 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from predact.claims import prediction
+
+LN2 = np.log(2)
+WORDS = ["zero", " one", " two", " three", " four", " five", " six", " seven"]
+
+
+def decode(ids):
+    return "".join(WORDS[i % 8] for i in ids)
+
+
+def frame(scores, same=True):
+    """Tokens for `scores` {corpus: {model: [nll of each token of each document]}}; ids are positions."""
+    rows = [
+        (corpus, model, doc, position, position, nll)
+        for corpus, models in scores.items()
+        for model, texts in models.items()
+        for doc, text in enumerate(texts)
+        for position, nll in enumerate(text)
+    ]
+    tokens = pd.DataFrame(rows, columns=["corpus", "model", "doc", "position", "id", "nll"]).astype({"nll": np.float32})
+    tokens.attrs["same_tokenizer"] = same
+    return tokens
+
+
+@pytest.fixture(scope="module")
+def documents():
+    """Three corpora as a Base, an SFT and an RLHF model score them; the world of the last is not known."""
+    rng = np.random.default_rng(1)
+    parts = []
+    for corpus, category, n, world in (("a", "x", 40, 1.0), ("b", "x", 25, 2.0), ("c", "y", 30, np.nan)):
+        size = rng.integers(50, 400, n)
+        world_nll = world * size * rng.uniform(0.9, 1.1, n)
+        for model, worse in (("Base", 1.1), ("SFT", 1.3), ("RLHF", 1.4)):
+            nll = size * worse * rng.uniform(0.8, 1.2, n)
+            row = {"doc": range(n), "bytes": size, "tokens": size // 4, "nll": nll, "world_nll": world_nll}
+            parts.append(pd.DataFrame(row).assign(corpus=corpus, category=category, model=model))
+    found = pd.concat(parts, ignore_index=True)
+    found.attrs["same_tokenizer"] = True
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_corpus(documents):
+    return prediction.by_corpus(documents)
+
+
+def pick(rows, **wanted):
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_the_units_of_a_corpus_are_what_their_formulas_say(documents, by_corpus):
+    sums = documents[documents.corpus == "b"].groupby("model")[["nll", "tokens", "bytes", "world_nll"]].sum()
+    base, rlhf = sums.loc["Base"], sums.loc["RLHF"]
+    expected = {
+        "perplexity ratio": np.exp(rlhf.nll / rlhf.tokens) / np.exp(base.nll / base.tokens),
+        "bits per byte above Base": (rlhf.nll - base.nll) / base.bytes / LN2,
+        "bits per byte": rlhf.nll / base.bytes / LN2,
+        "bits per byte above the world": (rlhf.nll - base.world_nll) / base.bytes / LN2,
+    }
+    rows = by_corpus[(by_corpus.corpus == "b") & (by_corpus.model == "RLHF")].set_index("unit").estimate
+    assert dict(rows) == pytest.approx(expected)
+
+
+def test_intervals_are_those_of_resampled_documents(documents, by_corpus):
+    rng = np.random.default_rng(5)
+    wide = documents[documents.corpus == "a"].pivot(index="doc", columns="model", values="nll")
+    size = documents[(documents.corpus == "a") & (documents.model == "Base")].bytes.to_numpy()
+    more = (wide.RLHF - wide.Base).to_numpy()
+    draws = [rng.integers(40, size=40) for _ in range(4000)]
+    expected = np.quantile([more[draw].sum() / size[draw].sum() / LN2 for draw in draws], [0.025, 0.975])
+    row = pick(by_corpus, corpus="a", model="RLHF", unit="bits per byte above Base")
+    assert (row.low, row.high) == pytest.approx(tuple(expected), abs=0.005)
+    assert row.low < row.estimate < row.high and row.documents == 40
+
+
+def test_the_mean_over_corpora_is_geometric_for_the_ratio_only(by_corpus):
+    rlhf = by_corpus[(by_corpus.model == "RLHF") & (by_corpus.corpus != "mean")]
+    ratios = rlhf[rlhf.unit == "perplexity ratio"].estimate
+    bits = rlhf[rlhf.unit == "bits per byte"].estimate
+    assert pick(by_corpus, corpus="mean", model="RLHF", unit="perplexity ratio").estimate == pytest.approx(
+        ratios.prod() ** (1 / 3)
+    )
+    mean = pick(by_corpus, corpus="mean", model="RLHF", unit="bits per byte")
+    assert mean.estimate == pytest.approx(bits.mean()) and mean.documents == 95 and mean.category == "all corpora"
+
+
+def test_the_excess_is_told_only_where_the_world_is_known(by_corpus):
+    assert set(by_corpus[by_corpus.unit == "bits per byte above the world"].corpus) == {"a", "b"}
+    assert by_corpus[["estimate", "low", "high"]].notna().all(axis=None)
+
+
+def test_the_table_has_a_row_for_each_corpus_and_nothing_trivial(by_corpus):
+    table = prediction.table(by_corpus)
+    assert list(table.index) == [("x", "a"), ("x", "b"), ("y", "c"), ("all corpora", "mean")]
+    assert ("perplexity ratio", "Base") not in table.columns and ("bits per byte", "Base") in table.columns
+    row = pick(by_corpus, corpus="a", model="SFT", unit="perplexity ratio")
+    assert table["perplexity ratio", "SFT"]["x", "a"] == f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})"
+    assert table["bits per byte above the world", "RLHF"]["y", "c"] == ""
+
+
+def test_bits_along_the_document_equal_those_of_a_loop():
+    rng = np.random.default_rng(2)
+    lengths = {"a": [1, 3, 9, 20, 16], "b": [8, 8, 40]}
+    scores = {c: {m: [rng.gamma(1, 2, n) for n in each] for m in ("Base", "RLHF")} for c, each in lengths.items()}
+    scores["a"]["Base"][1][0] = scores["a"]["RLHF"][1][0] = np.nan
+    found = prediction.by_position(frame(scores))
+    for corpus, models in scores.items():
+        for first, last in ((0, 0), (1, 2), (3, 6), (7, 14)):
+            inside = {m: np.concatenate([text[first : last + 1] for text in texts]) for m, texts in models.items()}
+            bits = {m: np.nanmean(each) / LN2 for m, each in inside.items()}
+            row = pick(found, corpus=corpus, first=first, last=last, model="RLHF", unit="bits per token")
+            more = pick(found, corpus=corpus, first=first, last=last, model="RLHF", unit="bits per token above Base")
+            assert row.estimate == pytest.approx(bits["RLHF"], rel=1e-5)
+            assert more.estimate == pytest.approx(bits["RLHF"] - bits["Base"], rel=1e-5)
+
+
+def test_bins_that_few_documents_reach_are_left_out():
+    lengths = [7] * 7 + [31] * 2  # two of nine documents, less than a quarter, go beyond position 6
+    longer = [15] * 4
+    scores = {"a": {"Base": [np.ones(n) for n in lengths]}, "b": {"Base": [np.full(n, 3.0) for n in longer]}}
+    found = prediction.by_position(frame(scores))
+    lasts = {corpus: sorted(set(each["last"])) for corpus, each in found.groupby("corpus")}
+    assert lasts == {"a": [0, 2, 6], "b": [0, 2, 6, 14], "all corpora": [0, 2, 6]}
+    mean = found[(found.corpus == "all corpora") & (found.unit == "bits per token")]
+    assert list(mean.estimate) == pytest.approx([2 / LN2] * 3)
+
+
+def test_one_corpus_has_no_mean_and_different_tokenizers_no_difference():
+    scores = {"a": {"Base": [np.ones(5), np.ones(6)], "RLHF": [np.ones(4), np.ones(7)]}}
+    found = prediction.by_position(frame(scores, same=False))
+    assert set(found.corpus) == {"a"} and set(found.unit) == {"bits per token"}
+    assert prediction.by_token(frame(scores, same=False), decode).empty
+
+
+def test_tokens_that_lose_most_with_their_neighbours():
+    quiet = np.full(8, 1.0)
+    first, second = quiet.copy(), quiet.copy()
+    first[[5, 2]], second[1] = [4.0, 3.0], 2.0  # only the largest of a document counts
+    scores = {"a": {"Base": [quiet, quiet], "SFT": [quiet + 9, quiet], "RLHF": [first, second]}}
+    scores["b"] = {"Base": [quiet], "SFT": [quiet], "RLHF": [quiet + 5]}
+    found = prediction.by_token(frame(scores), decode, examples=4, around=2)
+    peaks = found[found.offset == 0]
+    assert list(zip(peaks.corpus, peaks.example, peaks.text, strict=True)) == [
+        ("b", 0, "zero"),
+        ("a", 0, " five"),
+        ("a", 1, " one"),
+    ]
+    assert list(peaks.bits) == pytest.approx([5 / LN2, 3 / LN2, 1 / LN2])
+    assert list(peaks.rlhf) == pytest.approx([np.exp(-6), np.exp(-4), np.exp(-2)], rel=1e-5)
+    texts = found.groupby(["corpus", "example"], sort=False).text.sum()
+    assert list(texts) == ["zero one two", " three four five six seven", "zero one two three"]
+    few = prediction.by_token(frame(scores), decode, examples=1)
+    assert few.groupby("corpus").example.nunique().to_dict() == {"a": 1, "b": 1}
+
+
+def test_tokens_that_were_not_scored_are_neighbours_but_never_examples():
+    scores = {"a": {"Base": [[np.nan, 1.0, 1.0]], "RLHF": [[np.nan, 1.0, 2.0]]}}
+    found = prediction.by_token(frame(scores), decode)
+    assert list(found.offset) == [-2, -1, 0] and list(found.bits.isna()) == [True, False, False]
+
+
+def test_pieces_of_a_text_put_it_together_again(tokenizer):
+    text = "the naïve café: 北京 🙂 ok"
+    ids = tokenizer(text)["input_ids"]
+    pieces = prediction._pieces(ids, tokenizer.decode)
+    assert "".join(pieces) == text and len(pieces) == len(ids) and "\ufffd" not in "".join(pieces)
+    assert prediction._pieces([], tokenizer.decode) == []

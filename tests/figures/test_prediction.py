@@ -1,0 +1,243 @@
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+
+from predact.claims import prediction
+from predact.figures import prediction as prediction_figures
+from predact.figures import style
+
+NASTY = "</script><b>\\(x\\) & \"q\" 'a'\u2028"
+UNITS = ("perplexity ratio", "bits per byte above Base", "bits per byte", "bits per byte above the world")
+
+
+def by_corpus(models=("Base", "SFT", "RLHF"), units=UNITS, corpora=("news", NASTY)):
+    rows = [
+        ("category", corpus, model, unit, *(round(1 + n / 10 + shift, 3) for shift in (0, -0.05, 0.07)), 50)
+        for corpus in corpora
+        for unit in units
+        for n, model in enumerate(models)
+    ]
+    rows += [("all corpora", "mean", *row[2:]) for row in rows[: len(rows) // len(corpora)]]
+    return pd.DataFrame(rows, columns=["category", "corpus", "model", "unit", "estimate", "low", "high", "documents"])
+
+
+def by_position(models=("Base", "SFT", "RLHF")):
+    rows = [
+        (unit, model, 2 + n, 1 + n, 3 + n, corpus, 2**k - 1, 2 ** (k + 1) - 2)
+        for corpus in ("all corpora", NASTY)
+        for unit in ("bits per token", "bits per token above Base")
+        for n, model in enumerate(models)
+        for k in range(5)
+    ]
+    return pd.DataFrame(rows, columns=["unit", "model", "estimate", "low", "high", "corpus", "first", "last"])
+
+
+def by_token():
+    rows = [
+        ("news", 0, -1, "first ", np.nan, np.nan, np.nan),
+        ("news", 0, 0, f" {NASTY}\n", 0.5, 0.00001, 15.6),
+        ("news", 0, 1, " gain", 0.1, 0.2, -1.0),
+    ]
+    return pd.DataFrame(rows, columns=["corpus", "example", "offset", "text", "base", "rlhf", "bits"])
+
+
+ALL = {
+    "perplexity_increase": lambda **kind: prediction_figures.perplexity_increase(by_corpus(**kind)),
+    "by_position": lambda **kind: prediction_figures.by_position(by_position(**kind)),
+}
+
+
+class Page(HTMLParser):
+    """Collects the elements of a page and the text below each."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.elements = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append([tag, dict(attrs), ""])
+
+    def handle_data(self, data):
+        self.elements[-1][2] += data
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_figure_is_wide_as_its_page_told_in_words_and_draws_intervals(name):
+    spec = ALL[name]().to_dict()
+    assert spec["width"] == "container" and spec["description"]
+    drawn = json.dumps(spec["layer"])
+    assert all(f'"field": "{end}"' in drawn for end in ("low", "high", "estimate"))
+    assert spec["config"]["background"] == "transparent"
+    ink = {value for key, value in spec["config"]["axis"].items() if key.endswith("Color")}
+    assert ink == {"currentColor"}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("theme", ["unit", "steps"])
+def test_a_figure_can_be_drawn_in_every_state_of_its_controls(name, theme, monkeypatch):
+    spec = ALL[name]().to_dict() | {"width": 300}
+    for param in spec["params"]:
+        if param["name"] != theme:
+            continue
+        for value in param["bind"].get("options", [False, True]):
+            param["value"] = value
+            svg = vl_convert.vegalite_to_svg(spec)
+            assert "NaN" not in svg and "undefined" not in svg and ">RLHF<" in svg
+            if theme == "unit":
+                assert (
+                    prediction_figures.UNITS[value][1].replace("'", "&#39;") in svg
+                    or prediction_figures.UNITS[value][1] in svg
+                )
+
+
+def test_models_look_the_same_in_every_figure():
+    looks = []
+    for figure in ALL.values():
+        encodings = [layer["encoding"] for layer in figure().to_dict()["layer"] if "shape" in layer["encoding"]]
+        looks += [(each["color"]["scale"], each["shape"]["scale"]) for each in encodings]
+    assert all(look == looks[0] for look in looks)
+    color = dict(zip(looks[0][0]["domain"], looks[0][0]["range"], strict=True))
+    assert color == {"Base": style.BASE, "SFT": style.STEP, "RLHF": style.RLHF}
+    assert len(set(looks[0][1]["range"])) == 3
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_steps_between_are_shown_on_demand_only_where_there_are_any(name):
+    with_steps, without = ALL[name]().to_dict(), ALL[name](models=("Base", "RLHF")).to_dict()
+    assert [each["value"] for each in with_steps["params"] if each["name"] == "steps"] == [False]
+    assert not [each for each in without["params"] if each["name"] == "steps"]
+
+
+def test_the_units_that_can_be_chosen_are_those_of_the_frame():
+    spec = prediction_figures.perplexity_increase(by_corpus(units=("byte perplexity ratio", *UNITS[1:3]))).to_dict()
+    (unit,) = [param for param in spec["params"] if param["name"] == "unit"]
+    assert (
+        unit["bind"]["options"] == ["byte perplexity ratio", *UNITS[1:3]]
+        and unit["value"] == unit["bind"]["options"][0]
+    )
+    assert len(unit["bind"]["labels"]) == 3
+
+
+def test_grey_stands_where_there_would_be_no_increase():
+    frame = by_corpus(corpora=("known", "unknown"))
+    frame = frame[(frame.corpus != "unknown") | (frame.unit != "bits per byte above the world")]
+    data = prediction_figures._with_references(frame)
+    nothing = data[data.model == "RLHF"].set_index(["corpus", "unit"]).nothing
+    assert nothing["known", "perplexity ratio"] == 1 and nothing["known", "bits per byte above Base"] == 0
+    assert nothing["known", "bits per byte"] == pytest.approx(0)  # Base's bits less what it needs beyond the world
+    assert nothing["unknown", "bits per byte"] == pytest.approx(1)  # Base
+    assert (data.base == 1).all()
+
+
+def test_corpora_stand_below_their_categories():
+    frame = by_corpus()
+    y, lines = prediction_figures.grouped(prediction_figures._with_references(frame))
+    expected = ["category\n", "category\nnews", f"category\n{NASTY}", "all corpora\n", "all corpora\nmean"]
+    assert y.to_dict()["scale"]["domain"] == expected and lines == 5
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_html_of_a_figure_is_one_element_whatever_the_data_say(name):
+    chart = ALL[name]()
+    bundle = chart._repr_mimebundle_(None, None)
+    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+    figure, script = Page(bundle["text/html"]).elements
+    assert figure[0] == "div" and "predact-chart" in figure[1]["class"]
+    assert figure[1]["aria-label"] == chart.to_dict()["description"]
+    assert script[0] == "script" and script[1] == {"type": "application/json"}
+    assert json.loads(script[2]) == bundle[style.MIME] == json.loads(json.dumps(chart.to_dict()))
+    assert "http" not in bundle["text/html"].replace(chart.to_dict()["$schema"], "")
+
+
+def test_text_of_tokens_is_shown_as_text():
+    html = prediction_figures.tokens_that_lose(by_token()).data
+    page = Page(html)
+    assert {tag for tag, _, _ in page.elements} == {"dl", "dt", "b", "dd", "span"}
+    assert "mathjax_ignore" in page.elements[0][1]["class"]
+    spans = [(attrs, text) for tag, attrs, text in page.elements if tag == "span"]
+    assert NASTY in spans[0][1] and spans[0][1].count("\u21b5") == 1
+    assert len(spans) == 2 and style.RLHF in spans[0][0]["style"] and style.BASE in spans[1][0]["style"]
+    assert "shadow" in spans[0][0]["style"] and "shadow" not in spans[1][0]["style"]
+    assert "15.6 bits lost: Base 50&nbsp;%, RLHF below 0.01&nbsp;%" in html and "first " in html
+
+
+def test_tokens_without_any_difference_are_not_tinted():
+    frame = by_token().assign(bits=0.0)
+    assert all(
+        alpha.startswith("00") for alpha in prediction_figures.tokens_that_lose(frame).data.split(style.BASE)[1:]
+    )
+    assert "cannot be compared" in prediction_figures.tokens_that_lose(frame[:0]).data
+
+
+def luminance(color):
+    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def lab(linear):
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.cbrt(xyz / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+# Machado, Oliveira & Fernandes 2009, severity 1
+BLINDNESS = {
+    "none": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_colours_can_be_told_apart_with_any_vision(kind):
+    seen = {n: lab(np.clip(BLINDNESS[kind] @ luminance(getattr(style, n)), 0, 1)) for n in ("BASE", "STEP", "RLHF")}
+    assert np.linalg.norm(seen["BASE"] - seen["RLHF"]) > 40
+    assert min(np.linalg.norm(seen["STEP"] - seen[other]) for other in ("BASE", "RLHF")) > 15
+
+
+@pytest.mark.parametrize("color", [style.BASE, style.STEP, style.RLHF, style.NULL])
+@pytest.mark.parametrize("page", ["#ffffff", "#121212"])
+def test_colours_stand_out_on_light_and_dark_pages(color, page):
+    light, dark = sorted((float(luminance(each) @ [0.2126, 0.7152, 0.0722]) for each in (color, page)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) > 3
+
+
+def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, tmp_path):
+    """A model against itself, on two files: no increase anywhere, exactly."""
+    for name in ("one", "two"):
+        written = [json.dumps({"text": f"{name} cat {n} sat on the mat. " * 20}) for n in range(30)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(written))
+    notebook = json.loads(Path(__file__).parents[2].joinpath("notebooks", "02_world_modeling.ipynb").read_text())
+    space = {"__name__": "__main__"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        exec("".join(cell["source"]), space)
+        if "parameters" in cell["metadata"].get("tags", []):
+            files = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+            space |= {"pair": f"{folders[0]}::{folders[0]}", "corpora": files, "store": str(tmp_path / "store")}
+            space |= {"documents": 3, "updates": 4, "rates": [1e-3]}
+    rows = space["claims"].scorecard(tmp_path / "store", space["pair"])
+    found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
+    assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
+    assert rows[0]["n"] == 6
+    sums = space["held_out"].groupby(["when", "order"]).nll.sum()
+    assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
+    assert isinstance(prediction_figures.perplexity_increase(space["by_corpus"]), alt.LayerChart)
+    assert prediction.by_position(space["tokens"]).unit.nunique() == 2
+
+
+def test_a_table_escapes_texts_and_rounds_numbers():
+    frame = pd.DataFrame({"text": ["<script>alert(1)</script> & 'x'"], "estimate": [0.12345], "low": [np.nan]})
+    page = style.table(frame, 2).to_html()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in page and "<script" not in page
+    assert ">0.12<" in page and ">–<" in page

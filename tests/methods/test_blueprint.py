@@ -1,0 +1,265 @@
+"""Nodes, ribbons and places of spans: by hand, and against a recount of the ids of generations made by chance."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predact.claims import backbone
+from predact.methods import alignment, blueprint
+from predact.methods.blueprint import ELSEWHERE, IN_PLACE, OTHER, STATES
+from predact.methods.ngrams import GENERATIONS
+
+SPANS = {"A": range(10, 15), "B": range(20, 26), "C": range(30, 38), "D": range(40, 52)}  # no two sums of sizes equal
+PLANS = ["ABC"] * 5 + ["CA", "BA", "", "A", "AB"]
+
+
+def texts(plans):
+    """Generations: each passage of a plan after two tokens that stand nowhere else, and one at the end."""
+    fresh = iter(range(100, 10**6))
+    return [
+        [each for span in plan for each in (next(fresh), next(fresh), *SPANS[span])] + [next(fresh)] for plan in plans
+    ]
+
+
+def frame(generations, prompt="p", model="RLHF"):
+    """Generations aligned, as `backbone.of_pair` gives them."""
+    columns = [np.flatnonzero(row != alignment.GAP) for row in alignment.align(generations)]
+    ids = [np.array(each, np.int64) for each in generations]
+    place = {"model": model, "category": "c", "prompt": prompt, "text": GENERATIONS, "row": range(len(ids))}
+    return pd.DataFrame(place | {"ids": ids, "columns": columns})
+
+
+def word(ids):
+    return "".join(f" w{each}" for each in ids)
+
+
+def made(generations, decode=word, **settings):
+    return blueprint.blueprint(frame(generations), {"RLHF": decode}, **settings)
+
+
+def by_chance(seed, generations=20):
+    """Plans that mostly keep the order of the alphabet."""
+    draw = np.random.default_rng(seed)
+    plans = [[span for span in SPANS if draw.random() < 0.7] for _ in range(generations)]
+    return texts(draw.permutation(plan) if draw.random() < 0.3 else plan for plan in plans)
+
+
+def starts(span, text):
+    return [place for place in range(len(text)) if text[place : place + len(span)] == span]
+
+
+def recount(drawn, generations):
+    """From the ids alone: the state of every span and generation by trying all choices, and where the spans begin."""
+    told = drawn.nodes.groupby("slot").text.first()
+    spans = [[int(each[1:]) for each in text.split()] for text in told]
+    first = np.array([[*starts(span, text), -1][:1] for span in spans for text in generations]).reshape(len(spans), -1)
+    state = np.where(first >= 0, ELSEWHERE, OTHER)
+    for row in range(len(generations)):
+        held = np.flatnonzero(first[:, row] >= 0).tolist()
+        chains = [chain for size in range(len(held) + 1) for chain in combinations(held, size)]
+        ordered = [chain for chain in chains if (np.diff(first[list(chain), row]) > 0).all()]
+        state[list(max(ordered, key=lambda chain: sum(len(spans[each]) for each in chain))), row] = IN_PLACE
+    return state, first
+
+
+def test_nodes_by_hand():
+    nodes = made(texts(PLANS)).nodes
+    counts = nodes.pivot(index="slot", columns="state", values="count")
+    assert counts.to_numpy().tolist() == [[7, 2, 1], [7, 0, 3], [6, 0, 4]], "C is larger than A, and B than A"
+    assert nodes.pivot(index="slot", columns="state", values="top").to_numpy().tolist() == [
+        [0, 7, 9],
+        [0, 7, 7],
+        [0, 6, 6],
+    ]
+    assert nodes.groupby("slot").contained.first().tolist() == [9, 7, 6]
+    assert nodes.groupby("slot").tokens.first().tolist() == [5, 6, 8]
+    assert nodes.groupby("slot").text.first().tolist() == [word(SPANS[each]) for each in "ABC"]
+    assert nodes.held[:3].tolist() == [[7, 6, 5], [2, 1, 1], [0, 0, 0]]
+
+
+def test_ribbons_by_hand():
+    generations = texts(PLANS)
+    ribbons = made(generations).ribbons
+    inner = ribbons[ribbons.slot.isin([1, 2])][["slot", "source", "target", "count", "who"]]
+    assert inner.to_numpy().tolist() == [
+        [1, IN_PLACE, IN_PLACE, 6, "0, 1, 2, 3, 4, 9"],
+        [1, IN_PLACE, OTHER, 1, "8"],
+        [1, ELSEWHERE, IN_PLACE, 1, "6"],
+        [1, ELSEWHERE, OTHER, 1, "5"],
+        [1, OTHER, OTHER, 1, "7"],
+        [2, IN_PLACE, IN_PLACE, 5, "0, 1, 2, 3, 4"],
+        [2, IN_PLACE, OTHER, 2, "6, 9"],
+        [2, OTHER, IN_PLACE, 1, "5"],
+        [2, OTHER, OTHER, 2, "7, 8"],
+    ]
+    assert ribbons.who[0] == "0, 1, 2, 3, 4, 8, …", "seven, of which six are told"
+    examples = ribbons.set_index(["slot", "source", "target"]).example
+    assert examples[0, OTHER, IN_PLACE] == word(generations[0][:2]), "before A"
+    assert examples[1, IN_PLACE, IN_PLACE] == word(generations[0][7:9]), "between A and B"
+    assert examples[1, IN_PLACE, OTHER] == word(generations[8][7:]), "after A to the end: no B, no C"
+    assert examples[2, OTHER, OTHER] == word(generations[7]), "a generation without spans"
+    assert examples[3, IN_PLACE, OTHER] == word(generations[0][-1:])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_generation_passes_every_slot_once_and_ribbons_do_not_overlap(seed):
+    generations = by_chance(seed)
+    drawn, size = made(generations), len(generations)
+    nodes, ribbons = drawn.nodes, drawn.ribbons
+    state, first = recount(drawn, generations)
+    assert len(state) > 2 and set(np.unique(state)) == {IN_PLACE, ELSEWHERE, OTHER}
+    ends = np.full((1, size), OTHER)
+    passed, held = np.concatenate([ends, state, ends]), first >= 0
+    for node in nodes.itertuples():
+        inside = state[node.slot - 1] == node.state
+        assert node.count == inside.sum() and node.held == (held & inside).sum(1).tolist()
+        assert node.top == (state[node.slot - 1] < node.state).sum() and node.contained == held[node.slot - 1].sum()
+    assert len(nodes) == len(STATES) * len(state) and (nodes.groupby("slot")["count"].sum() == size).all()
+    for slot, part in ribbons.groupby("slot"):
+        for ribbon in part.itertuples():
+            inside = (passed[slot] == ribbon.source) & (passed[slot + 1] == ribbon.target)
+            assert ribbon.count == inside.sum() > 0 and ribbon.held == (held & inside).sum(1).tolist()
+            assert ribbon.who.startswith(str(np.flatnonzero(inside)[0]))
+        assert part["count"].sum() == size
+        for side, near, far, end in (("top", "source", "target", slot), ("bottom", "target", "source", slot + 1)):
+            stack = part.sort_values([near, far])
+            assert stack[side].tolist() == (stack["count"].cumsum() - stack["count"]).tolist()
+            for place, own in stack.groupby(near):
+                inside = passed[end] == place  # the node
+                assert own["count"].sum() == inside.sum() and own[side].min() == (passed[end] < place).sum()
+    assert set(ribbons.slot) == set(range(len(state) + 1))
+
+
+def test_states_by_hand():
+    found = [np.arange(each) for each in (5, 6, 8)]
+    places = np.array([[0, 20, 20, 9, -1, 3], [9, 9, -1, 9, -1, 2], [20, 0, 0, 0, -1, 1]])
+    expected = [
+        [IN_PLACE, ELSEWHERE, ELSEWHERE, ELSEWHERE, OTHER, ELSEWHERE],
+        [IN_PLACE, ELSEWHERE, OTHER, ELSEWHERE, OTHER, ELSEWHERE],
+        [IN_PLACE, IN_PLACE, IN_PLACE, IN_PLACE, OTHER, IN_PLACE],
+    ]
+    assert blueprint.states(found, places).tolist() == expected
+    swapped = np.array([[9], [0], [20]])
+    assert blueprint.states(found, swapped)[:, 0].tolist() == [ELSEWHERE, IN_PLACE, IN_PLACE]
+    two_small = np.array([[10], [20], [0]])
+    assert blueprint.states(found, two_small)[:, 0].tolist() == [IN_PLACE, IN_PLACE, ELSEWHERE], "5 + 6 against 8"
+    assert blueprint.states([], np.empty((0, 4))).shape == (0, 4)
+
+
+def test_without_spans_one_ribbon_leads_from_the_beginning_to_the_end():
+    generations = texts([""] * 3) + [[]]
+    drawn = made(generations)
+    (ribbon,) = drawn.ribbons.to_dict("records")
+    assert drawn.nodes.empty and {"slot", "state", "count", "held", "prompt", "model"} <= set(drawn.nodes.columns)
+    assert [ribbon[key] for key in ("slot", "top", "bottom", "count", "held", "who")] == [0, 0, 0, 4, [], "0, 1, 2, 3"]
+    assert ribbon["example"] == word(generations[0])
+    assert drawn.texts.text.tolist() == list(map(word, generations)) and drawn.texts.places.tolist() == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "spans"),
+    [
+        ({"most": 3}, "ABC"),
+        ({"most": 2}, "AC"),
+        ({"most": 1}, "C"),
+        ({"share": 0.7}, "AB"),
+        ({"length": 6}, "BC"),
+    ],
+)
+def test_spans_are_those_that_are_wanted_and_hold_most_neighbouring_pairs(settings, spans):
+    """In A 4 · 9 pairs, in B 5 · 7, in C 7 · 6."""
+    drawn = made(texts(PLANS), **settings)
+    assert drawn.nodes.groupby("slot").text.first().tolist() == [word(SPANS[each]) for each in spans]
+    assert all(len(held) == len(spans) for held in [*drawn.nodes.held, *drawn.ribbons.held, *drawn.texts.places])
+
+
+def test_places_are_those_of_the_spans_in_the_text():
+    generations = by_chance(0)
+    drawn = made(generations)
+    told = drawn.nodes.groupby("slot").text.first().tolist()
+    _, first = recount(drawn, generations)
+    assert drawn.texts.row.tolist() == list(range(len(generations)))
+    for text, places, there, ids in zip(drawn.texts.text, drawn.texts.places, first.T >= 0, generations, strict=True):
+        assert text == word(ids) and [place >= 0 for place in places] == there.tolist()
+        assert all(text[place:].startswith(span) for place, span in zip(places, told, strict=True) if place >= 0)
+    assert {place >= 0 for places in drawn.texts.places for place in places} == {True, False}
+
+
+def cut(tokenizer, before):
+    """Generations that share the last byte of an emoji, a passage, and the first byte of a letter."""
+    start = "the cat sat on the caf"
+    whole = [f"{'abcdefgh'[row]}{before}{chr(0x1F600 + 64 * row)} {start}{'ùúûü'[row % 4]}" for row in range(8)]
+    whole.append("the dog ran to the river")
+    return whole, [tokenizer(text, add_special_tokens=False).input_ids for text in whole]
+
+
+def test_spans_may_begin_and_end_within_a_character(tokenizer):
+    whole, ids = cut(tokenizer, " ")
+    drawn = made(ids, tokenizer.decode)
+    assert set(drawn.nodes.text) == {"\ufffd the cat sat on the caf\ufffd"}, "a part of an emoji, a part of a letter"
+    assert drawn.texts.text.tolist() == whole and drawn.nodes.contained[0] == 8
+    assert drawn.texts.places.tolist() == [[3]] * 8 + [[-1]], "after the emoji"
+    assert drawn.ribbons.example[0].startswith("a ")
+
+
+def test_a_span_that_begins_within_a_character_is_not_taken_for_the_same_text_before_it(tokenizer):
+    before = "; the cat sat on the cafe, "
+    _, ids = cut(tokenizer, before)
+    assert [places[-1] for places in made(ids, tokenizer.decode).texts.places] == [len(before) + 2] * 8 + [-1]
+
+
+def test_between_spans_that_overlap_there_is_no_text():
+    ids = [[*range(1, 10), 50, *SPANS["A"]]]  # 5 belongs to both
+    ids += [[*range(1, 6), 60 + row, *range(5, 10), 70 + row, *SPANS["A"]] for row in range(4)]
+    drawn = made(ids)
+    assert drawn.nodes.text.unique().tolist() == [word(range(1, 6)), word(range(5, 10)), word(SPANS["A"])]
+    assert drawn.ribbons.example[drawn.ribbons.slot == 1].tolist() == [""]
+
+
+def test_shortened_by_hand():
+    assert blueprint.shortened("a\r\nb\n\n", 5) == "a↵b↵↵" and blueprint.shortened("", 9) == ""
+    assert blueprint.shortened("0123456789 123456789 123456789", 15) == "012345678 … 789"
+    assert (
+        blueprint.shortened("0123456789", 10) == "0123456789" and blueprint.shortened("0123456789x", 10) == "01234 … x"
+    )
+
+
+@pytest.mark.parametrize("most", [9, 34, 60, 61, 110])
+def test_what_is_shortened_keeps_its_ends_and_its_limit(most):
+    text = "<" + "ab \n" * 50 + ">"
+    short = blueprint.shortened(text, most)
+    assert most - 4 <= len(short) <= most and short[0] == "<" and short[-1] == ">" and " … " in short
+    assert "\n" not in short and blueprint.shortened(text[:most], most) == text[:most].replace("\n", "↵")
+
+
+def test_prompts_and_models_are_told_apart_and_only_generations_count(tmp_path):
+    plans = {("p", "Base"): [""] * 6, ("q", "Base"): ["B"] * 6, ("p", "RLHF"): PLANS[:6], ("q", "RLHF"): ["AC"] * 7}
+    written = [
+        {"model": model, "category": "c", "prompt": prompt, "sample": row, "ids": np.array(ids, np.int64)}
+        for (prompt, model), each in plans.items()
+        for row, ids in enumerate(texts(each))
+    ]
+    aligned = backbone.of_pair(tmp_path, pd.DataFrame(written))
+    decode = {"Base": word, "RLHF": lambda ids: word(ids).upper()}
+    drawn, cells = blueprint.blueprint(aligned, decode), blueprint.cells(aligned, decode)
+    spans = drawn.nodes.groupby(["prompt", "model"]).text.unique().map(list).to_dict()
+    told = {key: [word(SPANS[each]) for each in each] for key, each in [(("q", "Base"), "B"), (("q", "RLHF"), "AC")]}
+    told["q", "RLHF"] = [text.upper() for text in told["q", "RLHF"]]
+    assert {key: spans.get(key) for key in told} == told and ("p", "Base") not in spans
+    for each in (drawn.texts, cells):
+        assert each.groupby(["prompt", "model"]).size().to_dict() == {key: len(each) for key, each in plans.items()}
+
+
+def test_cells_are_the_tokens_of_the_alignment_with_the_others_that_agree():
+    generations = [[1, 2, 3, 4], [1, 2, 9, 3], [], [2, 3, 4]]
+    cells = blueprint.cells(frame(generations), {"RLHF": word})
+    assert cells.tokens.tolist() == [[f" w{each}" for each in row] for row in generations]
+    assert cells.others.tolist() == [[1, 2, 2, 1], [1, 2, 0, 2], [], [2, 2, 1]]
+    assert cells.row.tolist() == [0, 1, 2, 3] and set(cells.model + cells.prompt) == {"RLHFp"}
+    many = by_chance(1)
+    aligned, cells = alignment.align(many), blueprint.cells(frame(many), {"RLHF": word})
+    others = [row[row >= 0].tolist() for row in alignment.companions(aligned)]
+    assert cells.others.tolist() == others and (cells.width == aligned.shape[1]).all()
+    assert cells["columns"].tolist() == [np.flatnonzero(row != alignment.GAP).tolist() for row in aligned]

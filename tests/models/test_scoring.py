@@ -1,0 +1,225 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    FalconH1Config,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    GraniteConfig,
+    ModernBertDecoderConfig,
+    OPTConfig,
+)
+
+from predact.errors import UserError
+from predact.models import loading, scoring
+
+TEXTS = [
+    "the cat sat on the mat",
+    "",
+    "the naïve café owner ran 🙂",
+    "a",
+    "the dog saw the river and the other cat" * 6,
+]
+
+
+def brute_force(model, tokenizer, text, context, end=False):
+    """Nll of every token of one text, by the definition: one forward pass for each token."""
+    ids = tokenizer(text, add_special_tokens=False).input_ids + [tokenizer.eos_token_id] * end
+    prefix = [index for index in (tokenizer.bos_token_id, tokenizer.eos_token_id) if index is not None][:1]
+    sequence, nll, begin, reach = prefix + ids, [], 0, context
+    for position in range(1, len(sequence)):
+        if position > reach:
+            begin, reach = begin + context // 2, reach + context // 2
+        with torch.no_grad():
+            row = model(torch.tensor([sequence[begin:position]])).logits[0, -1, : len(tokenizer)].double()
+        nll.append(float(row.logsumexp(0) - row[sequence[position]]))
+    return ids, ([] if prefix else [math.nan]) * bool(ids) + nll
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_every_token_is_scored_as_by_definition(model, tokenizer, end):
+    tokens = scoring.score(model, tokenizer, TEXTS, context=16, end=end)
+    assert tokens.dtypes.astype(str).to_dict() == {"doc": "int32", "position": "int32", "id": "int32", "nll": "float32"}
+    for doc, text in enumerate(TEXTS):
+        ids, nll = brute_force(model, tokenizer, text, 16, end)
+        mine = tokens[tokens.doc == doc]
+        assert mine.id.tolist() == ids
+        assert mine.position.tolist() == list(range(len(ids)))
+        np.testing.assert_allclose(mine.nll, nll, atol=1e-5)
+
+
+def test_nll_of_a_uniform_model_is_the_log_of_the_known_vocabulary(make_model, tokenizer):
+    model = make_model()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    tokens = scoring.score(model, tokenizer, ["the cat"])
+    np.testing.assert_allclose(tokens.nll, math.log(len(tokenizer)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 24, 25, 100])
+@pytest.mark.parametrize("context", [1, 2, 7, 8])
+def test_windows_score_each_position_once_and_far_enough_from_their_beginning(length, context):
+    found = list(scoring.windows(length, context))
+    scored = [position for window in found for position in range(window.first, window.stop)]
+    assert scored == list(range(1, length))
+    for window in found:
+        assert 0 < window.stop - 1 - window.begin <= context
+        assert window.first - window.begin >= min(window.first, context - context // 2)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])
+def test_batches_do_not_change_scores(model, tokenizer, batch_tokens):
+    alone = pd.concat([scoring.score(model, tokenizer, [text], context=16) for text in TEXTS], ignore_index=True)
+    together = scoring.score(model, tokenizer, TEXTS, context=16, batch_tokens=batch_tokens)
+    np.testing.assert_allclose(together.nll, alone.nll, atol=1e-5)
+    assert together.id.tolist() == alone.id.tolist()
+
+
+def test_context_is_irrelevant_when_the_document_fits_and_not_when_it_does_not(model, tokenizer):
+    short, long = [scoring.score(model, tokenizer, [text], context=64).nll for text in (TEXTS[0], TEXTS[4])]
+    np.testing.assert_allclose(scoring.score(model, tokenizer, [TEXTS[0]], context=30).nll, short, atol=1e-5)
+    assert not np.allclose(scoring.score(model, tokenizer, [TEXTS[4]], context=8).nll, long, atol=1e-3)
+
+
+def test_the_model_s_own_limit_bounds_the_context(model, tokenizer):
+    text = [TEXTS[4] * 3]
+    assert scoring.score(model, tokenizer, text, context=10**6).equals(
+        scoring.score(model, tokenizer, text, context=64)
+    )
+
+
+def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeypatch):
+    whole = scoring.score(model, tokenizer, TEXTS)
+    sequences = [[tokenizer.bos_token_id, *ids] for ids in loading.encode(tokenizer, TEXTS)]
+    heights = []
+    original = scoring._nll
+    monkeypatch.setattr(
+        scoring, "_nll", lambda logits, targets: heights.append(len(logits)) or original(logits, targets)
+    )
+    memory = 3 * len(tokenizer) * 4 * scoring._COPIES / 2**20
+    nll = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), room=memory)
+    np.testing.assert_allclose(nll, whole.nll, atol=1e-5)
+    assert max(heights) == 3
+
+
+PEAK = """
+import resource, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from predact.models import distributions, scoring
+sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+model = LlamaForCausalLM(LlamaConfig(vocab_size=50_257, max_position_embeddings=1024, **sizes)).eval()
+sequences = torch.randint(50_257, (8, 513)).tolist()
+observe = lambda places, logits: distributions.spread(logits)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+model(torch.tensor([sequences[0][:9]])), distributions.spread(torch.randn(2, 50_257))
+before = peak()
+scoring.score_ids(model, sequences, [1] * 8, 50_257, room=64, observe=observe)
+print(peak() - before)
+"""
+
+
+def test_memory_for_a_vocabulary_of_fifty_thousand_is_bounded():
+    """4,096 positions have 785 MB of logits; asked to make do with 64 MB, one pass over them does."""
+    told = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 64
+
+
+def test_given_ids_are_read_but_not_scored(model, tokenizer):
+    sequence = [tokenizer.bos_token_id, *loading.encode(tokenizer, [TEXTS[4]])[0]]
+    for context in (4, 16, 64):
+        whole = scoring.score_ids(model, [sequence], [1], len(tokenizer), context=context)
+        for given in (2, 9, len(sequence) - 1, len(sequence)):
+            part = scoring.score_ids(model, [sequence, [0]], [given, 0], len(tokenizer), context=context)
+            np.testing.assert_allclose(part[:-1], whole[given - 1 :], atol=1e-5)
+            assert np.isnan(part[-1])
+
+
+def test_an_observer_sees_every_scored_position_once_with_its_logits(model, tokenizer):
+    sequences = [[1, 5, 6, 7], [1, 9], [1, 8, 8, 8, 8, 8]]
+    seen = {}
+    scoring.score_ids(
+        model,
+        sequences,
+        [1, 1, 3],
+        len(tokenizer),
+        room=2 * len(tokenizer) * 4 * scoring._COPIES / 2**20,
+        observe=lambda places, logits: seen.update(zip(places.tolist(), logits.clone(), strict=True)),
+    )
+    wanted = [(0, t) for t in (0, 1, 2)] + [(1, 0)] + [(2, t) for t in (2, 3, 4)]
+    assert sorted(seen) == list(range(len(wanted)))
+    for place, (row, position) in enumerate(wanted):
+        with torch.no_grad():
+            logits = model(torch.tensor([sequences[row]])).logits[0, position, : len(tokenizer)]
+        np.testing.assert_allclose(seen[place], logits, atol=1e-5)
+
+
+def test_without_prefix_token_only_the_first_token_of_a_document_is_not_scored(model, make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokens = scoring.score(model, tokenizer, TEXTS, context=8)
+    assert tokens.nll.isna().equals(tokens.position == 0)
+    for doc in (0, 2, 4):
+        np.testing.assert_allclose(
+            tokens[tokens.doc == doc].nll, brute_force(model, tokenizer, TEXTS[doc], 8)[1], atol=1e-5
+        )
+    with pytest.raises(UserError, match="no EOS"):
+        scoring.score(model, tokenizer, TEXTS, end=True)
+
+
+def test_eos_is_the_prefix_where_there_is_no_bos(model, make_tokenizer):
+    tokenizer = make_tokenizer(eos_token="</s>")
+    tokens = scoring.score(model, tokenizer, TEXTS[:1])
+    np.testing.assert_allclose(tokens.nll, brute_force(model, tokenizer, TEXTS[0], 1024)[1], atol=1e-5)
+
+
+def test_a_text_that_spells_a_special_token_is_text(model, tokenizer):
+    tokens = scoring.score(model, tokenizer, ["cat</s>dog"])
+    assert tokenizer.eos_token_id not in tokens.id.tolist()
+    assert tokenizer.decode(tokens.id.tolist()) == "cat</s>dog"
+
+
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SMALL |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 320, "pad_token_id": 0}
+CONFIGS = [
+    Gemma2Config(**SMALL, final_logit_softcapping=2.0, sliding_window=8),
+    CohereConfig(**SMALL, logit_scale=0.25),
+    GraniteConfig(**SMALL, logits_scaling=3.0),
+    FalconH1Config(**SMALL, lm_head_multiplier=0.5, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8),
+    GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=320),
+    GPTNeoXConfig(**{**SMALL, "num_key_value_heads": None}),
+    OPTConfig(
+        hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320, word_embed_proj_dim=16
+    ),
+    ModernBertDecoderConfig(**{**SMALL, "num_key_value_heads": None}, local_attention=8),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+def test_what_an_architecture_does_to_its_logits_is_honoured(config, tokenizer):
+    torch.manual_seed(0)
+    config.initializer_range = 0.5
+    model = AutoModelForCausalLM.from_config(config).eval()
+    tokens = scoring.score(model, tokenizer, TEXTS, context=16)
+    for doc in (0, 4):
+        expected = brute_force(model, tokenizer, TEXTS[doc], 16)[1]
+        np.testing.assert_allclose(tokens[tokens.doc == doc].nll, expected, atol=2e-5)
+
+
+def test_documents_sums_in_float64_and_counts_bytes_words_and_scored_tokens():
+    tokens = pd.DataFrame({"doc": [0, 0, 2], "nll": np.array([np.nan, 0.1, 2.5], dtype=np.float32)})
+    frame = scoring.documents(tokens, ["né 🙂", "", "a b\n c"])
+    assert frame.bytes.tolist() == [8, 0, 6]
+    assert frame.words.tolist() == [2, 0, 3]
+    assert frame.tokens.tolist() == [1, 0, 1]
+    assert frame.nll.tolist() == [float(np.float32(0.1)), 0.0, 2.5]
+
+
+def test_bad_context(model, tokenizer):
+    with pytest.raises(UserError, match="context: expected a whole number above 0, not 0"):
+        scoring.score(model, tokenizer, ["a"], context=0)

@@ -1,0 +1,184 @@
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predact.errors import UserError
+from predact.pocket import world
+from predact.texts import corpora
+
+NAME = next(iter(world.CORPORA))
+
+
+def test_the_known_corpora_are_the_world_s_and_nine_real_ones():
+    known = corpora.corpora()
+    own = known[known.origin == "the pocket world"]
+    assert dict(zip(own.name, own.category, strict=True)) == world.CORPORA | world.HELD_OUT
+    assert len(own) == 10 and own.category.nunique() == 4
+    real = known[known.origin != "the pocket world"]
+    assert list(real.name) == corpora.GROUPS["real"]
+    assert len(real) == 9 and real.category.nunique() == 4 and known.name.is_unique
+
+
+def test_a_corpus_of_the_world_is_its_test_documents_with_their_nll():
+    corpus = corpora.corpus(NAME, documents=3)
+    written = [world.document(NAME, "test", index) for index in range(3)]
+    assert corpus.texts == [document.text for document in written]
+    np.testing.assert_array_equal(corpus.world_nll, [-document.log_probability for document in written])
+    assert (corpus.world_nll > 0).all()
+    assert corpus.category == world.CORPORA[NAME]
+
+
+def test_seed_and_number_of_documents():
+    few, many, other = corpora.corpus(NAME, 2), corpora.corpus(NAME, 5), corpora.corpus(NAME, 5, seed=1)
+    assert many.texts[:2] == few.texts
+    assert not set(other.texts) & set(many.texts)
+    assert len({few.fingerprint, many.fingerprint, other.fingerprint}) == 3
+    assert corpora.corpus(NAME, 5).fingerprint == many.fingerprint
+
+
+def test_select():
+    assert [corpus.name for corpus in corpora.select(["pocket"], documents=1)] == list(world.CORPORA)
+    with pytest.raises(UserError, match=f"corpora: {NAME!r} is named twice"):
+        corpora.select(["pocket", NAME], documents=1)
+
+
+@pytest.fixture
+def records():
+    return [{"text": f"text {index} é", "body": f"body {index}"} for index in range(20)]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
+def test_records(tmp_path, records, suffix):
+    path = tmp_path / f"notes.{suffix}"
+    if suffix == "parquet":
+        pd.DataFrame(records).to_parquet(path)
+    else:
+        lines = "\n".join(map(json.dumps, records))
+        path.write_text(lines if suffix == "jsonl" else json.dumps(records), encoding="utf-8")
+    corpus = corpora.corpus(str(path), documents=100)
+    assert sorted(corpus.texts) == sorted(record["text"] for record in records)
+    assert corpus.texts != [record["text"] for record in records]
+    assert (corpus.name, corpus.category, corpus.world_nll) == ("notes", "file", None)
+    assert corpora.corpus(str(path), documents=7).texts == corpus.texts[:7]
+    assert corpora.corpus(str(path), seed=1).texts != corpus.texts
+    assert corpora.corpus(f"{path}:body", documents=1).texts[0].startswith("body")
+
+
+def test_text_file_is_gathered_at_blank_lines(tmp_path):
+    blocks = [f"{index} " + "x" * 697 for index in range(5)]
+    (tmp_path / "a.txt").write_text("\n \n".join(blocks), encoding="utf-8")
+    texts = corpora.corpus(str(tmp_path / "a.txt")).texts
+    assert sorted(texts) == ["\n \n".join(blocks[:3]), "\n \n".join(blocks[3:])]
+
+
+def test_text_file_keeps_single_line_breaks_and_drops_the_byte_order_mark(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\n  two\n")
+    assert corpora.corpus(str(tmp_path / "a.txt")).texts == ["one\n  two\n"]
+
+
+def test_documents_without_characters_are_left_out(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": " "}\n{"text": null}\n{"other": 1}\n{"text": "b"}\n')
+    assert corpora.corpus(str(tmp_path / "a.jsonl")).texts == ["b"]
+
+
+def test_a_folder_is_a_corpus_of_all_its_files(tmp_path):
+    (tmp_path / "notes/deep").mkdir(parents=True)
+    (tmp_path / "notes/a.txt").write_text("one")
+    (tmp_path / "notes/deep/b.jsonl").write_text('{"text": "two"}\n{"text": "three"}')
+    (tmp_path / "notes/picture.png").write_bytes(b"1")
+    corpus = corpora.corpus(str(tmp_path / "notes"))
+    assert sorted(corpus.texts) == ["one", "three", "two"] and corpus.name == "notes"
+
+
+BAD = {
+    "empty.txt": b"",
+    "blank.txt": b" \n\n ",
+    "latin.txt": "é".encode("latin-1"),
+    "latin.jsonl": '{"text": "é"}'.encode("latin-1"),
+    "empty.jsonl": b"",
+    "broken.jsonl": b'{"text": "a"}\nnot json\n',
+    "broken.parquet": b"not parquet",
+    "fields.jsonl": b'{"txt": "a", "id": 1}\n',
+    "number.jsonl": b'{"text": 1}\n',
+    "picture.png": b"1",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty.txt", "is empty"),
+        ("blank.txt", "is empty"),
+        ("latin.txt", "is not UTF-8 text"),
+        ("latin.jsonl", "is not UTF-8 text"),
+        ("empty.jsonl", "is empty"),
+        ("broken.jsonl", "cannot be read"),
+        ("broken.parquet", "cannot be read"),
+        ("fields.jsonl", "has no field 'text', did you mean 'txt'? Name another as fields.jsonl:FIELD."),
+        ("fields.jsonl:bdy", "has no field 'bdy'; it has id, txt. Name another"),
+        ("number.jsonl", "the field 'text' of"),
+        ("nothing", "is empty of .txt, .jsonl, .json, .parquet files"),
+        ("picture.png", "is not of a kind that can be read: .txt, .jsonl, .json, .parquet."),
+        ("missing.txt", "does not exist; name a file"),
+        ("missing.jsonl:body", "does not exist; name a file"),
+    ],
+)
+def test_files_that_are_no_corpus(tmp_path, capfd, name, message):
+    for file, content in BAD.items():
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError) as error:
+        corpora.corpus(str(tmp_path / name))
+    assert str(error.value).startswith("corpora: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unknown_name_and_number():
+    with pytest.raises(
+        UserError, match=rf"^corpora: '{NAME[:-1]}' is not known, did you mean '{NAME}'.*predact corpora`"
+    ):
+        corpora.corpus(NAME[:-1])
+    with pytest.raises(UserError, match="documents: expected a whole number above 0, not 0"):
+        corpora.corpus(NAME, documents=0)
+
+
+def test_parts_depend_on_the_text_alone():
+    texts = [f"document number {n}" for n in range(4000)]
+    whole = corpora.Corpus("made", "kind", texts, np.arange(4000.0), "made")
+    parts = corpora.split(whole)
+    assert sorted(text for part in parts.values() for text in part.texts) == sorted(texts)
+    for name, share in corpora.PARTS.items():
+        assert len(parts[name].texts) / 4000 == pytest.approx(share, abs=0.03)
+        assert [texts[int(nll)] for nll in parts[name].world_nll] == parts[name].texts
+        assert (parts[name].name, parts[name].category) == ("made", "kind")
+    few = corpora.split(corpora.Corpus("made", "kind", texts[::-40], None, "made"))
+    for name, part in few.items():
+        assert set(part.texts) <= set(parts[name].texts) and part.world_nll is None
+        assert part.fingerprint != parts[name].fingerprint
+    places = {text: name for name, part in parts.items() for text in part.texts}
+    mark = int(hashlib.sha256(b"document number 7").hexdigest()[:16], 16) / 16**16
+    assert places[texts[7]] == ("train" if mark < 0.7 else "validation" if mark < 0.8 else "test")
+
+
+def test_copies_of_a_document_are_in_the_same_part():
+    texts = [f"the cat {n}" for n in range(60)]
+    copies = [text.replace(" ", "\n  ") + " " for text in texts]
+    for part in corpora.split(corpora.Corpus("twice", "kind", texts + texts + copies, None, "twice")).values():
+        assert len(part.texts) == 3 * len({" ".join(text.split()) for text in part.texts})
+
+
+def test_the_shipped_corpora_can_be_split():
+    parts = corpora.split(corpora.corpus("news", 100))
+    assert sum(len(part.texts) for part in parts.values()) == 100 and len(parts["test"].texts) > 10
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_corpus_too_small_to_split_is_refused(size):
+    small = corpora.Corpus("tiny", "kind", [f"text {n}" for n in range(size)], None, "tiny")
+    with pytest.raises(UserError, match=f"corpora: 'tiny' is too small to finetune on: of its {size} documents the"):
+        corpora.split(small)
