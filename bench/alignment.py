@@ -42,7 +42,7 @@ def generations(source, store):
     if Path(source).is_file():
         return standalone.read(Path(source)).written
     pair = pairs.pair(source)
-    return sampling.of_pair(Path(store), pair, prompts.select(pair.prompts), sampling.Settings(), steps=["RLHF"])
+    return sampling.sample_pair(Path(store), pair, prompts.select(pair.prompts), sampling.Settings(), steps=["RLHF"])
 
 
 def measured(engine, group):

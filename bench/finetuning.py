@@ -11,7 +11,7 @@ import torch
 from rows import record, timed
 from transformers import Trainer, TrainingArguments
 
-from predact.models import batches, finetuning, loading, pairs, scoring
+from predact.models import finetuning, loading, pairs, scoring
 from predact.texts import corpora
 
 RATE = 3e-4
@@ -26,7 +26,7 @@ def padded(tokenizer, rows):
 def trainer(model, tokenizer, work):
     """Trainer with the same optimizer, learning rates and batches."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.0)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: batches.schedule(done + 1, len(work)))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: finetuning.schedule(done + 1, len(work)))
     settings = TrainingArguments(
         tempfile.mkdtemp(),
         per_device_train_batch_size=1,
@@ -65,7 +65,7 @@ def main(pair="pocket", corpus="news", updates="48"):
     model, tokenizer = loading.load(pairs.pair(pair).models["RLHF"], "cpu")
     parts, settings = corpora.split(corpora.corpus(corpus, 500)), finetuning.Settings(updates=int(updates))
     context = min(1024, loading.context_limit(model) or 1024)
-    work = batches.work(tokenizer, parts["train"].texts, settings.batch, settings.updates, context, 0)
+    work = finetuning.plan_updates(tokenizer, parts["train"].texts, settings.batch, settings.updates, context, 0)
     total = sum(len(row) - 1 for batch in work for row in batch)
     peer = trainer(copy.deepcopy(model).eval(), tokenizer, work)
     _, theirs = timed(peer.train)

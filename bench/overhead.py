@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from rows import record, timed
 
-from predact.claims import narrowing
 from predact.models import loading, memory, pairs, scoring
-from predact.models.distributions import spread
+from predact.models.distributions import summarize
+from predact.models.passages import gold_passages
 from predact.texts import corpora
 
 ROUNDS = 3
@@ -37,14 +37,14 @@ def measured(model, passages, vocabulary, chosen):
     def observe(places, logits):
         wanted = chosen[places]
         if wanted.any():
-            spread(logits[torch.from_numpy(wanted)])
+            summarize(logits[torch.from_numpy(wanted)])
 
     return scoring.score_ids(model, passages.sequences, passages.given, vocabulary, observe=observe)
 
 
 def main(pair="pocket", documents="100", positions="20000"):
     model, tokenizer = loading.load(pairs.pair(pair).models["Base"], "cpu")
-    passages = narrowing.gold(tokenizer, corpora.select(["pocket"], int(documents)))
+    passages = gold_passages(tokenizer, corpora.select(["pocket"], int(documents)))
     total = sum(map(len, passages.sequences)) - len(passages.sequences)
     chosen = np.zeros(total, dtype=bool)
     chosen[np.random.default_rng(0).permutation(total)[: int(positions)]] = True

@@ -11,18 +11,21 @@ import torch
 from rows import record, timed
 from sklearn.linear_model import Ridge
 
-from predact.claims import narrowing, planning
+from predact.claims import foresight
 from predact.methods import probing
 from predact.models import loading, pairs, sampling
+from predact.models.passages import own_passages
 from predact.texts import prompts
 
 
 def main(pair="pocket", positions="40000", store="_build/store"):
     found = pairs.pair(pair)
-    written = sampling.of_pair(Path(store), found, prompts.select(found.prompts), sampling.Settings(), steps=["RLHF"])
+    written = sampling.sample_pair(
+        Path(store), found, prompts.select(found.prompts), sampling.Settings(), steps=["RLHF"]
+    )
     model, _ = loading.loaded(found.models["RLHF"])
     layers = list(range(model.config.get_text_config().num_hidden_layers + 1))
-    texts = planning.split(narrowing.own(written, 10**9), int(positions), loading.context_limit(model))[0]
+    texts = foresight.split(own_passages(written, 10**9), int(positions), loading.context_limit(model))[0]
     _, passed = timed(lambda: [None for _ in probing.states(model, texts, layers)])
     sums, streamed = timed(probing.moments, model, texts, layers)
     probes, fitted = timed(lambda: [probing.fit(each) for each in sums])

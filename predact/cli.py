@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from predact.build import book, execute, pages
-from predact.claims import verdict
 from predact.errors import UserError
 from predact.models import pairs
 from predact.store import write
@@ -26,6 +25,7 @@ PairName = Annotated[str, typer.Option("--pair", help="A name that `predact pair
 Base = Annotated[str, typer.Option(help="Instead of --pair: the Base: a folder, a .gguf file, a hub id, id@revision.")]
 Rlhf = Annotated[str, typer.Option(help="Instead of --pair: the RLHF model, named likewise.")]
 Name = Annotated[str, typer.Option(help="How a pair of --base and --rlhf is called.", show_default="BASE::RLHF")]
+Scale = Annotated[str, typer.Option(help="classroom, laptop or full.", show_default="the pair's own")]
 Store = Annotated[Path, typer.Option(help="Folder of the stored results.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of this book.", show_default="_build/PAIR")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
@@ -50,6 +50,7 @@ STORE = Path("_build/store")
 @app.command("book")
 def make_book(
     pair: PairName = "pocket",
+    scale: Scale = "",
     prompts: Prompts = "",
     store: Store = STORE,
     out: Out = None,
@@ -61,8 +62,8 @@ def make_book(
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
     pair = _pair(pair, base, rlhf, name)
-    folder = _execute("", pair, prompts, store, out, seed, p)
-    typer.echo(book.build(Path(), folder, store, pair))
+    folder = _execute("", pair, scale, prompts, store, out, seed, p)
+    typer.echo(book.build(Path(), folder, pair))
 
 
 @app.command()
@@ -70,6 +71,7 @@ def run(
     only: Only = "",
     p: Given = None,
     pair: PairName = "pocket",
+    scale: Scale = "",
     prompts: Prompts = "",
     store: Store = STORE,
     out: Out = None,
@@ -80,17 +82,18 @@ def run(
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
     pair = _pair(pair, base, rlhf, name)
-    typer.echo(_execute(only, pair, prompts, store, out, seed, p) / "notebooks")
+    typer.echo(_execute(only, pair, scale, prompts, store, out, seed, p) / "notebooks")
 
 
 @app.command()
-def check(pair: PairName = "pocket", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+def check(pair: PairName = "pocket", scale: Scale = "", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
     """Tell before a run: tokenizers, memory, tokens to score and to sample, and a time where weights are at hand."""
     from predact.build import check, notebook
+    from predact.models import runs
 
     notebook.quiet()
     topic = ""
-    for finding in check.findings(pairs.pair(_pair(pair, base, rlhf, name))):
+    for finding in check.findings(runs.run(_pair(pair, base, rlhf, name), scale)):
         if finding.topic != topic:
             topic = finding.topic
             typer.secho(topic, bold=True)
@@ -127,17 +130,21 @@ def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
 
 
 @app.command()
-def scorecard(pair: PairName = "pocket", store: Store = STORE, as_json: AsJson = False, every: Every = False) -> None:
-    """Print the verdicts of a pair, or of all pairs, claim by claim."""
-    rows = verdict.scorecards(book.PUBLISHED, store) if every else verdict.scorecard(store, pair)
-    if not (rows or every):
-        pairs.pair(pair)
+def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = False, every: Every = False) -> None:
+    """Print the verdicts that the executed notebooks of a pair show, or those of all pairs, claim by claim."""
+    from predact.claims.verdict import claims
+    from predact.discussion import across
+
+    pairs.pair(pair)
+    folders = sorted(Path("_build").glob("*")) if every else [out or Path("_build", pairs.slug(pair))]
+    rows = execute.verdicts(path for folder in folders for path in sorted((folder / "notebooks").glob("*.ipynb")))
+    shown = across.in_order([*(across.published(book.PUBLISHED) if every else []), *rows])
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        typer.echo(json.dumps(shown, indent=1))
         return
-    for claim in verdict.CLAIMS.values():
+    for claim in claims().values():
         typer.echo(f"{claim.id}  {claim.claim}")
-        mine = [row for row in rows if row["id"] == claim.id]
+        mine = [row for row in shown if row["id"] == claim.id]
         for row in mine:
             whose = f"{pairs.title(row['pair'])} " if every else ""
             typer.echo(f"    {whose}{row['verdict']}: {pages.numbers(row)}")
@@ -160,13 +167,14 @@ def _pair(pair: str, base: str, rlhf: str, name: str) -> str:
 
 
 def _execute(
-    only: str, pair: str, prompts: str, store: Path, out: Path | None, seed: int, given: list[str] | None
+    only: str, pair: str, scale: str, prompts: str, store: Path, out: Path | None, seed: int, given: list[str] | None
 ) -> Path:
     """Run the notebooks, printing the time of each, and return the folder of the book."""
     pairs.pair(pair)
-    common = {"pair": pair, "prompts": prompts, "store": str(store), "seed": str(seed)}
-    folder = out or Path("_build", verdict.folder("", pair).name)
-    work = execute.plan(execute.find(Path(), only), common, _words(given or [], common))
+    common = {"pair": pair, "scale": scale, "store": str(store), "seed": str(seed)}
+    folder = out or Path("_build", pairs.slug(pair))
+    words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
+    work = execute.plan(execute.find(Path(), only), common, words)
     for done in execute.run(Path(), folder, work):
         typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")
         typer.echo(done.warnings, err=True, nl=False)

@@ -80,6 +80,11 @@ def stratified(
     return Interval(estimate, tails[0], tails[1])
 
 
+def mean(values: np.ndarray) -> Interval:
+    """The mean of values of units [units], with its interval."""
+    return interval(np.column_stack([values, np.ones(len(values))]), lambda totals: means(totals)[..., 0])
+
+
 def tidy(values: Interval, axes: Sequence[tuple[str, Sequence]], **same: Any) -> pd.DataFrame:
     """Arrays of estimates and their ends as rows; `axes` names and labels the dimensions, `same` fills more columns."""
     index = pd.MultiIndex.from_product([labels for _, labels in axes], names=[name for name, _ in axes])

@@ -52,7 +52,7 @@ def test_corpora_lists_those_of_the_pocket_world_and_nine_real_ones(predact):
 
 def test_check(predact, monkeypatch):
     monkeypatch.chdir(cli.book.__file__.rpartition("/predact/")[0])
-    monkeypatch.setattr("predact.build.effort._SECONDS", 0.01)
+    monkeypatch.setattr("predact.build.check._SECONDS", 0.01)
     code, out, err = predact("check")
     assert (code, err) == (0, "")
     assert [line for line in out.splitlines() if line[0] not in " !"] == [

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from predact.claims import narrowing, verdict, verdicts
-from predact.models import loading, pairs, sampling, scores
+from predact.claims import prediction, verdict
+from predact.models import distributions, loading, pairs, sampling, scoring, tokens
+from predact.models.passages import GOLD
 from predact.texts import corpora, prompts
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ def test_one_model_in_both_places_and_its_tokenizer(pair):
     assert pair.models["Base"] == pair.models["RLHF"] and not loading.at_hand(pair.models["Base"])
     tokenizer = loading.tokenizer(pair.models["RLHF"])
     text = "It's 2024: naïve  café,\n\n\tprint('x') != 3"
-    assert tokenizer.decode(loading.encode(tokenizer, [text])[0]) == text
+    assert tokenizer.decode(tokens.encode(tokenizer, [text])[0]) == text
     assert sampling.ask(tokenizer, "Hi", None)[:1] == [tokenizer.bos_token_id]
 
 
@@ -53,7 +54,7 @@ def test_generations_are_there_for_every_prompt_and_reading(pair, tmp_path):
     assert len(asked) == 16 and asked[0].text == EXAMPLE
     own = {each.id: each.text for each in prompts.select("general")}
     assert all(own[each.id] == each.text for each in asked[1:])
-    made = sampling.of_pair(FOLDER, pair, asked, sampling.Settings(), steps=["Base", "RLHF"])
+    made = sampling.sample_pair(FOLDER, pair, asked, sampling.Settings(), steps=["Base", "RLHF"])
     assert (made.groupby(["model", "prompt"]).size() == 100).all() and len(made) == 3200
     assert (made.ids.map(len) == made.log_probabilities.map(len)).all()
     assert (made.finish.eq("length") == made.ids.map(len).eq(256)).mean() > 0.99
@@ -64,9 +65,9 @@ def test_generations_are_there_for_every_prompt_and_reading(pair, tmp_path):
 
 
 def test_distributions_are_there(pair):
-    made = sampling.of_pair(FOLDER, pair, prompts.select(pair.prompts), sampling.Settings(), steps=["Base", "RLHF"])
-    found = narrowing.of_pair(FOLDER, pair, corpora.select(["pocket"], 20), made)
-    gold = [found[step, narrowing.GOLD] for step in ("Base", "RLHF")]
+    made = sampling.sample_pair(FOLDER, pair, prompts.select(pair.prompts), sampling.Settings(), steps=["Base", "RLHF"])
+    found = distributions.measure_pair(FOLDER, pair, corpora.select(["pocket"], 20), made)
+    gold = [found[step, GOLD] for step in ("Base", "RLHF")]
     np.testing.assert_array_equal(gold[0].mass, gold[1].mass)
     assert all(len(each.positions) > 10_000 for each in found.values())
 
@@ -98,6 +99,6 @@ def test_a_few_documents_agree_with_the_published_verdict(name, tmp_path_factory
     few = corpora.select(["pocket"], 12)
     two = pairs.pair(name)
     two = replace(two, models={step: two.models[step] for step in ("Base", "RLHF")})
-    _, found = verdicts.world_modeling(scores.pair_documents(root, two, few), name)
+    _, found = prediction.judge(scoring.score_pair(root, two, few), name)
     (published,) = (row for row in verdict.scorecard(VERDICTS.parent, name) if row["id"] == "C1")
     assert found.low < published["estimate"] < found.high and found.verdict == published["verdict"]

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from predact.build import pages
-from predact.build.execute import Failed, find
-from predact.claims import verdict
+from predact.build.execute import Failed, find, verdicts
+from predact.discussion import across
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
-PUBLISHED = Path("book", "published")  # verdicts about other pairs, in the form of a store
+PUBLISHED = Path("book", "published", "claims")  # verdicts on other pairs, and at other scales
 JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
 
 
-def build(project: Path, out: Path, store: Path, pair: str) -> Path:
+def build(project: Path, out: Path, pair: str) -> Path:
     """Build the book of a pair from the prose of the project and the notebooks that `execute.run` left in `out`.
 
     The HTML of an earlier build is replaced in one step at the end, and stays when this build fails.
@@ -22,7 +22,6 @@ def build(project: Path, out: Path, store: Path, pair: str) -> Path:
     Args:
         project: folder of the sources.
         out: folder of this book.
-        store: where the verdicts stand.
         pair: whose verdicts the front page shows.
 
     Returns:
@@ -34,11 +33,10 @@ def build(project: Path, out: Path, store: Path, pair: str) -> Path:
     for name in SOURCES:
         _copy(project / name, out / name)
     notebooks = [out / "notebooks" / source.name for source in find(project)]
-    everyone = verdict.scorecards(project / PUBLISHED, store)
+    mine, published = verdicts(notebooks), across.published(project / PUBLISHED)
+    everyone = across.in_order([*published, *mine])
     computed = {
-        "scorecard.md": pages.scorecard(
-            verdict.scorecard(store, pair), pair, (notebook.stem for notebook in notebooks)
-        ),
+        "scorecard.md": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), published),
         "pairs.md": pages.pairs(everyone, pair),
         "pairs_short.md": pages.pairs(everyone, pair, numbers=False),
         "status.md": pages.status(notebooks),

@@ -3,20 +3,26 @@
 Configurations and tokenizers are read, no weights; these only for a measurement of ten seconds, where they are at hand.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import psutil
 import torch
 
-from predact.build import effort
-from predact.claims import finetuned
+from predact.claims.materials import Work
+from predact.claims.verdict import claims
+from predact.discussion import nudging
 from predact.errors import UserError
-from predact.models import loading, memory, sampling
+from predact.models import finetuned, loading, memory, sampling, scoring, tokens
 from predact.models.pairs import DTYPES, Model, Pair
+from predact.models.runs import Run
+from predact.pocket import world
 
 _HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: of a parameter; of a position, layer and width
+_SECONDS = 5  # of each of the two measurements
+_BACKWARD = 3  # passes that a token learned from takes, as long as one that is scored
+_WIDTH = 32  # tokens that are written at a time to see how fast
 
 
 class Finding(NamedTuple):
@@ -27,16 +33,16 @@ class Finding(NamedTuple):
     warns: bool = False
 
 
-def findings(pair: Pair, project: Path = Path()) -> Iterator[Finding]:
+def findings(run: Run) -> Iterator[Finding]:
     """Yield what there is to know of a pair before its book is made.
 
     Args:
-        pair: the models.
-        project: folder of the notebooks, whose defaults say how much there is to do.
+        run: the pair, and the scale of its book.
 
     Raises:
         UserError: a model is missing, or the hub cannot be reached.
     """
+    pair = run.pair
     configs = {step: loading.config(model) for step, model in pair.models.items()}
     tokenizers = {step: loading.tokenizer(model) for step, model in pair.models.items()}
     sizes = {step: loading.parameters(model) for step, model in pair.models.items()}
@@ -47,11 +53,11 @@ def findings(pair: Pair, project: Path = Path()) -> Iterator[Finding]:
     yield from _agreement(tokenizers)
     for step, tokenizer in tokenizers.items():
         yield from _tokens(step, tokenizer, configs[step])
-    defaults = effort.defaults(project)
-    yield from _memory(pair, configs, sizes, defaults["04_anchor_spans"])
-    work = effort.work(pair, defaults)
-    yield Finding("work", f"{work.scored:,} tokens to score, {work.sampled:,} to sample at most, by all models.")
-    yield Finding("work", f"{work.learned:,} tokens to learn from, in finetuning.")
+    yield from _memory(run, configs, sizes)
+    work = total(run)
+    yield Finding("work", f"Scale: {run.scale}.")
+    yield Finding("work", f"{work.scored:,.0f} tokens to score, {work.sampled:,.0f} to sample at most, by all models.")
+    yield Finding("work", f"{work.learned:,.0f} tokens to learn from, in finetuning.")
     yield _time(pair, work)
 
 
@@ -65,7 +71,7 @@ def _about(step: str, model: Model, config: Any, size: int) -> str:
 
 def _agreement(tokenizers: Mapping[str, Any]) -> Iterator[Finding]:
     for step, tokenizer in tokenizers.items():
-        why = loading.same_tokenizer(tokenizers["Base"], tokenizer)
+        why = tokens.difference(tokenizers["Base"], tokenizer)
         if why:
             lost = "perplexity per token, losses token by token and probes of the other's text are left out"
             text = f"Base and {step}: {why}. What can be compared is compared in bits per byte; {lost}."
@@ -76,7 +82,7 @@ def _agreement(tokenizers: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _tokens(step: str, tokenizer: Any, config: Any) -> Iterator[Finding]:
     """What is special about a tokenizer: beginning and end of texts, padding, chat template, size."""
-    first = loading.prefix_token(tokenizer)
+    first = tokens.prefix_token(tokenizer)
     begins = "nothing stands before a document, its first token is not scored"
     if first is not None:
         kind = "EOS" if tokenizer.bos_token_id is None else "BOS"
@@ -107,20 +113,18 @@ def _template(step: str, tokenizer: Any) -> Finding:
     return Finding("tokenizers", f"{step}: a chat template, {around} tokens around a prompt; {system}.")
 
 
-def _memory(
-    pair: Pair, configs: Mapping[str, Any], sizes: Mapping[str, int], defaults: Mapping[str, Any]
-) -> Iterator[Finding]:
+def _memory(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[Finding]:
     """What the largest model needs, against what there is."""
     step = max(sizes, key=lambda each: sizes[each])
-    model, config = pair.models[step], configs[step].get_text_config()
+    model, config, rows = run.pair.models[step], configs[step].get_text_config(), run.settings.rows
     item = DTYPES[model.dtype]
     head = 4 * config.vocab_size * config.hidden_size if item < 4 else 0
     held = sizes[step] * item + head
-    tokens = defaults["rows"] * (defaults["max_new_tokens"] + 100)
+    tokens = rows * (run.settings.max_new_tokens + 100)
     cache = tokens * memory.cache_bytes(config, item)
     device, free = _device(model)
     fits = held < free
-    needs = f"{_bytes(held)} of weights in {model.dtype}, {_bytes(cache)} of cache for {defaults['rows']} generations"
+    needs = f"{_bytes(held)} of weights in {model.dtype}, {_bytes(cache)} of cache for {rows} generations"
     yield Finding("memory", f"{step}: {needs}; {device} has {_bytes(free)} free.", warns=not fits)
     if not fits:
         yield Finding("memory", "The weights do not fit: take more GPUs, or a dtype of fewer bytes.", warns=True)
@@ -143,7 +147,7 @@ def _device(model: Model) -> tuple[str, float]:
     return f"the CPU ({psutil.cpu_count()} cores)", psutil.virtual_memory().available
 
 
-def _time(pair: Pair, work: effort.Work) -> Finding:
+def _time(pair: Pair, work: Work) -> Finding:
     """How long the book takes, by a measurement with the largest of the models that can be loaded here."""
     base = pair.models["Base"]
     if not loading.at_hand(base):
@@ -152,9 +156,9 @@ def _time(pair: Pair, work: effort.Work) -> Finding:
         model, tokenizer = loading.load(base)
     except UserError as error:
         return Finding("time", f"Not measured. {error}", warns=True)
-    rates = effort.measure(model, tokenizer, pair.frame)
+    rates = measure_rates(model, tokenizer, pair.frame)
     said = f"Base scores {rates.scored:,.0f} and samples {rates.sampled:,.0f} tokens/s here"
-    hours = effort.seconds(work, rates) / 3600
+    hours = book_seconds(work, rates) / 3600
     return Finding("time", f"{said} (measured for ten seconds): about {_duration(hours)} for the book.")
 
 
@@ -168,3 +172,48 @@ def _count(number: float) -> str:
 
 def _bytes(number: float) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
+
+
+class Rates(NamedTuple):
+    """Tokens that a model scores and samples in a second."""
+
+    scored: float
+    sampled: float
+
+
+def total(run: Run) -> Work:
+    """Count the tokens of a book: what every claim needs, each material once, and what the discussion adds."""
+    found = {name: work for claim in claims().values() for name, work in claim.work(run).items()}
+    parts = [*found.values(), nudging.work(run)]
+    return Work(*(sum(column) for column in zip(*parts, strict=True)))
+
+
+def measure_rates(model: Any, tokenizer: Any, frame: str) -> Rates:
+    """Score and sample for some seconds each, and return how fast it went."""
+    texts = [world.document("stories", "test", place).text for place in range(8)]
+    turn = sampling.ask(tokenizer, "What makes a good story?", frame)
+    settings = sampling.Settings(generations=100, max_new_tokens=_WIDTH)
+    room = sampling.room_after(model, len(turn), "frame: a prompt")
+    numbers = sampling.uniforms(0, [str(place) for place in range(100)], settings, room)
+
+    def scored() -> int:
+        return len(scoring.score(model, tokenizer, texts))
+
+    def sampled() -> int:
+        return sum(len(each.ids) for each in sampling.sample(model, tokenizer, [turn], numbers, settings))
+
+    return Rates(_rate(scored), _rate(sampled))
+
+
+def book_seconds(work: Work, rates: Rates) -> float:
+    """How long a book takes: scoring, sampling and finetuning; a token learned from counts as three that are scored."""
+    return (work.scored + _BACKWARD * work.learned) / rates.scored + work.sampled / rates.sampled
+
+
+def _rate(run: Callable[[], int]) -> float:
+    """Tokens that are done in a second, after one run to warm up."""
+    run()
+    start, tokens = time.perf_counter(), 0
+    while time.perf_counter() - start < _SECONDS:
+        tokens += run()
+    return tokens / (time.perf_counter() - start)

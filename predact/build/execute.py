@@ -1,19 +1,23 @@
 """Run the notebooks with papermill; one that nothing has changed for since its last run is skipped."""
 
-import ast
 import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from predact.build.notebook import PROVENANCE
-from predact.build.parameters import Parameter, changes, check_names, declared
+from predact.build.parameters import changes, check_names, of_notebook, read
+from predact.claims.verdict import MIME
 from predact.errors import UserError, near
-from predact.models import pairs
+from predact.models import pairs, runs
+from predact.models.runs import Settings
+from predact.texts import sources
 
 CELL_TIMEOUT = 24 * 3600  # seconds; papermill's default is to wait for ever
 PACKAGE = Path(__file__).parents[1]
@@ -33,14 +37,16 @@ class Run(NamedTuple):
 
 
 def find(project: Path, only: str = "") -> list[Path]:
-    """Return the sources of the notebooks in order, or those whose name begins with `only`.
+    """Return the sources of the notebooks in the order of the table of contents, or those that begin with `only`.
 
     Raises:
         UserError: `project` is not a folder with the book's sources, or no notebook's name begins so.
     """
-    notebooks = sorted((project / "notebooks").glob("*.ipynb"))
-    if not notebooks or not (project / "_toc.yml").exists():
+    if not (project / "_toc.yml").exists():
         raise UserError("no book here (_toc.yml and notebooks/ are missing); run predact in the project's folder.")
+    toc = yaml.safe_load((project / "_toc.yml").read_text(encoding="utf-8"))
+    files = [project / f"{chapter['file']}.ipynb" for part in toc["parts"] for chapter in part["chapters"]]
+    notebooks = [path for path in files if path.exists()]
     names = [path.stem for path in notebooks]
     if not any(name.startswith(only) for name in names):
         raise UserError(f"only: no notebook begins with '{only}'{near(only, names) or '.'} Known: {', '.join(names)}.")
@@ -53,32 +59,47 @@ def plan(notebooks: list[Path], common: Mapping[str, str], given: Mapping[str, s
     Args:
         notebooks: their sources.
         common: words of the command line by name, for every notebook that has such a parameter.
-        given: the same, but at least one of the notebooks must have the parameter.
+        given: the same, but at least one of the notebooks must have the parameter; or a setting (`runs.Settings`), for
+            every notebook that is run at a scale.
 
     Raises:
-        UserError: a name that no notebook has, or a word that cannot be read as the parameter's type.
+        UserError: a name that is neither, or a word that cannot be read as its type.
     """
-    known = {path: parameters(path) for path in notebooks}
-    check_names({name: None for each in known.values() for name in each}, given)
-    return {path: changes(known[path], {**common, **given}) for path in notebooks}
-
-
-def parameters(notebook: Path) -> dict[str, Parameter]:
-    """Return what the cell tagged `parameters` of a notebook declares."""
-    cells = [cell for cell in _load(notebook)["cells"] if "parameters" in cell["metadata"].get("tags", [])]
-    return declared("".join(cells[0]["source"])) if cells else {}
+    known, fields = {path: of_notebook(path) for path in notebooks}, Settings.model_fields
+    check_names({name: None for each in known.values() for name in each} | fields, given)
+    settings = {name: read(name, word, fields[name].annotation) for name, word in given.items() if name in fields}
+    runs.checked(settings)
+    return {
+        path: changes(known[path], {**common, **given}) | (settings if "scale" in known[path] else {})
+        for path in notebooks
+    }
 
 
 def values(notebook: Path) -> dict[str, Any]:
-    """Return the values of the parameters in an executed notebook."""
-    defaults = {name: ast.literal_eval(parameter.default) for name, parameter in parameters(notebook).items()}
-    return defaults | metadata(notebook)["parameters"]
+    """Return the values of the parameters in an executed notebook, and of the settings it was run with."""
+    declared = {name: parameter.default for name, parameter in of_notebook(notebook).items()}
+    settings = [found["settings"] for found in _outputs(notebook, PROVENANCE) if "scale" in declared]
+    return {name: value for found in settings for name, value in found.items()} | declared | _injected(notebook)
 
 
 def results(notebook: Path) -> list[dict]:
     """Return the sidecars of the stored results that an executed notebook used."""
+    return [result for found in _outputs(notebook, PROVENANCE) for result in found["results"]]
+
+
+def verdicts(notebooks: Iterable[Path]) -> list[dict]:
+    """Return the verdicts that executed notebooks show, as rows."""
+    return [row for notebook in notebooks if notebook.exists() for row in _outputs(notebook, MIME)]
+
+
+def _outputs(notebook: Path, kind: str) -> list[Any]:
+    """Return the outputs of one kind (a MIME type) in a notebook."""
     outputs = [output for cell in _load(notebook)["cells"] for output in cell.get("outputs", [])]
-    return [result for output in outputs for result in output.get("data", {}).get(PROVENANCE, {}).get("results", [])]
+    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
+
+
+def _injected(notebook: Path) -> dict[str, Any]:
+    return metadata(notebook)["parameters"]
 
 
 def metadata(notebook: Path) -> dict[str, Any]:
@@ -197,12 +218,15 @@ def _package() -> str:
 
 
 def _files(project: Path, injected: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of the files that the parameters name: a pair's models, texts."""
-    named = (injected[name] for name in injected.keys() - {"store"})
-    words = {str(word) for value in named for word in (value if isinstance(value, list) else [value])}
-    sources = {model.source for model in pairs.pair(injected["pair"]).models.values()} if "pair" in injected else set()
-    for word in words | {word.rpartition(":")[0] for word in words} - {""} | sources:
-        place = project / word
-        for path in place.rglob("*") if place.is_dir() else [place]:
-            if path.is_file():
-                yield str(path), path.stat().st_size, path.stat().st_mtime_ns
+    """Name, size and time of the files that the parameters name, themselves or by way of a pair file."""
+    words = {str(word) for value in injected.values() for word in (value if isinstance(value, list) else [value])}
+    pair = pairs.pair(injected["pair"]) if "pair" in injected else None
+    words |= {*pair.corpora, pair.prompts} if pair else set()
+    places = [project / word for word in words | {word.rpartition(":")[0] for word in words} - {""}]
+    paths = [path for place in places for path in (sources.readable(place) if place.is_dir() else [place])]
+    for model in pair.models.values() if pair else ():
+        folder = project / model.source
+        paths += [folder / model.gguf] if model.gguf else folder.glob("*")
+    for path in paths:
+        if path.is_file():
+            yield str(path), path.stat().st_size, path.stat().st_mtime_ns

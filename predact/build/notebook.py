@@ -1,4 +1,4 @@
-"""What every notebook calls: `start` in the cell after its parameters, `provenance` in its last cell."""
+"""What every notebook calls: `start` after its parameters, `show` for a verdict, `provenance` in its last cell."""
 
 import contextlib
 import functools
@@ -10,29 +10,36 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tqdm import tqdm
 
 from predact import store
 from predact.build.parameters import assigned, check_names, check_types, declared
+from predact.claims.verdict import MIME, Verdict
+from predact.models import runs
+from predact.models.runs import Run
 
 PROVENANCE = "application/vnd.predact.provenance+json"
 INJECTED = "# Parameters\n"  # how the cell that papermill adds begins
 
+_started = SimpleNamespace()  # the run of this notebook
+
 warnings.filterwarnings("ignore", message="IProgress not found")  # as libraries are imported: bars need no widgets
 
 
-def start(namespace: dict[str, Any]) -> Path:
-    """Check the notebook's parameters, keep libraries from leaving traces in the page, and open the store.
+def start(namespace: dict[str, Any], **more: Any) -> Run:
+    """Check the notebook's parameters, keep libraries from leaving traces in the page, and return what is to be run.
 
     Args:
-        namespace: the notebook's `globals()`. Its parameters are the annotated names of the cells run so far; those
-            that papermill added must be among them, and every value must be of its annotated type.
+        namespace: the notebook's `globals()`. Its parameters are the annotated names of the cells run so far. What
+            papermill has added must be one of these or a setting (`runs.Settings`), and of its type.
+        **more: what the notebook has no parameter for, of pair, scale, seed and store.
 
     Returns:
-        The folder of the store: the parameter `store`. This and every other path is seen from the project's folder,
-        also where Jupyter runs the notebook inside `notebooks/`.
+        The run. Its store and every other path is seen from the project's folder, also where Jupyter runs the notebook
+        inside `notebooks/`.
 
     Raises:
         UserError: an unknown parameter, or a value of the wrong type.
@@ -41,22 +48,39 @@ def start(namespace: dict[str, Any]) -> Path:
     _bars_to_terminal()
     store.reset_used()
     cells = namespace.get("In", [])[:-1]
-    known = {name: parameter for cell in cells for name, parameter in declared(cell).items()}
-    check_names(known, [name for cell in cells if cell.startswith(INJECTED) for name in assigned(cell)])
-    check_types(known, {name: namespace[name] for name in known if name in namespace})
+    known = {name: kind for cell in cells for name, kind in declared(cell).items()}
+    set_here = {name for cell in cells for name in assigned(cell)} | known.keys()
+    settings = {name: namespace[name] for name in runs.Settings.model_fields if name in set_here}
+    injected = [name for cell in cells if cell.startswith(INJECTED) for name in assigned(cell)]
+    check_names([*known, *runs.Settings.model_fields], injected)
+    check_types(known, {name: namespace[name] for name in known if name in namespace and name not in settings})
     if Path.cwd().name == "notebooks" and Path("../_toc.yml").exists():
         os.chdir("..")
-    return Path(namespace["store"])
+    given = {name: namespace[name] for name in ("pair", "scale", "seed") if name in namespace}
+    root = namespace.get("store", more.pop("store", "_build/store"))
+    _started.run = runs.run(**more | given, root=root, **settings)
+    return _started.run
+
+
+def show(verdict: Verdict) -> None:
+    """Show a verdict, and keep it among the outputs of the notebook: as `verdict.MIME`, with the pair and the scale.
+
+    Whatever shows verdicts reads them there, so it never says something else than the chapter does.
+    """
+    from IPython.display import display
+
+    display({"text/markdown": verdict._repr_markdown_(), MIME: verdict.of_run(_started.run)}, raw=True)
 
 
 def provenance() -> None:
-    """Show where the numbers above come from: every stored result that the notebook used.
+    """Show where the numbers above come from: the settings, and every stored result that the notebook used.
 
     The cell's output is a folded table for the reader and, as `PROVENANCE`, the same as data for the status page.
     """
     from IPython.display import display
 
-    display({"text/html": _table(store.used()), PROVENANCE: {"results": store.used()}}, raw=True)
+    told = {"scale": _started.run.scale, "settings": _started.run.settings.model_dump()}
+    display({"text/html": _table(store.used()), PROVENANCE: told | {"results": store.used()}}, raw=True)
 
 
 def brief(inputs: Mapping[str, Any]) -> str:

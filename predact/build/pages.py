@@ -7,7 +7,8 @@ from typing import Any
 
 from predact.build import execute
 from predact.build.notebook import brief
-from predact.claims.verdict import CLAIMS, told
+from predact.claims.verdict import claims, told
+from predact.discussion.across import Row
 from predact.models.pairs import title
 
 BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
@@ -20,24 +21,30 @@ def numbers(row: Mapping[str, Any]) -> str:
     return f"{estimate} [{low}, {high}]{chance} {row['unit']}, n = {row['n']:,}"
 
 
-def scorecard(verdicts: Iterable[Mapping[str, Any]], pair: str, chapters: Iterable[str]) -> str:
-    """Return the claims table: each claim with its verdict, or "not yet run".
+def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], published: Iterable[Row] = ()) -> str:
+    """Return the claims table: each claim with its verdict, or "not yet run", and the published one of the full scale.
 
     Args:
-        verdicts: rows, as `verdict.scorecard` returns them.
-        pair: their pair.
+        verdicts: rows, of the pair alone.
+        pair: its name.
         chapters: names of the notebooks that the book holds; a claim links to its own where it is there.
+        published: rows of any pairs; those of this one at another scale are shown, too.
     """
     chapters, found = set(chapters), {row["id"]: row for row in verdicts}
-    rows = []
-    for claim in CLAIMS.values():
+    scales = sorted({row["scale"] for row in found.values()})
+    other = {row["id"]: row for row in published if row["pair"] == pair and row["scale"] not in scales}
+    rows: list[tuple[str, ...]] = []
+    for claim in claims().values():
         name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
-        rows.append((name, f"{claim.claim} *({claim.figure})*", *_verdict(found.get(claim.id))))
-    head = ("", "Claim *(where in the paper)*", "Verdict", "Estimate [95 % interval]")
-    return f"Computed for the pair {_code(pair)}.\n\n{_table(head, rows)}\n"
+        row: tuple[str, ...] = (name, f"{claim.claim} *({claim.figure})*", *_verdict(found.get(claim.id)))
+        rows.append((*row, " ".join(_verdict(other.get(claim.id)))) if other else row)
+    last = ("Published, at full scale",) if other else ()
+    head = ("", "Claim *(where in the paper)*", "Verdict", "Estimate [95 % interval]", *last)
+    at = f", at the scale {_code('; '.join(scales))}" if scales else ""
+    return f"Computed for the pair {_code(pair)}{at}.\n\n{_table(head, rows)}\n"
 
 
-def pairs(verdicts: Iterable[Mapping[str, Any]], first: str, numbers: bool = True) -> str:
+def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
     """Return the table of every claim and every pair, a cell tinted by its verdict, as an HTML block.
 
     Args:
@@ -49,7 +56,7 @@ def pairs(verdicts: Iterable[Mapping[str, Any]], first: str, numbers: bool = Tru
     names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
     head = "".join(f'<th scope="col">{escape(title(pair))}</th>' for pair in names)
     lines = []
-    for claim in CLAIMS.values():
+    for claim in claims().values():
         cells = "".join(_cell(found.get((claim.id, pair)), numbers) for pair in names)
         units = {row["unit"] for (id, _), row in found.items() if id == claim.id}
         what = f"<b>{claim.id}</b> {escape('; '.join(sorted(units)))}" if numbers else f"<b>{claim.id}</b>"
@@ -58,7 +65,7 @@ def pairs(verdicts: Iterable[Mapping[str, Any]], first: str, numbers: bool = Tru
     return f'```{{raw}} html\n<div class="predact-verdicts mathjax_ignore"><table>{body}</table></div>\n```\n'
 
 
-def _cell(row: Mapping[str, Any] | None, numbers: bool) -> str:
+def _cell(row: Row | None, numbers: bool) -> str:
     if not row:
         return "<td>–</td>"
     estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
@@ -73,7 +80,7 @@ def status(notebooks: Iterable[Path]) -> str:
     return "\n\n".join([_table(head, map(_summary, notebooks)), *map(_details, notebooks)]) + "\n"
 
 
-def _verdict(row: Mapping[str, Any] | None) -> tuple[str, str]:
+def _verdict(row: Row | None) -> tuple[str, str]:
     return (f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`", numbers(row)) if row else ("not yet run", "")
 
 

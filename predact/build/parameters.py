@@ -3,26 +3,44 @@
 import ast
 import contextlib
 import json
-import typing
+import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from predact.errors import UserError, near
 
+TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str}
+TYPES |= {"list[bool]": list[bool], "list[int]": list[int], "list[float]": list[float], "list[str]": list[str]}
+
 
 class Parameter(NamedTuple):
-    """What a notebook declares of a parameter: its annotation and its default, as written there."""
+    """What a notebook declares of a parameter: its type (a key of `TYPES`), its default, and the comment behind it."""
 
     type: str
-    default: str
+    default: Any
+    help: str
 
 
-def declared(source: str) -> dict[str, Parameter]:
-    """Return the annotated names of a cell's source: ``{"seed": Parameter("int", "0")}``."""
+def of_notebook(path: Path) -> dict[str, Parameter]:
+    """Return what the cell tagged `parameters` of a notebook declares, by name."""
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # a notebook without such a cell has no parameters
+    found = papermill.inspect_notebook(path).values()
     return {
-        node.target.id: Parameter(ast.unparse(node.annotation), ast.unparse(node.value))
+        each["name"]: Parameter(each["inferred_type_name"], ast.literal_eval(each["default"]), each["help"])
+        for each in found
+    }
+
+
+def declared(source: str) -> dict[str, str]:
+    """Return the annotated names of a cell's source, each with its annotation: ``{"seed": "int"}``."""
+    return {
+        node.target.id: ast.unparse(node.annotation)
         for node in _statements(source)
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
     }
@@ -42,11 +60,11 @@ def check_names(known: Iterable[str], given: Iterable[str]) -> None:
             raise UserError(f"{name}: no such parameter{near(name, known) or '.'} Parameters here: {', '.join(known)}.")
 
 
-def check_types(known: Mapping[str, Parameter], given: Mapping[str, Any]) -> None:
+def check_types(known: Mapping[str, str], given: Mapping[str, Any]) -> None:
     """Raise UserError for the first value that is not of its parameter's type (an int passes for a float)."""
     for name, value in given.items():
-        if not _fits(value, eval(known[name].type, {})):
-            raise UserError(f"{name}: expected {known[name].type}, got {value!r} ({type(value).__name__}).")
+        if not _fits(value, TYPES[known[name]]):
+            raise UserError(f"{name}: expected {known[name]}, got {value!r} ({type(value).__name__}).")
 
 
 def changes(known: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[str, Any]:
@@ -59,34 +77,38 @@ def changes(known: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[st
     Raises:
         UserError: a word that cannot be read as the parameter's type.
     """
-    values = {name: _read(word, known[name].type) for name, word in given.items() if name in known}
-    check_types(known, values)
-    return {name: value for name, value in values.items() if repr(value) != known[name].default}
+    values = {name: read(name, word, TYPES[known[name].type]) for name, word in given.items() if name in known}
+    return {name: value for name, value in values.items() if value != known[name].default}
+
+
+def read(name: str, word: str, kind: Any) -> Any:
+    """Read a word of the command line: JSON or YAML, a list without its brackets, or a text as it stands.
+
+    Raises:
+        UserError: it cannot be read as a value of the kind; the message begins with the name.
+    """
+    if _fits(word, kind):
+        return word
+    for text in (word, f"[{word}]"):
+        for parse in (json.loads, yaml.safe_load):
+            with contextlib.suppress(ValueError, yaml.YAMLError):
+                value = parse(text)
+                if _fits(value, kind):
+                    return value
+    expected = kind.__name__ if kind in TYPES.values() and isinstance(kind, type) else str(kind).replace("typing.", "")
+    raise UserError(f"{name}: expected {expected}, got {word!r}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type; True and 1 are two things, 1 passes for 1.0."""
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def _statements(source: str) -> list[ast.stmt]:
     with contextlib.suppress(SyntaxError):
         return ast.parse(source).body
     return []
-
-
-def _read(word: str, kind: str) -> Any:
-    """Read one word: a string stays as it is, a list needs no brackets, the rest is JSON or YAML."""
-    if kind == "str":
-        return word
-    if kind.startswith("list") and not word.startswith("["):
-        word = f"[{word}]"
-    for read in (json.loads, yaml.safe_load):
-        with contextlib.suppress(ValueError, yaml.YAMLError):
-            return read(word)
-    return word
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a plain type or a list of one."""
-    origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if isinstance(value, bool) or origin is bool:
-        return isinstance(value, bool) and origin is bool
-    if isinstance(value, list) and origin is list:
-        return all(_fits(item, argument) for argument in arguments for item in value)
-    return isinstance(value, (int, float) if origin is float else origin)

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import altair as alt
 import pandas as pd
 
-from predact.claims import backbone
+from predact.claims import backbone, shared_ngrams
 from predact.errors import UserError
-from predact.figures import sharing as sharing_figures
+from predact.figures import backbone as backbone_figures
+from predact.figures import shared_ngrams as shared_ngrams_figures
 from predact.figures import skeleton as skeleton_figures
 from predact.figures import style
-from predact.methods import anchors, blueprint, ngrams
-from predact.texts import jsonl
+from predact.methods import alignments, anchors, blueprint, ngrams
+from predact.texts import sources
 
 MODEL = "texts"  # whoever wrote them
 EXPECTED = 'expected JSON Lines with {"prompt": "...", "generation": "..."}'
@@ -50,7 +51,7 @@ def read(path: Path) -> Texts:
     rows: list[dict] = []
     places: dict[str, str] = {}
     known: dict[str, int] = {}
-    for place, record in jsonl.records(jsonl.lines(path, "file"), str(path), "file", EXPECTED):
+    for place, record in sources.records(sources.lines(path, "file"), str(path), "file", EXPECTED):
         for field in ("prompt", "generation"):
             if not isinstance(record.get(field), str):
                 raise UserError(f"file: {place}, has no text in the field {field!r}; {EXPECTED}.")
@@ -80,18 +81,18 @@ def page(texts: Texts, title: str) -> str:
     """
     written, decode = texts.written, {MODEL: texts.decode}
     with tempfile.TemporaryDirectory() as root:
-        aligned = backbone.of_pair(Path(root), written)
+        aligned = alignments.align_pair(Path(root), written)
     shown = dict(list(texts.prompts.items())[:SHOWN])
     some = aligned[aligned.prompt.isin(list(shown))]
-    shares = ngrams.by_length(written)
-    curves = backbone.along(backbone.curves(aligned))
+    shares = shared_ngrams.shares_by_length(written)
+    curves = backbone.mean_curves(backbone.companion_curves(aligned))
     if len(texts.prompts) < written.groupby("prompt").size().max():  # too few other prompts to fill a sample
         shares, curves = (frame[frame.text != ngrams.ACROSS] for frame in (shares, curves))
     charts = {
         "sankey": skeleton_figures.sankey(blueprint.blueprint(some, decode), shown, (MODEL,)),
-        "shares": sharing_figures.shares(shares),
-        "along": sharing_figures.along(curves),
-        "viewer": sharing_figures.viewer(blueprint.cells(some, decode), shown),
+        "shares": shared_ngrams_figures.shares(shares),
+        "along": backbone_figures.companions_along_text(curves),
+        "viewer": backbone_figures.viewer(blueprint.cells(some, decode), shown),
     }
     figures = {name: _figure(chart) for name, chart in charts.items()}
     files = {"css": "predact.css", "vega": "vendor/vega.js", "draw": "predact.js"}
@@ -125,7 +126,7 @@ def _static(name: str) -> str:
 
 def _table(texts: Texts) -> str:
     """The most shared n-gram of each prompt, for a long and a short n."""
-    tables = [ngrams.table(texts.written, {MODEL: texts.decode}, n) for n in (10, 5)]
+    tables = [shared_ngrams.commonest_table(texts.written, {MODEL: texts.decode}, n) for n in (10, 5)]
     sizes = texts.written.groupby("prompt", sort=False).size()
     rows = []
     for row in (

@@ -12,15 +12,28 @@ import numpy as np
 import pandas as pd
 
 from predact import stats
+from predact.claims import materials
+from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
 from predact.errors import UserError
+from predact.models.tokens import Per
 
+CLAIM = Claim(
+    id="C1",
+    claim="RLHF predicts documents worse than Base, on every corpus.",
+    figure="Figure 2A",
+    chapter="02_world_modeling",
+    work=materials.documents_work,
+    rungs=lambda run: [rung(materials.documents(run))],
+)
 RATIOS = ("perplexity ratio", "byte perplexity ratio")
 BITS, ABOVE_BASE, ABOVE_WORLD = "bits per byte", "bits per byte above Base", "bits per byte above the world"
 TOKEN_BITS, TOKEN_ABOVE_BASE = "bits per token", "bits per token above Base"
 OVERALL = "all corpora"
+WORLD = "world"
+ENTROPY, KL, SHARE = "entropy, bits per byte", "KL, bits per byte", "KL, share of the entropy"
 
 
-def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
+def increase_by_corpus(documents: pd.DataFrame, per: Per) -> pd.DataFrame:
     """Perplexity increase over Base, and distance from the world, for each corpus and over all of them.
 
     For model m with L_m = sum of nll over a corpus's documents (nats), T tokens, B bytes, and W the world's own nll:
@@ -30,7 +43,8 @@ def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
     that the end of a document can be told from its text.
 
     Args:
-        documents: What `scores.pair_documents` returns. Its attribute `same_tokenizer` says which ratio can be formed.
+        documents: What `scoring.score_pair` returns.
+        per: Per what losses can be compared; it says which ratio is formed.
 
     Returns:
         category, corpus, model, unit, estimate, low, high (95 % paired bootstrap over documents), documents. Rows of
@@ -40,12 +54,11 @@ def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
         UserError: A corpus has fewer than two documents, which give no interval.
     """
     models = list(documents.model.unique())
-    same = documents.attrs["same_tokenizer"]
-    units = (RATIOS[0 if same else 1], ABOVE_BASE, BITS, ABOVE_WORLD)
+    units = (RATIOS[0 if per is Per.TOKEN else 1], ABOVE_BASE, BITS, ABOVE_WORLD)
 
     def rows(category: Any, corpus: Any, strata: Sequence[pd.DataFrame]) -> pd.DataFrame:
         world = not any(group.world_nll.isna().any() for group in strata)
-        sums = [_sums(group, same, world) for group in strata]
+        sums = [_sums(group, per, world) for group in strata]
         values = stats.stratified(sums, partial(_mean_increases, models=len(models)))
         axes = [("unit", units[: 3 + world]), ("model", models)]
         return stats.tidy(values, axes, category=category, corpus=corpus, documents=sum(map(len, sums)))
@@ -59,7 +72,7 @@ def by_corpus(documents: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _sums(documents: pd.DataFrame, same_tokenizer: bool, world: bool) -> np.ndarray:
+def _sums(documents: pd.DataFrame, per: Per, world: bool) -> np.ndarray:
     """Sums of one corpus [documents, 2 or 3 blocks of models, and 2].
 
     The blocks are nats above Base, nats and, with `world`, nats above the world; then tokens (bytes when the tokenizers
@@ -68,7 +81,7 @@ def _sums(documents: pd.DataFrame, same_tokenizer: bool, world: bool) -> np.ndar
     nll = documents.pivot(index="doc", columns="model", values="nll")[documents.model.unique()]
     base = documents[documents.model == "Base"].set_index("doc").loc[nll.index]
     nats = [nll.sub(nll["Base"], axis=0), nll] + [nll.sub(base.world_nll, axis=0)] * world
-    return np.column_stack([*nats, base.tokens if same_tokenizer else base.bytes, base.bytes]).astype(float)
+    return np.column_stack([*nats, base.tokens if per is Per.TOKEN else base.bytes, base.bytes]).astype(float)
 
 
 def _mean_increases(strata: Sequence[np.ndarray], models: int) -> np.ndarray:
@@ -79,35 +92,36 @@ def _mean_increases(strata: Sequence[np.ndarray], models: int) -> np.ndarray:
 
 
 def _increases(totals: np.ndarray, models: int) -> np.ndarray:
-    """Totals of `_sums` to [..., 3 or 4 units, models]; the formulas stand in `by_corpus`."""
+    """Totals of `_sums` to [..., 3 or 4 units, models]; the formulas stand in `increase_by_corpus`."""
     nats = totals[..., :-2].reshape(*totals.shape[:-1], -1, models)
     units, size = totals[..., -2, None, None], totals[..., -1, None, None]
     return np.concatenate([np.exp(nats[..., :1, :] / units), nats / size / np.log(2)], axis=-2)
 
 
-def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of `by_corpus` as text, estimate and interval, one row a corpus: for who reads numbers."""
+def increase_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of `increase_by_corpus` as text, estimate and interval, one row a corpus: for who reads numbers."""
     told = frame[(frame.model != "Base") | frame.unit.isin((BITS, ABOVE_WORLD))]
     text = [f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in told.itertuples()]
     cells = told.assign(text=text).set_index(["category", "corpus", "unit", "model"]).text
     return cells.unstack(["unit", "model"], sort=False).fillna("")
 
 
-def by_position(tokens: pd.DataFrame) -> pd.DataFrame:
+def loss_by_position(tokens: pd.DataFrame, per: Per) -> pd.DataFrame:
     """Bits per token along the document, in bins of doubling width: positions 0, 1-2, 3-6, 7-14, ...
 
     A bin is kept when at least a quarter of a corpus's documents reach it. The rows of corpus `all corpora` are means
     over corpora, in the bins that every corpus keeps.
 
     Args:
-        tokens: What `scores.pair_tokens` returns; tokens that were not scored (NaN) are left out.
+        tokens: What `scoring.score_pair_tokens` returns; tokens that were not scored (NaN) are left out.
+        per: Per what losses can be compared.
 
     Returns:
         corpus, model, unit (`bits per token` and, if the tokenizers agree, `bits per token above Base`), first and last
         position of the bin, estimate, low, high (95 % paired bootstrap over documents).
     """
     models = list(tokens.model.unique())
-    units = (TOKEN_BITS, TOKEN_ABOVE_BASE)[: 1 + tokens.attrs["same_tokenizer"]]
+    units = (TOKEN_BITS, TOKEN_ABOVE_BASE)[: 1 + (per is Per.TOKEN)]
     scored = tokens.dropna(subset="nll").astype({"nll": float})
     scored = scored.assign(bin=np.log2(scored.position + 1).astype(int))
     sums = {corpus: _bin_sums(group, models) for corpus, group in scored.groupby("corpus", sort=False)}
@@ -143,13 +157,14 @@ def _mean_bits(strata: Sequence[np.ndarray], shape: tuple[int, int, int], units:
         return (totals[..., :units, :, :] / totals[..., 2:, :, :] / np.log(2)).mean(axis=0)
 
 
-def by_token(
-    tokens: pd.DataFrame, decode: Callable[[Sequence[int]], str], examples: int = 9, around: int = 12
+def losses_by_token(
+    tokens: pd.DataFrame, per: Per, decode: Callable[[Sequence[int]], str], examples: int = 9, around: int = 12
 ) -> pd.DataFrame:
     """The tokens whose nll rises most from Base to RLHF, each with its neighbours: at most one of a document.
 
     Args:
-        tokens: What `scores.pair_tokens` returns.
+        tokens: What `scoring.score_pair_tokens` returns.
+        per: Per what losses can be compared.
         decode: Maps token ids to text.
         examples: How many, shared among the corpora (at least one of each).
         around: Neighbours shown on each side.
@@ -159,7 +174,7 @@ def by_token(
         text, base and rlhf (probability of the token), bits (nll of RLHF above Base). Empty if the tokenizers differ.
     """
     columns = ["corpus", "example", "offset", "text", "base", "rlhf", "bits"]
-    if not tokens.attrs["same_tokenizer"]:
+    if per is not Per.TOKEN:
         return pd.DataFrame(columns=columns)
     keys = ["corpus", "doc", "position", "id"]
     wide = tokens.pivot(index=keys, columns="model", values="nll")[["Base", "RLHF"]].reset_index()
@@ -184,3 +199,97 @@ def _pieces(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[
         pieces.append(text[len(done) :])
         done = text
     return pieces
+
+
+def distance_from_world(documents: pd.DataFrame) -> pd.DataFrame:
+    """Entropy of each corpus, and the distance of each model from the world: KL(world || m) = cross-entropy - entropy.
+
+    With W the world's nll of a document, L_m the model's (nats) and B its bytes, summed over documents: entropy
+    W / (B ln 2), KL (L_m - W) / (B ln 2), and its share of the entropy (L_m - W) / W.
+
+    Args:
+        documents: What `scores.pair_documents` returns with `end=True`: the model must pay for the end as the world
+            does.
+
+    Returns:
+        category, corpus, model (`world` for the entropy), unit, estimate, low, high (95 % bootstrap over documents).
+
+    Raises:
+        UserError: A corpus whose world is not known.
+    """
+    unknown = documents[documents.world_nll.isna()].corpus.unique()
+    if len(unknown):
+        raise UserError(f"corpora: the probabilities of '{unknown[0]}' are not known; only pocket corpora have them.")
+    rows = []
+    for (category, corpus), group in documents.groupby(["category", "corpus"], sort=False):
+        place = {"category": category, "corpus": corpus}
+        world = group[group.model == "Base"].set_index("doc")[["world_nll", "bytes"]].astype(float)
+        rows.append(place | {"model": WORLD, "unit": ENTROPY} | vars(stats.interval(world.to_numpy(), _entropy)))
+        for model, scored in group.groupby("model", sort=False):
+            excess = scored.set_index("doc").nll - world.world_nll
+            values = vars(stats.interval(np.column_stack([excess, world]), _kl))
+            for column, unit in enumerate((KL, SHARE)):
+                numbers = {name: value[column] for name, value in values.items()}
+                rows.append(place | {"model": model, "unit": unit} | numbers)
+    return pd.DataFrame(rows)
+
+
+def _entropy(totals: np.ndarray) -> np.ndarray:
+    return totals[..., 0] / totals[..., 1] / np.log(2)
+
+
+def _kl(totals: np.ndarray) -> np.ndarray:
+    """Totals [..., excess, world's nll, bytes] to bits per byte and share of the entropy [..., 2]."""
+    excess, world, size = (totals[..., column] for column in range(3))
+    return np.stack([excess / size / np.log(2), excess / world], axis=-1)
+
+
+def distance_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of `distance_from_world` as text, a row per corpus: entropy with interval, KL and its share of it."""
+    place = ["category", "corpus"]
+    world = frame[frame.model == WORLD].set_index(place)
+    spans = zip(world.estimate, world.low, world.high, strict=True)
+    told = {"Entropy": [f"{estimate:.4f} ({low:.4f} to {high:.4f})" for estimate, low, high in spans]}
+    for model in frame.model[frame.model != WORLD].unique():
+        numbers = frame[frame.model == model].pivot(index=place, columns="unit", values="estimate").loc[world.index]
+        pairs = zip(numbers[KL], numbers[SHARE], strict=True)
+        told[f"KL of {model}"] = [f"{bits:.4f} ({share:.1%})" for bits, share in pairs]
+    return pd.DataFrame(told, index=world.index)
+
+
+def judge(frame: pd.DataFrame) -> Verdict:
+    """C1: is text harder to predict for RLHF than for Base, on every corpus?
+
+    Args:
+        frame: what `increase_by_corpus` returns.
+    """
+    return judge_ratios(CLAIM, frame)
+
+
+def judge_ratios(claim: Claim, frame: pd.DataFrame, said: str = "") -> Verdict:
+    """The rule of C1 and C2: the perplexity ratio RLHF / Base lies above 1 on every corpus (`all_above`).
+
+    The estimate is the geometric mean over corpora.
+
+    Args:
+        claim: which of the two.
+        frame: rows of `increase_by_corpus`.
+        said: what is added to the unit.
+    """
+    ratio = frame[(frame.model == "RLHF") & frame.unit.isin(RATIOS)]
+    each, mean = ratio[ratio.category != OVERALL], only(ratio[ratio.category == OVERALL])
+    return conclude(claim, all_above(each.low, each.high, nothing=1), mean, mean.unit + said, mean.documents)
+
+
+def rung(documents: pd.DataFrame) -> Rung:
+    """Bits per byte of gold text, mean over corpora. Takes what `scoring.score_pair` returns."""
+    return Rung(CLAIM.id, "bits per byte of gold text", bits_of_documents(documents))
+
+
+def bits_of_documents(documents: pd.DataFrame) -> list[np.ndarray]:
+    """Bits and bytes of each document [documents, models, 2] for each corpus."""
+    strata = []
+    for _, part in documents.groupby("corpus", sort=False):
+        wide, steps = part.pivot(index="doc", columns="model", values=["nll", "bytes"]), list(part.model.unique())
+        strata.append(np.stack([wide["nll"][steps] / np.log(2), wide["bytes"][steps]], 2))
+    return strata

@@ -11,25 +11,38 @@ import numpy as np
 import pandas as pd
 
 from predact import stats
-from predact.claims import prediction
-from predact.claims.finetuned import AFTER, BEFORE
+from predact.claims import materials, prediction
+from predact.claims.prediction import bits_of_documents, judge_ratios
+from predact.claims.verdict import Claim, Rung, Verdict
+from predact.models.finetuned import AFTER, BEFORE
+from predact.models.tokens import Per
+
+CLAIM = Claim(
+    id="C2",
+    claim="It still does when both are finetuned on the corpus.",
+    figure="Figure 2B",
+    chapter="02_world_modeling",
+    work=materials.finetunings_work,
+    rungs=lambda run: [rung(materials.finetunings(run)[0])],
+)
 
 BITS, ABOVE_START, ABOVE_WORLD = prediction.BITS, "bits per byte above Base's start", prediction.ABOVE_WORLD
 NEVER = 1e18  # tokens: stands for "not reached" while documents are resampled, above any number of tokens
 
 
-def before_and_after(documents: pd.DataFrame) -> pd.DataFrame:
+def before_and_after(documents: pd.DataFrame, per: Per) -> pd.DataFrame:
     """Return `prediction.by_corpus` of the documents held out before and after, with `when`: before, after.
 
     Where documents were learned from in several orders, the estimate is that of the mean nll, and its interval contains
     the intervals of every order: other orders are as good as other documents.
 
     Args:
-        documents: what `finetuned.of_pair` returns.
+        documents: what `finetuned.finetune_pair` returns.
+        per: per what losses can be compared.
     """
     before, after = (documents[documents.when == when] for when in (BEFORE, AFTER))
-    frames = [prediction.by_corpus(before).assign(when=BEFORE)]
-    frames.append(_over_orders(after, prediction.by_corpus).assign(when=AFTER))
+    frames = [prediction.increase_by_corpus(before, per).assign(when=BEFORE)]
+    frames.append(_over_orders(after, partial(prediction.increase_by_corpus, per=per)).assign(when=AFTER))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -75,7 +88,7 @@ def _share(totals: np.ndarray) -> np.ndarray:
         return totals[..., 1] / totals[..., 0]
 
 
-def curves(runs: pd.DataFrame) -> pd.DataFrame:
+def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """Learning curves of the best runs on the validation documents.
 
     For nll L_t after t tokens and B bytes: `bits per byte` L_t / (B ln 2); `bits per byte above Base's start`
@@ -140,7 +153,7 @@ def in_words(row: Any) -> str:
     return f"{said} tokens" + ("" if low == "more" else f" ({low} to {high})")
 
 
-def table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+def recovery_table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
     """The numbers as text, one row for each corpus and model but Base: gap before, after, what is left, recovery.
 
     Args:
@@ -184,7 +197,7 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
     return frame[["corpus", "model", *sorted(frame.columns[2:], key=float)]]
 
 
-def answer(left: pd.DataFrame, times: pd.DataFrame) -> str:
+def recovery_in_words(left: pd.DataFrame, times: pd.DataFrame) -> str:
     """What `remaining` and `recovered` say in plain words (Markdown): is RLHF back, what is left?"""
     rlhf = times.query("model == 'RLHF'")
     reached = rlhf[np.isfinite(rlhf.estimate)]
@@ -227,3 +240,21 @@ def _start(runs: pd.DataFrame, corpus: object) -> np.ndarray:
     """Nll [documents] of the untrained Base."""
     start = runs[(runs.corpus == corpus) & (runs.model == "Base") & (runs.evaluation == 0)]
     return start.drop_duplicates("doc").sort_values("doc").nll.to_numpy()
+
+
+def judge(frame: pd.DataFrame) -> Verdict:
+    """C2: is text still harder to predict for RLHF than for Base, on every corpus, when both were finetuned on it?
+
+    Estimate and rule as for C1, on the documents held out, under the finetuned models.
+
+    Args:
+        frame: what `before_and_after` returns.
+    """
+    return judge_ratios(CLAIM, frame[frame.when == AFTER], " after finetuning")
+
+
+def rung(held_out: pd.DataFrame) -> Rung:
+    """Bits per byte after finetuning, mean over corpora and orders. Takes the first frame of `finetune_pair`."""
+    after = held_out[held_out.when == AFTER]
+    mean = after.groupby(["corpus", "doc", "model"], sort=False)[["nll", "bytes"]].mean().reset_index()
+    return Rung(CLAIM.id, "bits per byte after finetuning", bits_of_documents(mean))

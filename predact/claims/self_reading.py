@@ -16,13 +16,28 @@ import pandas as pd
 from tqdm import tqdm
 
 from predact import stats, store
-from predact.claims.narrowing import GOLD
+from predact.claims import materials
+from predact.claims.materials import Work
 from predact.claims.prediction import BITS
+from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
 from predact.errors import UserError
-from predact.models import loading, sampling, scoring
+from predact.models import loading, sampling, scoring, tokens
 from predact.models.pairs import Pair
+from predact.models.passages import GOLD
+from predact.models.runs import Run
 from predact.models.sampling import Settings
+from predact.models.tokens import Per
+from predact.texts import corpora, prompts
 from predact.texts.corpora import Corpus
+
+CLAIM = Claim(
+    id="C5",
+    claim="RLHF finds its own generations easier to predict than Base finds its own.",
+    figure="Figure 5",
+    chapter="03_collapse",
+    work=lambda run: completions_work(run),
+    rungs=lambda run: [rung(completions(run))],
+)
 
 PERPLEXITY, RATIO = "perplexity per token", "ratio to Base"
 ALL, MEAN = "all", "mean"
@@ -38,7 +53,7 @@ class Source:
     gold: list[list[int]]
 
 
-def sources(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int) -> list[Source]:
+def cut_beginnings(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int) -> list[Source]:
     """Cut documents after their first `prefix` tokens, shorter ones in the middle.
 
     Args:
@@ -52,10 +67,10 @@ def sources(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int
     """
     if prefix < 1:
         raise UserError(f"prefix: expected a whole number above 0, not {prefix}.")
-    lead = loading.lead(tokenizer)
+    lead = tokens.lead(tokenizer)
     found = []
     for corpus in corpora:
-        ids = [each for each in loading.encode(tokenizer, corpus.texts) if len(each) > 1]
+        ids = [each for each in tokens.encode(tokenizer, corpus.texts) if len(each) > 1]
         cuts = [min(prefix, len(each) // 2) for each in ids]
         prefixes = [lead + each[:cut] for each, cut in zip(ids, cuts, strict=True)]
         gold = [each[cut : cut + longest] for each, cut in zip(ids, cuts, strict=True)]
@@ -63,13 +78,13 @@ def sources(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int
     return found
 
 
-def crossed(root: Path, pair: Pair, found: Sequence[Source], settings: Settings, seed: int = 0) -> pd.DataFrame:
+def cross_reading(root: Path, pair: Pair, found: Sequence[Source], settings: Settings, seed: int = 0) -> pd.DataFrame:
     """Let every model of a pair continue every prefix once, and every model score every author.
 
     Args:
         root: of the store.
         pair: the models.
-        found: what `sources` returns.
+        found: what `cut_beginnings` returns.
         settings: how to sample; one completion of each prefix whatever it says.
         seed: of the run.
 
@@ -134,7 +149,7 @@ def _scores(root: Path, pair: Pair, scorer: str, step: str, given: Any, ids: Any
 
     def compute() -> pd.DataFrame:
         loaded, tokenizer = loading.loaded(model)
-        if loading.same_tokenizer(loading.tokenizer(author), tokenizer) is None:
+        if tokens.difference(loading.tokenizer(author), tokenizer) is None:
             nll = _sums(loaded, len(tokenizer), whole, list(map(len, begun)))
         else:
             read = [_translated(pair, step, scorer, each) for each in (whole, begun)]
@@ -160,25 +175,19 @@ def _bytes(pair: Pair, step: str, sequences: list[list[int]]) -> np.ndarray:
 def _texts(pair: Pair, step: str, sequences: list[list[int]]) -> list[str]:
     """Texts of ids, without the token that stands before a document."""
     tokenizer = loading.tokenizer(pair.models[step])
-    skip = len(loading.lead(tokenizer))
+    skip = len(tokens.lead(tokenizer))
     return [tokenizer.decode(each[skip:]) for each in sequences]
 
 
 def _translated(pair: Pair, source: str, target: str, sequences: list[list[int]]) -> list[list[int]]:
     """Ids of one model of a pair as ids of another: the same where their tokenizers agree, else by way of the text."""
     tokenizer = loading.tokenizer(pair.models[target])
-    if loading.same_tokenizer(loading.tokenizer(pair.models[source]), tokenizer) is None:
+    if tokens.difference(loading.tokenizer(pair.models[source]), tokenizer) is None:
         return sequences
-    return [loading.lead(tokenizer) + ids for ids in loading.encode(tokenizer, _texts(pair, source, sequences))]
+    return [tokens.lead(tokenizer) + ids for ids in tokens.encode(tokenizer, _texts(pair, source, sequences))]
 
 
-def same_tokenizer(pair: Pair) -> bool:
-    """Whether all models of a pair cut text into the same tokens."""
-    first, *others = (loading.tokenizer(model) for model in pair.models.values())
-    return all(loading.same_tokenizer(first, other) is None for other in others)
-
-
-def self_perplexity(scores: pd.DataFrame, same_tokenizer: bool = True) -> pd.DataFrame:
+def self_perplexity(scores: pd.DataFrame, per: Per) -> pd.DataFrame:
     """How hard each model finds its own completions: by source, over each category and over all.
 
     With sums over a source's completions: perplexity per token exp(nll / tokens), bits per byte nll / (bytes ln 2), and
@@ -186,8 +195,8 @@ def self_perplexity(scores: pd.DataFrame, same_tokenizer: bool = True) -> pd.Dat
     several sources the mean of these: the geometric one, of bits the arithmetic one.
 
     Args:
-        scores: what `crossed` returns.
-        same_tokenizer: whether tokens of all models can be compared.
+        scores: what `cross_reading` returns.
+        per: per what the models can be compared.
 
     Returns:
         category, source (`mean` over several), model, unit, estimate, low, high (95 % paired bootstrap over prefixes
@@ -195,32 +204,32 @@ def self_perplexity(scores: pd.DataFrame, same_tokenizer: bool = True) -> pd.Dat
     """
     own = scores[scores.scorer == scores.author]
     models = list(own.scorer.unique())
-    units = (PERPLEXITY, BITS, RATIO) if same_tokenizer else (BITS, RATIO)
+    units = (PERPLEXITY, BITS, RATIO) if per is Per.TOKEN else (BITS, RATIO)
     rows = []
     for (category, source), parts in _groups(own):
         wide = [part.pivot(index="prefix", columns="scorer", values=["nll", "tokens", "bytes"]) for part in parts]
         sums = [each.reindex(columns=models, level=1).to_numpy(float) for each in wide]
-        value = stats.stratified(sums, partial(_own_values, models=len(models), same_tokenizer=same_tokenizer))
+        value = stats.stratified(sums, partial(_own_values, models=len(models), per=per))
         place = {"category": category, "source": source, "prefixes": sum(map(len, sums))}
         rows.append(stats.tidy(value, [("unit", units), ("model", models)], **place))
     return pd.concat(rows, ignore_index=True)
 
 
-def _own_values(strata: Sequence[np.ndarray], models: int, same_tokenizer: bool) -> np.ndarray:
+def _own_values(strata: Sequence[np.ndarray], models: int, per: Per) -> np.ndarray:
     """Totals [..., 3 (nll, tokens, bytes) of models] of each source to means over sources [..., units, models]."""
     totals = np.stack(strata).reshape(len(strata), *strata[0].shape[:-1], 3, models)
     nll, tokens, size = (totals[..., place, :] for place in range(3))
-    each = nll / (tokens if same_tokenizer else size)
+    each = nll / (tokens if per is Per.TOKEN else size)
     mean = each.mean(axis=0)
-    values = [np.exp(mean)] * same_tokenizer + [(nll / size).mean(axis=0) / np.log(2), np.exp(mean - mean[..., :1])]
+    values = [np.exp(mean)] * (per is Per.TOKEN) + [(nll / size).mean(axis=0) / np.log(2), np.exp(mean - mean[..., :1])]
     return np.stack(values, axis=-2)
 
 
-def matrix(scores: pd.DataFrame) -> pd.DataFrame:
+def reading_matrix(scores: pd.DataFrame) -> pd.DataFrame:
     """Bits per byte that every scorer needs for every author, over each category and over all: means over sources.
 
     Args:
-        scores: what `crossed` returns.
+        scores: what `cross_reading` returns.
 
     Returns:
         category (`all` first), scorer, author, estimate, low, high (95 % bootstrap over prefixes), unit.
@@ -251,3 +260,65 @@ def _groups(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, Any], list[pd.Dat
     for category in scores.category.unique():
         yield (category, MEAN), [part for (kind, _), part in by_source.items() if kind == category]
     yield (ALL, MEAN), list(by_source.values())
+
+
+def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
+    """Perplexity of generations under the untruncated model that wrote them, given the prompt: exp(-Σ log p / tokens).
+
+    Args:
+        generations: what `sampling.of_pair` returns.
+
+    Returns:
+        model, generations, tokens, estimate, low, high (95 % bootstrap over prompts), prompts.
+    """
+    rows = []
+    for model, part in generations.groupby("model", sort=False):
+        each = part.assign(nll=-part.log_probabilities.map(np.sum), tokens=part.ids.map(len))
+        sums = each.groupby("prompt")[["nll", "tokens"]].sum().to_numpy(float)
+        value = stats.interval(sums, lambda totals: np.exp(totals[..., 0] / totals[..., 1]))
+        count = {"generations": len(part), "tokens": int(each.tokens.sum())}
+        rows.append({"model": model} | count | vars(value) | {"prompts": len(sums)})
+    return pd.DataFrame(rows)
+
+
+def judge(frame: pd.DataFrame) -> Verdict:
+    """C5: does RLHF find its own completions easier than Base finds its own, whatever they are completions of?
+
+    The measure is the ratio of the perplexities, RLHF / Base. The rule is that it lies below 1 for every source of
+    beginnings. The estimate is the geometric mean over sources.
+
+    Args:
+        frame: what `self_perplexity` returns.
+    """
+    ratio = frame[(frame.model == "RLHF") & (frame.unit == RATIO)]
+    each, mean = ratio[ratio.source != MEAN], only(ratio[ratio.category == ALL])
+    said = all_above(-each.high, -each.low, nothing=-1)
+    return conclude(CLAIM, said, mean, "perplexity ratio", mean.prefixes)
+
+
+def completions(run: Run) -> pd.DataFrame:
+    """Completions of beginnings of gold text and of prompts, under every reader: see `cross_reading`."""
+    told, names = run.settings, [*(run.settings.corpora or run.pair.corpora), *run.settings.unseen]
+    kinds = corpora.select(names, told.prefixes, run.seed, run.root)
+    kinds.append(prompts.corpus(materials.questions(run)[: told.prefixes]))
+    base = loading.tokenizer(run.pair.models["Base"])
+    beginnings = cut_beginnings(base, kinds, told.prefix, told.completion_tokens)
+    how = replace(told.sampling, max_new_tokens=told.completion_tokens)
+    return cross_reading(run.root, run.pair, beginnings, how, run.seed)
+
+
+def completions_work(run: Run) -> dict[str, Work]:
+    """Tokens of `completions`."""
+    kinds = len(corpora.expanded(run.settings.corpora or run.pair.corpora)) + len(run.settings.unseen) + 1
+    beginnings, steps = kinds * run.settings.prefixes * run.settings.completion_tokens, len(run.pair.models)
+    return {"completions": Work(scored=steps * (steps + 1) * beginnings, sampled=steps * beginnings)}
+
+
+def rung(crossed: pd.DataFrame) -> Rung:
+    """Nats per token of own completions, mean over sources. Takes what `cross_reading` returns."""
+    own = crossed[crossed.scorer == crossed.author]
+    strata = []
+    for _, part in own.groupby("source", sort=False):
+        wide, steps = part.pivot(index="prefix", columns="scorer", values=["nll", "tokens"]), list(part.scorer.unique())
+        strata.append(np.stack([wide["nll"][steps], wide["tokens"][steps]], 2))
+    return Rung(CLAIM.id, "nats per token of own completions", strata)

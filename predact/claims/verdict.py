@@ -1,15 +1,41 @@
-"""The paper's nine claims, the verdict on one of them for a pair of models, and where verdicts are kept."""
+"""What a claim is, the verdict on it for a pair of models, and the rules that several claims share.
 
-import json
-import re
+Every module of this package that holds a `CLAIM` is a claim; nothing else lists them. Such a module has a function
+``judge`` (the rule: frames in, a `Verdict` out), and its `CLAIM` names the functions that count its work and make its
+rungs of the ladder.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
-from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from predact import store
-from predact.models.pairs import title
+import predact.claims
+from predact.claims.materials import Work
+from predact.errors import UserError
+from predact.models.runs import Run
+
+MIME = "application/vnd.predact.verdict+json"  # a verdict among the outputs of an executed notebook
+
+
+class Rung(NamedTuple):
+    """A measure taken of every model of a pair, in the order of training.
+
+    For each stratum [units, models, 2]: the sum and the count of every unit; a value is a mean of their ratios.
+    """
+
+    claim: str
+    measure: str
+    strata: Sequence[np.ndarray]
+
+
+def no_rungs(_: Run) -> list[Rung]:
+    """The rungs of a claim that is not measured for the models between Base and RLHF."""
+    return []
 
 
 @dataclass(frozen=True)
@@ -20,32 +46,16 @@ class Claim:
     claim: str
     figure: str
     chapter: str
+    work: Callable[[Run], Mapping[str, Work]]  # what is measured for it; what several claims need has one name
+    rungs: Callable[[Run], list[Rung]] = no_rungs  # its measures at every step of training
 
 
-CLAIMS = {
-    id: Claim(id, claim, figure, chapter)
-    for id, figure, chapter, claim in (
-        ("C1", "Figure 2A", "02_world_modeling", "RLHF predicts documents worse than Base, on every corpus."),
-        ("C2", "Figure 2B", "02_world_modeling", "It still does when both are finetuned on the corpus."),
-        ("C3", "Figure 3", "03_collapse", "RLHF gathers more of the next-token probability on a few tokens."),
-        (
-            "C4",
-            "Figure 4",
-            "03_collapse",
-            "RLHF rules out more tokens in its own text, and slightly fewer in gold text.",
-        ),
-        ("C5", "Figure 5", "03_collapse", "RLHF finds its own generations easier to predict than Base finds its own."),
-        (
-            "C6",
-            "Anchor spans",
-            "04_anchor_spans",
-            "Most RLHF generations for a prompt share long n-grams; Base's do not.",
-        ),
-        ("C7", "Figure 1, top", "04_anchor_spans", "Those anchor spans come in the same order: a skeleton."),
-        ("C8", "Figure 1, bottom", "05_backbones", "RLHF generations align all along, most at beginning and end."),
-        ("C9", "Probing", "06_planning", "RLHF hidden states tell more of the tokens several positions ahead."),
-    )
-}
+def claims() -> dict[str, Claim]:
+    """Return the claims by id, in the order of their numbers: the `CLAIM` of every module of this package."""
+    names = [module.name for module in pkgutil.iter_modules(predact.claims.__path__)]
+    modules = [importlib.import_module(f"{predact.claims.__name__}.{name}") for name in names]
+    found = [module.CLAIM for module in modules if hasattr(module, "CLAIM")]
+    return {claim.id: claim for claim in sorted(found, key=lambda claim: int(claim.id[1:]))}
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,13 @@ class Verdict:
     high: float | None
     unit: str
     n: int
-    pair: str
     null: float | None = None  # what chance would give, where the claim is beside a null
+    pair: str = ""  # filled in by `of_run`, as the next one
+    scale: str = ""
+
+    def of_run(self, run: Run) -> dict[str, Any]:
+        """Return the row as JSON data, with the pair and the scale of a run."""
+        return asdict(self) | {"pair": run.name, "scale": run.scale}
 
     def _repr_markdown_(self) -> str:
         estimate, low, high = map(told, (self.estimate, self.low, self.high))
@@ -78,13 +93,13 @@ def told(number: float | None) -> str:
     return "–" if number is None else f"{number:.3f}"
 
 
-def judge(low: pd.Series, high: pd.Series, nothing: float) -> str:
+def all_above(low: pd.Series, high: pd.Series, nothing: float) -> str:
     """The rule for claims that say *more, everywhere*.
 
     Args:
-        low: Lower ends of 95 % intervals, one for each case that the claim speaks of.
-        high: Their upper ends.
-        nothing: The value that means no difference.
+        low: lower ends of 95 % intervals, one for each case that the claim speaks of.
+        high: their upper ends.
+        nothing: the value that means no difference.
 
     Returns:
         `holds` when every interval lies above `nothing`, `fails` when one lies at or below it, else `undecided`.
@@ -94,36 +109,27 @@ def judge(low: pd.Series, high: pd.Series, nothing: float) -> str:
     return "fails" if (high <= nothing).any() else "undecided"
 
 
-def folder(root: Path | str, pair: str) -> Path:
-    """Where a pair's verdicts stand: its name made fit for a folder, with a hash where that changed it."""
-    pair = title(pair)
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", pair).strip("-.")[-60:]
-    return Path(root, "claims", slug if slug == pair else f"{slug}-{sha256(pair.encode()).hexdigest()[:8]}")
+def only(frame: pd.DataFrame) -> pd.Series:
+    """Return the one row of a frame; ValueError where there are more or none."""
+    (row,) = (row for _, row in frame.iterrows())
+    return row
 
 
-def record(root: Path | str, verdict: Verdict) -> None:
-    """Keep a verdict in the store; the last run of a claim for a pair is the one that counts.
+def conclude(claim: Claim, verdict: str, row: pd.Series, unit: str, n: int, null: float | None = None) -> Verdict:
+    """Return the verdict on a claim, with the estimate and the interval that stand in a row.
 
     Raises:
-        UserError: The store cannot be written.
+        UserError: there is no interval.
     """
-    row = json.dumps(asdict(verdict), indent=1, allow_nan=False)
-    store.write(folder(root, verdict.pair) / f"{verdict.id}.json", row.encode())
+    numbers = float(row.estimate), float(row.low), float(row.high)
+    if not np.isfinite(numbers).all():
+        raise UserError(
+            f"prompts_limit, documents: {claim.id} needs two prompts and two documents at least for its interval."
+        )
+    return Verdict(claim.id, claim.claim, verdict, *numbers, unit, int(n), null)
 
 
-def scorecards(*roots: Path | str) -> list[dict]:
-    """Return all verdicts recorded in stores: claim by claim, and for each the pairs in the order of their names.
-
-    Args:
-        roots: of the stores; a verdict in a later one takes the place of one in an earlier one.
-    """
-    files = (file for root in roots for file in sorted(Path(root, "claims").glob("*/*.json")))
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    last = {(row["id"], row["pair"]): row for row in rows}
-    return sorted(last.values(), key=lambda row: (list(CLAIMS).index(row["id"]), title(row["pair"])))
-
-
-def scorecard(root: Path | str, pair: str) -> list[dict]:
-    """Return the verdicts recorded for a pair, in the order of the claims; claims that were not run are absent."""
-    files = (folder(root, pair) / f"{id}.json" for id in CLAIMS)
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+def unmeasured(claim: Claim, unit: str) -> Verdict:
+    """Return the verdict on a claim that needs equal tokens, for models that have none."""
+    missing = f"{unit}: not compared, for the tokenizers differ"
+    return Verdict(claim.id, claim.claim, "undecided", None, None, None, missing, 0)

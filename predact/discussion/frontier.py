@@ -72,7 +72,7 @@ def of_base(root: Path, pair: Pair, samples: int = 8) -> dict[str, float]:
     asked = human.questions("validation")
     prompts = [Prompt(each.id, each.entity.kind, each.prompt) for each in asked]
     settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=160)
-    written = sampling.of_pair(root, pair, prompts, settings, steps=["Base"])
+    written = sampling.sample_pair(root, pair, prompts, settings, steps=["Base"])
     decode, known = loading.tokenizer(pair.models["Base"]).decode, {each.id: each for each in asked}
     rewards = [human.judge(known[str(row.prompt)], decode(row.ids))["reward"] for row in written.itertuples()]
     sums = written.assign(reward=rewards, count=1).groupby("prompt")[["reward", "count"]].sum().to_numpy(float)

@@ -5,7 +5,8 @@ Base^(1 - w) RLHF^w. It predicts documents with that, and answers with that (Bas
 in its template, both what has been written so far). At w = 0 it is Base, at w = 1 RLHF.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,16 +18,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from predact import store
-from predact.claims import narrowing
+from predact import stats, store
+from predact.methods.ngrams import shares
 from predact.models import loading, sampling, scoring
 from predact.models.pairs import Pair
+from predact.models.passages import Passages, gold_passages
 from predact.pocket import human, world
 from predact.recipe.recipe import SCALES
 from predact.texts.corpora import Corpus
 
 WEIGHTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _RECORD = SCALES["full"].record  # answers to each question and documents of each corpus: as runs were recorded
+MEASURES = ("excess", "share10", "entropy")
 
 
 class Caches:
@@ -59,7 +62,7 @@ class Mixture(NamedTuple):
 
 
 @torch.inference_mode()
-def answer(
+def sample_mixture(
     mixture: Mixture,
     tokenizer: Any,
     prompts: tuple[list, list],
@@ -86,7 +89,9 @@ def answer(
     return sampling.continued(mixture, caches, first, torch.from_numpy(numbers), settings, torch.tensor(stops))
 
 
-def acting(root: Path, pair: Pair, weights: Sequence[float] = WEIGHTS, samples: int = _RECORD.samples) -> pd.DataFrame:
+def mixture_answers(
+    root: Path, pair: Pair, weights: Sequence[float] = WEIGHTS, samples: int = _RECORD.samples
+) -> pd.DataFrame:
     """Answers of mixtures to the validation questions, sampled from the whole distribution, with their true reward.
 
     Args:
@@ -137,7 +142,7 @@ def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) 
         mixed, names, first, second, samples = map(list, zip(*each, strict=True))
         keys = [f"{name}/{number}" for name, number in zip(names, samples, strict=True)]
         numbers = sampling.uniforms(0, keys, settings, settings.max_new_tokens)
-        made = answer(Mixture((base, rlhf)), tokenizer, (first, second), mixed, numbers, settings)
+        made = sample_mixture(Mixture((base, rlhf)), tokenizer, (first, second), mixed, numbers, settings)
         told = zip(mixed, names, made, strict=True)
         rows += [(weight, name, one.ids, -sum(one.log_probabilities)) for weight, name, one in told]
     return pd.DataFrame(rows, columns=["weight", "question", "ids", "nll"])
@@ -147,7 +152,7 @@ def _lengths(asked: tuple[str, list[int], list[int]]) -> tuple[int, int]:
     return len(asked[1]), len(asked[2])
 
 
-def predicting(
+def mixture_documents(
     root: Path, pair: Pair, weights: Sequence[float] = WEIGHTS, documents: int = _RECORD.documents
 ) -> pd.DataFrame:
     """Nll of documents under mixtures, beside what the world itself needs.
@@ -164,7 +169,7 @@ def _documents(pair: Pair, weights: Sequence[float], documents: int) -> Iterator
     tokenizer = loaded[0][1]
     for corpus in tqdm(world.CORPORA, desc="mixing", unit="corpus", leave=False, disable=None):
         drawn = [world.document(corpus, "validation", place) for place in range(documents)]
-        passages = narrowing.gold(tokenizer, [Corpus(corpus, "", [each.text for each in drawn], None, "")])
+        passages = gold_passages(tokenizer, [Corpus(corpus, "", [each.text for each in drawn], None, "")])
         lengths = [len(ids) - given for ids, given in zip(passages.sequences, passages.given, strict=True)]
         targets = torch.tensor([token for ids in passages.sequences for token in ids[1:]])
         first, second = (_logits(model, tokenizer, passages, sum(lengths)) for model, _ in loaded)
@@ -175,7 +180,7 @@ def _documents(pair: Pair, weights: Sequence[float], documents: int) -> Iterator
                 yield {"weight": weight, "corpus": corpus, "doc": doc, **row, "bytes": len(each.text.encode())}
 
 
-def _logits(model: Any, tokenizer: Any, passages: narrowing.Passages, count: int) -> Tensor:
+def _logits(model: Any, tokenizer: Any, passages: Passages, count: int) -> Tensor:
     """Logits [count, V] for every scored token of passages."""
     kept = torch.zeros(count, len(tokenizer))
 
@@ -184,3 +189,104 @@ def _logits(model: Any, tokenizer: Any, passages: narrowing.Passages, count: int
 
     scoring.score_ids(model, passages.sequences, passages.given, len(tokenizer), observe=observe)
     return kept
+
+
+def mixture_frontier(acted: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    """Where mixtures stand: weight, measure (reward, excess, share10, entropy), estimate, low, high.
+
+    Reward, share10 (of the answers to a question, those with the commonest 10-gram) and entropy (nats per token of own
+    answers) with 95 % bootstrap over questions; excess (bits per byte beyond the world's entropy, mean over corpora)
+    over documents.
+    """
+    rows = []
+    for weight in predicted.weight.unique():
+        value = stats.stratified(_strata(acted, predicted, weight), _measures)
+        parts = {"estimate": value.estimate, "low": value.low, "high": value.high}
+        rows.append(pd.DataFrame({"weight": weight, "measure": ["reward", *MEASURES], **parts}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _strata(acted: pd.DataFrame, predicted: pd.DataFrame, weight: float) -> list[np.ndarray]:
+    """Sums by question [questions, 5] of a mixture, then by document [documents, 2] for each corpus."""
+    answers = acted[acted.weight == weight].groupby("question", sort=False)
+    sums = answers.agg(reward=("reward", "mean"), nll=("nll", "sum"))
+    sums["tokens"] = answers.ids.agg(lambda ids: sum(map(len, ids)) + len(ids))  # an end is a token, too
+    sums["share10"] = answers.ids.agg(lambda ids: shares(list(ids), 10)[-1])
+    questions = sums[["reward", "share10", "nll", "tokens"]].assign(count=1).to_numpy(float)
+    documents = predicted[predicted.weight == weight].assign(lost=lambda each: each.nll - each.floor)
+    return [questions, *(part[["lost", "bytes"]].to_numpy(float) for _, part in documents.groupby("corpus"))]
+
+
+def _measures(totals: Sequence[np.ndarray]) -> np.ndarray:
+    """Totals of `_strata` to reward, excess, share10 and entropy [..., 4]."""
+    questions, *corpora = totals
+    reward, share10, nll, tokens, count = np.moveaxis(questions[..., :5], -1, 0)
+    excess = np.mean([each[..., 0] / each[..., 1] for each in corpora], axis=0) / np.log(2)
+    return np.stack([reward / count, excess, share10 / count, nll / tokens], -1)
+
+
+def against_runs(
+    acted: pd.DataFrame, predicted: pd.DataFrame, runs: Mapping[str, pd.DataFrame], paths: pd.DataFrame
+) -> pd.DataFrame:
+    """Mixtures beside recorded runs that were stopped where they first earned the same reward.
+
+    Args:
+        acted: what `mixture.acting` returns.
+        predicted: what `mixture.predicting` returns.
+        runs: recorded, with rewards by question.
+        paths: what `frontier.paths` returns of them.
+
+    Returns:
+        run, weight, reward, measure (of `MEASURES`), mixture, stopped, estimate (mixture - stopped), low, high (95 %
+        bootstrap over questions, with mixture and run at once, and over documents; what a run loses in prediction and
+        variety was recorded as means, which stay). Only where the run reaches the reward after its beginning.
+    """
+    rows = []
+    for name, run in runs.items():
+        path = paths[paths.run == name]
+        rewards = np.array(run.rewards.tolist()).T
+        for weight in predicted.weight.unique():
+            questions, *documents = _strata(acted, predicted, weight)
+            reward = questions[:, 0].mean()
+            if not rewards[:, 0].mean() < reward <= rewards.mean(0).max():
+                continue
+            strata = [np.column_stack([questions, rewards]), *documents]
+            value = stats.stratified(strata, partial(_difference, path=path))
+            mixed, stopped = _beside([each.sum(0) for each in strata], path)
+            ends = {"estimate": value.estimate, "low": value.low, "high": value.high}
+            place = {"run": name, "weight": weight, "reward": reward, "measure": MEASURES}
+            rows.append(pd.DataFrame(place | {"mixture": mixed, "stopped": stopped} | ends))
+    empty = pd.DataFrame(
+        columns=["run", "weight", "reward", "measure", "mixture", "stopped", "estimate", "low", "high"]
+    )
+    return pd.concat(rows, ignore_index=True) if rows else empty
+
+
+def _difference(totals: Sequence[np.ndarray], path: pd.DataFrame) -> np.ndarray:
+    mixed, stopped = _beside(totals, path)
+    return mixed - stopped
+
+
+def _beside(totals: Sequence[np.ndarray], path: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """`MEASURES` of a mixture, and of a run where it first earned the mixture's reward: [..., 3] each."""
+    questions, known = totals[0], path[list(MEASURES)].to_numpy(float)
+    reward, *mixed = np.moveaxis(_measures(totals), -1, 0)
+    along = np.maximum.accumulate(questions[..., 5:] / questions[..., 4:5], axis=-1)
+    pairs = zip(np.ravel(reward), along.reshape(-1, along.shape[-1]), strict=True)
+    stopped = [[np.interp(at, rewards, column) for column in known.T] for at, rewards in pairs]
+    return np.stack(mixed, -1), np.reshape(stopped, (*np.shape(reward), len(MEASURES)))
+
+
+def mixtures_in_words(found: pd.DataFrame) -> str:
+    """What mixtures lose where they earn what a run earned, in words (Markdown). Takes what `against_runs` returns."""
+    lost = found[(found.measure == "excess") & (found.weight < 1)]
+    said = []
+    for weight, rows in lost.groupby("weight"):
+        surely = (rows.high < 0).sum()
+        reward, mixed = rows.reward.iloc[0], rows.mixture.iloc[0]
+        said.append(
+            f"The mixture with weight {weight:g} earns {reward:.2f} and loses **{mixed:.3f}** bits per byte; the runs, "
+            f"when they first earned as much, had lost {rows.stopped.min():.3f} to {rows.stopped.max():.3f}. Surely "
+            f"(95 %) it loses less than {surely} of {len(rows)}."
+        )
+    return " ".join(said) or "No mixture earns what a run earns after its beginning."

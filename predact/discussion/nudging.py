@@ -18,11 +18,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from predact import stats, store
-from predact.claims import self_reading
+from predact.claims import materials
+from predact.claims.materials import Work
 from predact.models import loading, sampling, scoring
-from predact.models.distributions import spread
+from predact.models.distributions import summarize
 from predact.models.pairs import Pair
+from predact.models.runs import Run
 from predact.models.sampling import Settings
+from predact.models.tokens import Per, compared_per
 from predact.texts.prompts import Prompt
 
 COUNTS = (0, 1, 2, 4, 8, 16)  # first tokens of an RLHF answer that Base is given
@@ -31,7 +34,7 @@ NUDGED = "Base, nudged"
 _BIN, _LEAST = 8, 100  # tokens of a bin of positions; bins with fewer measured tokens are left out
 
 
-def tokens(
+def read_answers(
     root: Path,
     pair: Pair,
     prompts: Sequence[Prompt],
@@ -56,7 +59,7 @@ def tokens(
         (nats, of the author's distribution), strange (nats that RLHF needs; NaN if its tokens are others).
     """
     first = written[written["sample"] < each]
-    same = self_reading.same_tokenizer(pair)
+    same = compared_per(pair) is Per.TOKEN
     answers = first[["model", "prompt", "given", "ids"]].rename(columns={"model": "author"}).assign(nudge=0)
     if same:
         answers = pd.concat([answers, _nudged(root, pair, prompts, first, settings, seed)], ignore_index=True)
@@ -111,7 +114,7 @@ def _continued(
 
 
 def _read(pair: Pair, answers: pd.DataFrame, asked: Mapping[Any, list[int]], longest: int) -> pd.DataFrame:
-    """The frame of `tokens`; `asked` holds RLHF's question by prompt, or nothing where its tokens are others."""
+    """The frame of `read_answers`; `asked` holds RLHF's question by prompt, or nothing where its tokens are others."""
     given, ids = _plain(answers.given), [each[:longest] for each in _plain(answers.ids)]
     lengths, nudges = np.array(list(map(len, ids))), answers.nudge.to_numpy()
     row = np.repeat(np.arange(len(ids)), lengths)
@@ -142,17 +145,31 @@ def measured(
     entropy = np.zeros(sum(map(len, ids)), np.float32)
 
     def observe(places: np.ndarray, logits: Tensor) -> None:
-        entropy[places] = spread(logits, np.array([1])).entropy
+        entropy[places] = summarize(logits, np.array([1])).entropy
 
     nll = scoring.score_ids(model, sequences, list(map(len, given)), len(tokenizer), observe=observe)
     return nll, entropy
 
 
-def by_position(read: pd.DataFrame) -> pd.DataFrame:
+def of_run(run: Run) -> pd.DataFrame:
+    """Read answers of a run: see `read_answers`."""
+    told = run.settings
+    near = replace(told.sampling, generations=1, max_new_tokens=told.window)
+    written = materials.generations(run, materials.all_steps(run))
+    return read_answers(run.root, run.pair, materials.questions(run), written, near, told.nudged, run.seed)
+
+
+def work(run: Run) -> Work:
+    """Tokens of `of_run`."""
+    near = len(materials.questions(run)) * run.settings.nudged * run.settings.window
+    return Work(scored=2 * (len(COUNTS) + len(run.pair.models)) * near, sampled=len(COUNTS) * near)
+
+
+def branching_by_position(read: pd.DataFrame) -> pd.DataFrame:
     """Branching factor of each model along its own answers, in bins of eight tokens.
 
     Args:
-        read: what `tokens` returns.
+        read: what `read_answers` returns.
 
     Returns:
         model, first, last (positions), estimate, low, high (95 % bootstrap over prompts), unit.
@@ -167,7 +184,7 @@ def by_position(read: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_nudge(read: pd.DataFrame, horizon: int = 32) -> pd.DataFrame:
+def after_nudges(read: pd.DataFrame, horizon: int = 32) -> pd.DataFrame:
     """Base after each nudge, over the next `horizon` tokens, beside its own answers and RLHF's at the same positions.
 
     Returns:
@@ -199,8 +216,8 @@ def _branching(totals: np.ndarray) -> np.ndarray:
     return np.exp(_mean(totals))
 
 
-def answer(frame: pd.DataFrame) -> str:
-    """Whether the longest nudge brings Base into line, in words (Markdown). Takes what `by_nudge` returns."""
+def nudging_in_words(frame: pd.DataFrame) -> str:
+    """Whether the longest nudge brings Base into line, in words (Markdown). Takes what `after_nudges` returns."""
     if NUDGED not in set(frame.model):
         return "The models of this pair cut text into different tokens, so Base was not nudged."
     most = frame[frame.model == NUDGED].nudge.max()

@@ -7,6 +7,7 @@ import pandas as pd
 
 from predact.discussion.frontier import EXCESS, REWARD
 from predact.discussion.ladder import PLACE, STEPS, VALUE
+from predact.discussion.nudging import BRANCHING, NUDGED, STRANGE
 from predact.figures import style
 
 LAYOUTS = {44: 3, 88: 5}  # characters of a line on a phone and on a page, and answers that there is room for
@@ -15,9 +16,17 @@ _MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 _EM = 0.602  # width of a character of such a font, in font sizes
 _LINE = 19  # pixels
 _BEYOND = (-2, 2)  # places on the ladder that are drawn; what lies farther out is drawn at the end
+MIXTURES, RUNS = "mixtures", "recorded runs"
+ANSWERS_OF = {"Base": "Base, own answers", "RLHF": "RLHF, own answers"}
+NUDGE_TOLD = {
+    BRANCHING: ("branching factor", "Branching factor of the next tokens"),
+    STRANGE: ("strangeness", "Nats per token that RLHF needs for them"),
+}
 
 
-def panels(paths: pd.DataFrame, signs: pd.DataFrame, mass: pd.DataFrame, answers: pd.DataFrame, base: dict) -> dict:
+def frontier_panels(
+    paths: pd.DataFrame, signs: pd.DataFrame, mass: pd.DataFrame, answers: pd.DataFrame, base: dict
+) -> dict:
     """Frontier, signs of collapse, mass curve and some answers, at one step of the runs; a mimebundle.
 
     Args:
@@ -214,3 +223,104 @@ def ladder(climbed: pd.DataFrame) -> alt.LayerChart:
 
 def _short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def mixtures_on_frontier(found: pd.DataFrame, paths: pd.DataFrame) -> alt.LayerChart:
+    """Reward against lost prediction: mixtures by the weight of RLHF, with intervals of both, and the runs in grey.
+
+    Args:
+        found: what `matched.frontier` returns.
+        paths: what `frontier.paths` returns.
+    """
+    wide = found.pivot(index="weight", columns="measure", values=["estimate", "low", "high"]).reset_index()
+    wide.columns = pd.Index(["_".join(filter(None, reversed(column))) for column in wide.columns])
+    mixed = wide.rename(columns={"reward_estimate": "reward", "excess_estimate": "excess"}).assign(path=MIXTURES)
+    domain = alt.Scale(domain=[MIXTURES, RUNS], range=[style.STEP, style.NULL])
+    legend = alt.Legend(columns=alt.ExprRef(f"width < {NARROW} ? 1 : 2"), **style.STROKE)
+    color = alt.Color("path:N", scale=domain, legend=legend)
+    x = alt.X("excess:Q", title=EXCESS, axis=alt.Axis(grid=False))
+    y = alt.Y("reward:Q", title=None, scale=alt.Scale(nice=True))
+    shown = alt.Chart(mixed.round(4)).encode(color=color)
+    runs = alt.Chart(paths.assign(path=RUNS).round(4)).encode(x=x, y=y, color=color)
+    tooltip = [alt.Tooltip("weight:Q", title="weight of RLHF")]
+    tooltip += [
+        alt.Tooltip(f"{name}:Q", format=".3f")
+        for name in ("reward", "reward_low", "reward_high", "excess", "excess_low", "excess_high")
+    ]
+    told_runs = [
+        alt.Tooltip("run:N"),
+        alt.Tooltip("step:Q"),
+        *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("reward", "excess")),
+    ]
+    layers = (
+        runs.mark_line(strokeWidth=1.5, opacity=0.6).encode(detail="run:N", order="step:Q"),
+        runs.mark_point(filled=True, size=22, opacity=0.7).encode(tooltip=told_runs),
+        shown.mark_line(strokeWidth=2).encode(x=x, y=y, order="weight:Q"),
+        shown.mark_rule(strokeWidth=5, opacity=0.35, strokeCap="round").encode(
+            x=x, y="reward_low:Q", y2="reward_high:Q"
+        ),
+        shown.mark_rule(strokeWidth=5, opacity=0.35, strokeCap="round").encode(
+            x="excess_low:Q", x2="excess_high:Q", y=y
+        ),
+        shown.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, tooltip=tooltip),
+        shown.transform_filter("datum.weight % 0.5 == 0 || datum.weight > 0.7")
+        .mark_text(dx=10, dy=-10, align="left", fontSize=12)
+        .encode(x=x, y=y, text=alt.Text("weight:Q", format=".3~f"), color=alt.value("currentColor")),
+    )
+    said = "; ".join(f"{row.weight:g}: {row.reward:.2f} at {row.excess:.3f}" for row in mixed.itertuples())
+    title = alt.Title(REWARD[:1].upper() + REWARD[1:])
+    text = f"{REWARD} against {EXCESS}, mixtures by the weight of RLHF: {said}."
+    return style.figure(layers, [], title=title, description=text, height=320)
+
+
+def branching_along_answer(frame: pd.DataFrame) -> alt.LayerChart:
+    """The branching factor along own answers, a line with its 95 % band for each model.
+
+    Args:
+        frame: what `nudging.by_position` returns.
+    """
+    marks = style.models(list(frame.model.unique()))
+    x = alt.X("first:Q", title="Tokens into the answer", axis=alt.Axis(grid=False))
+    y = alt.Y("estimate:Q", title=None, scale=alt.Scale(zero=False))
+    places = alt.Tooltip("first:Q", title="from token"), alt.Tooltip("last:Q", title="to token")
+    shown = alt.Chart(frame.round(4)).encode(x=x)
+    layers = (
+        shown.mark_area(opacity=0.22).encode(y="low:Q", y2="high:Q", color=marks["color"]),
+        shown.mark_line(strokeWidth=2).encode(y=y, color=marks["color"]),
+        shown.mark_point(filled=True, size=50).encode(y=y, tooltip=style.interval(*places), **marks),
+    )
+    ends = frame.groupby("model", sort=False).estimate
+    told = [
+        f"{model} {first:.2f} at first, {last:.2f} at last"
+        for model, first, last in zip(ends.first().index, ends.first(), ends.last(), strict=True)
+    ]
+    text = f"{BRANCHING} by position in own answers: {'; '.join(told)}."
+    return style.figure(layers, [], title="Branching factor", description=text, height=260)
+
+
+def branching_after_nudges(frame: pd.DataFrame) -> alt.LayerChart:
+    """What follows the first tokens of an RLHF answer when Base goes on, beside own answers at the same places.
+
+    Args:
+        frame: what `nudging.by_nudge` returns.
+    """
+    names = [NUDGED, *ANSWERS_OF.values()]
+    data = frame.replace({"model": ANSWERS_OF}).round(4)
+    measure, heading = style.choice("measure", "Measure", {each: NUDGE_TOLD[each] for each in data.measure.unique()})
+    x = alt.X("nudge:O", title="Tokens of an RLHF answer given", axis=alt.Axis(labelAngle=0))
+    y = alt.Y("estimate:Q", title=None, scale=alt.Scale(zero=False))
+    colors = alt.Scale(domain=names, range=[style.STEP, style.BASE, style.RLHF])
+    columns = alt.ExprRef(f"width < {NARROW} ? 1 : {len(names)}")
+    color = alt.Color("model:N", scale=colors, legend=alt.Legend(columns=columns, **style.STROKE))
+    shown = alt.Chart(data).transform_filter("datum.measure == measure").encode(x=x, color=color)
+    tooltip = [alt.Tooltip("model:N"), alt.Tooltip("nudge:O", title="tokens given")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("estimate", "low", "high")]
+    layers = (
+        shown.mark_area(opacity=0.22).encode(y="low:Q", y2="high:Q"),
+        shown.mark_line(strokeWidth=2).encode(y=y),
+        shown.mark_point(filled=True, size=50).encode(y=y, tooltip=tooltip),
+    )
+    first = data[(data.measure == BRANCHING) & (data.model == NUDGED)]
+    told = [f"{row.nudge} given, {row.estimate:.2f}" for row in first.itertuples()]
+    text = f"{BRANCHING} of the tokens after a nudge: {'; '.join(told)}."
+    return style.figure(layers, [measure], title=heading, description=text, height=260)

@@ -8,20 +8,19 @@ import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
-from predact.claims.foresight import BITS, GAINED
-from predact.claims.planning import AFFINE, BIGRAM, LOW_RANK, SHUFFLED, SKIP, UNIGRAM
+from predact.claims.foresight import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
 from predact.figures import style
 
 TOLD = {
     GAINED: ("bits gained", "Bits gained over the skip-gram, per token"),
-    BITS: ("bits", "Bits per token that the probe needs"),
+    TOKEN_BITS: ("bits", "Bits per token that the probe needs"),
     "top-1": ("top-1", "Share of tokens that are the probe's first guess"),
     "top-5": ("top-5", "Share of tokens among the probe's five first guesses"),
 }
 DASHES = {AFFINE: [1, 0], LOW_RANK: [6, 3], SKIP: [12, 3], BIGRAM: [6, 2, 1, 2], UNIGRAM: [2, 3], SHUFFLED: [1, 4]}
 
 
-def by_offset(frame: pd.DataFrame) -> alt.LayerChart:
+def accuracy_by_offset(frame: pd.DataFrame) -> alt.LayerChart:
     """What both readers' probes tell of the tokens ahead in one author's text, and what counts alone tell.
 
     Args:

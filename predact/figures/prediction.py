@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
-from predact.claims import distance, prediction
+from predact.claims import prediction
 from predact.figures import style
 
 UNITS = {  # what the button says, what the heading says
@@ -21,8 +21,8 @@ UNITS = {  # what the button says, what the heading says
 }
 
 DISTANCES = {
-    distance.KL: ("bits per byte", "KL to the world, bits per byte"),
-    distance.SHARE: ("share of the entropy", "KL to the world, as a share of its entropy"),
+    prediction.KL: ("bits per byte", "KL to the world, bits per byte"),
+    prediction.SHARE: ("share of the entropy", "KL to the world, as a share of its entropy"),
 }
 
 
@@ -99,7 +99,7 @@ def _in_words(data: pd.DataFrame) -> str:
     return f"{data.unit.iloc[0]} of RLHF to Base by corpus, with 95 % intervals: {', '.join(told)}."
 
 
-def by_position(frame: pd.DataFrame) -> alt.LayerChart:
+def loss_along_document(frame: pd.DataFrame) -> alt.LayerChart:
     """Bits per token along the document, with 95 % bands; unit and corpus are chosen below the figure.
 
     Args:
@@ -177,7 +177,7 @@ def distances(frame: pd.DataFrame) -> alt.LayerChart:
     Args:
         frame: What `distance.from_world` returns; the entropy itself is left to the table.
     """
-    told = frame[frame.model != distance.WORLD]
+    told = frame[frame.model != prediction.WORLD]
     data = told.assign(row=told.category + "\n" + told.corpus)
     names = list(data.model.unique())
     marks = style.models(names)
@@ -186,7 +186,7 @@ def distances(frame: pd.DataFrame) -> alt.LayerChart:
     shown = alt.Chart(data).transform_filter("datum.unit == unit").encode(y=y)
     x = alt.X("estimate:Q", title=None, axis=alt.Axis(format=".3~g"))
     layers = style.estimates(shown, x, marks, style.interval(alt.Tooltip("corpus:N")))
-    first = data[data.unit == distance.KL]
+    first = data[data.unit == prediction.KL]
     said = ", ".join(f"{row.model} {row.corpus} {row.estimate:.3f}" for row in first.itertuples())
     return style.figure(
         layers,

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 
 from predact.claims import prediction, relearning
-from predact.claims.finetuned import AFTER, BEFORE
 from predact.figures import prediction as prediction_figures
 from predact.figures import style
+from predact.models.finetuned import AFTER, BEFORE
 
 CURVES = {
     relearning.BITS: ("bits", "Bits per byte"),

@@ -154,8 +154,8 @@ def _texts(drawn: Blueprint, top: int) -> list[alt.Chart]:
         .transform_filter(f"datum.rank >= datum.first && datum.rank < datum.first + {LISTED}")
         .transform_calculate(
             y=f"{top} + {ROW} * (datum.rank - datum.first + 1)",
-            before=_line("slice(datum.text, max(0, datum.at - 90), datum.at)"),
-            after=_line("slice(datum.text, datum.at, datum.at + 240)"),
+            before=style.one_line("slice(datum.text, max(0, datum.at - 90), datum.at)"),
+            after=style.one_line("slice(datum.text, datum.at, datum.at + 240)"),
         )
         .encode(y=_y("y"))
     )
@@ -182,10 +182,6 @@ def _heading(text: str, y: int) -> alt.Chart:
     one = alt.Chart(pd.DataFrame({"y": [y]})).transform_calculate(text=text)
     look = one.mark_text(align="left", fontSize=12, fontWeight=600, baseline="middle", limit=alt.ExprRef("width"))
     return look.encode(x=alt.value(0), y=_y("y"), text="text:N")
-
-
-def _line(expression: str) -> str:
-    return f"replace({expression}, /\\n/g, '↵')"
 
 
 def _sized(frame: pd.DataFrame, drawn: Blueprint, models: Sequence[str]) -> tuple[pd.DataFrame, pd.Series, pd.Series]:

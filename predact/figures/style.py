@@ -19,7 +19,6 @@ DOCUMENT, CHAT = "as a document", "as a chat"  # one model in both roles: what i
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LINE = 21  # height of a line of a figure that lists things, in pixels
 MIME = f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
-
 _INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
 _AXIS = {
     "titleFontWeight": "normal",
@@ -55,6 +54,7 @@ _CONFIG: Any = {
     "title": _TITLE,
     "text": {"color": "currentColor"},
 }
+TICKS = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
 
 
 @alt.theme.register("predact", enable=True)
@@ -71,6 +71,8 @@ def render(spec: dict) -> dict[str, Any]:
 
 
 alt.renderers.register("predact", render)
+
+
 alt.renderers.enable("predact")
 
 
@@ -227,3 +229,33 @@ def curves(
         shown.mark_point(filled=True, size=50).encode(y=middle, opacity=seen, tooltip=tooltip, **marks),
     )
     return figure(layers, [param, *boxes], title=heading, description=text, height=270)
+
+
+def choose_from(
+    name: str, label: str, values: Iterable[str], told: dict[str, tuple[str, str]], first: str = ""
+) -> tuple[Any, alt.Title]:
+    """Return buttons and heading as `choice` does, but no buttons where there is only one value."""
+    known = {each: told.get(each, (each, each[:1].upper() + each[1:])) for each in values}
+    buttons, heading = choice(name, label, known, first)
+    return (buttons if len(known) > 1 else alt.param(name, value=next(iter(known)))), heading
+
+
+def log_axis(field: str, title: str, values: list[float], **scale: Any) -> alt.X:
+    """Return a logarithmic axis with these ticks."""
+    axis = alt.Axis(values=values, format=",", grid=False)
+    return alt.X(field, scale=alt.Scale(type="log", nice=False, **scale), axis=axis, title=title)
+
+
+def with_interval(row: Any, form: str = ".3f") -> str:
+    """Return the estimate of a row and its interval in words."""
+    return f"{row.estimate:{form}} ({row.low:{form}} to {row.high:{form}})"
+
+
+def plain_axis(**look: Any) -> alt.Axis:
+    """Return a horizontal axis without a grid."""
+    return alt.Axis(grid=False, tickCount=alt.ExprRef("clamp(width / 70, 3, 10)"), **look)
+
+
+def one_line(expression: str) -> str:
+    """Return a Vega expression for a text with its line breaks as signs."""
+    return f"replace({expression}, /\\n/g, '↵')"

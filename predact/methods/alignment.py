@@ -131,7 +131,7 @@ def share_aligned(alignment: np.ndarray, others: int = 5) -> float:
     return float(aligned(alignment, others).sum() / max(1, (alignment != GAP).sum()))
 
 
-def along(alignment: np.ndarray, others: Sequence[int] = (5,), bins: int = 100) -> np.ndarray:
+def aligned_along(alignment: np.ndarray, others: Sequence[int] = (5,), bins: int = 100) -> np.ndarray:
     """How many generations are aligned with at least m others, for each m in `others`, along relative position.
 
     Token t of a generation of L tokens lies in bin floor(bins·t / L). A generation adds to a bin the share of its

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from predact.claims import backbone
-from predact.methods import alignment, anchors
+from predact.methods import alignment, alignments, anchors
 from predact.methods.ngrams import GENERATIONS
 
 IN_PLACE, ELSEWHERE, OTHER = range(3)
@@ -54,7 +53,7 @@ def blueprint(
     own = aligned[aligned.text == GENERATIONS]
     for (prompt, model), part in own.groupby(["prompt", "model"], sort=False):
         texts, word = list(part.ids), decode[str(model)]
-        found = anchors.spans(backbone.matrix(part), share, length)
+        found = anchors.spans(alignments.matrix(part), share, length)
         places = anchors.starts(found, texts)
         weight = (places >= 0).sum(1) * np.array([len(span) - 1 for span in found], dtype=int)
         chosen = np.sort(np.argsort(-weight, kind="stable")[:most])
@@ -176,7 +175,7 @@ def cells(aligned: pd.DataFrame, decode: Mapping[str, Decode]) -> pd.DataFrame:
     rows = []
     own = aligned[aligned.text == GENERATIONS]
     for (prompt, model), part in own.groupby(["prompt", "model"], sort=False):
-        word, made = decode[str(model)], backbone.matrix(part)
+        word, made = decode[str(model)], alignments.matrix(part)
         known = {int(each): word([int(each)]) for each in np.unique(made) if each != alignment.GAP}
         others = alignment.companions(made)
         for row, (ids, columns) in enumerate(zip(part.ids, part["columns"], strict=True)):

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from predact.claims.narrowing import Passages
 from predact.methods import probing
 from predact.methods.probing import OFFSETS
+from predact.models.passages import Passages
 
 EPOCHS, RATE = 8, 1e-2
 _TEXTS = 32  # between two shuffles of what has the same length

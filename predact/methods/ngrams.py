@@ -5,17 +5,13 @@ The suffixes of all generations are sorted once: those that begin with one n-gra
 run (Muthukrishnan 2002), so they are counted for all n-grams of one n together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from predact import stats
-
 GENERATIONS, ACROSS, SHUFFLED = "generations", "null: other prompts", "null: shuffled tokens"
-UNIT = "share of generations"
-
 Ids = Sequence[int] | np.ndarray
 
 
@@ -148,46 +144,3 @@ def samples(frame: pd.DataFrame, seed: int = 0) -> dict[str, list[list[Ids]]]:
     prompts = [list(each.ids) for _, each in frame.groupby("prompt", sort=False)]
     mixed = [shuffled(each, [seed, place]) for place, each in enumerate(prompts)]
     return {GENERATIONS: prompts, ACROSS: across(frame, seed), SHUFFLED: mixed}
-
-
-def by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataFrame:
-    """Mean over prompts of `shares`, of the generations and of the two nulls.
-
-    Args:
-        frame: generations as `sampling.of_pair` returns them.
-        longest: the largest n.
-        seed: of the nulls.
-
-    Returns:
-        model, text (`generations`, `null: other prompts`, `null: shuffled tokens`), n, estimate, low, high (95 %
-        bootstrap over prompts, of other prompts over draws), unit, prompts (or draws).
-    """
-    rows = []
-    for model, part in frame.groupby("model", sort=False):
-        for text, units in samples(part, seed).items():
-            sums = np.array([np.append(shares(each, longest), 1) for each in units])
-            value = stats.interval(sums, stats.means)
-            place = {"model": model, "text": text, "n": np.arange(1, longest + 1)}
-            rows.append(pd.DataFrame(place | vars(value) | {"unit": UNIT, "prompts": len(units)}))
-    return pd.concat(rows, ignore_index=True)
-
-
-def table(frame: pd.DataFrame, decode: Mapping[str, Callable[[list[int]], str]], n: int = 10) -> pd.DataFrame:
-    """The most shared n-gram of every model and prompt.
-
-    Args:
-        frame: generations as `sampling.of_pair` returns them.
-        decode: for each model, what turns its ids into text.
-        n: tokens of the n-gram.
-
-    Returns:
-        model, category, prompt, n, text (empty where no generation has n tokens), share (of the generations), count (of
-        the generations that contain it), samples (their numbers).
-    """
-    rows = []
-    for (model, category, prompt), part in frame.groupby(["model", "category", "prompt"], sort=False):
-        ids, places = most_shared(list(part.ids), n)
-        row = {"model": model, "category": category, "prompt": prompt, "n": n, "text": decode[str(model)](ids.tolist())}
-        row |= {"share": len(places) / len(part), "count": len(places)}
-        rows.append(row | {"samples": part["sample"].to_numpy()[places].tolist()})
-    return pd.DataFrame(rows)

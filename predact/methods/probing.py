@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from predact.claims.narrowing import Passages
 from predact.errors import UserError
 from predact.models import loading, scoring
+from predact.models.passages import Passages
 
 OFFSETS = 8
 MEASURES = ("top-1", "top-5", "nll")  # shares of positions, and nats

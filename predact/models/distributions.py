@@ -1,4 +1,4 @@
-"""Spread: how a next-token distribution spreads its probability over the vocabulary (mass curve, entropy, support).
+"""How next-token distributions spread their probability over the vocabulary: mass curve, entropy, support.
 
 For the probabilities p_1 >= p_2 >= ... >= p_V of one position, in nats where it matters:
 
@@ -11,20 +11,31 @@ by more than a 2,000th of the tokens sharing such a step. It is a radix sort of 
 50,000 of them; numpy's exact sort takes 0.15 to 1.1 ms, as the processor's vector instructions go.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
+
+from predact import store
+from predact.models import loading, scoring
+from predact.models.pairs import Model, Pair
+from predact.models.passages import GOLD, OWN, Passages, gold_passages, own_passages
+from predact.texts.corpora import Corpus
 
 NEGLIGIBLE = 1e-8  # the paper's threshold
 THRESHOLDS = (1e-4, 1e-6, NEGLIGIBLE, 1e-10, 1e-12)
 _LOGITS = 2**19  # at a time: so few that the memory is reused and stays near the processor
 _STEP = 2**-11  # nats: 16 bits reach 32 nats down from the likeliest token, where p < 1e-13
 EXACT = 1024  # every rank up to here is kept, then a grid of eight ranks to each doubling
+SUPPORTS = [f"{each:.0e}" for each in THRESHOLDS]  # columns of support
 
 
-class Spread(NamedTuple):
+class Summary(NamedTuple):
     """Of n positions: mass [n, ranks], entropy [n] in nats, support [n, thresholds]."""
 
     mass: np.ndarray
@@ -39,14 +50,14 @@ def ranks(vocabulary: int) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(1, min(EXACT, vocabulary) + 1), grid[grid <= vocabulary], [vocabulary]]))
 
 
-def spread(logits: Tensor, at: np.ndarray | None = None) -> Spread:
+def summarize(logits: Tensor, at: np.ndarray | None = None) -> Summary:
     """Measure the distributions of float32 logits [n, V], the mass at the ranks `at`; running sums are in float64."""
     at = ranks(logits.shape[1]) if at is None else at
-    parts = (_spread(part, at) for part in logits.split(max(1, _LOGITS // logits.shape[1])))
-    return Spread(*map(np.concatenate, zip(*parts, strict=True)))
+    parts = (_summarize(part, at) for part in logits.split(max(1, _LOGITS // logits.shape[1])))
+    return Summary(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _spread(logits: Tensor, at: np.ndarray) -> Spread:
+def _summarize(logits: Tensor, at: np.ndarray) -> Summary:
     ordered = _descending(logits)
     ordered = ordered.sub_(ordered[:, :1].clone())
     p = ordered.exp()
@@ -56,7 +67,7 @@ def _spread(logits: Tensor, at: np.ndarray) -> Spread:
     entropy = log_total[:, 0] - (p * ordered).sum(1) / total[:, 0]
     floors = torch.tensor(THRESHOLDS, dtype=torch.float64, device=logits.device).log() + log_total
     support = torch.stack([(ordered > floor[:, None]).count_nonzero(1) for floor in floors.float().T], 1)
-    return Spread((upto[:, :-1] / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
+    return Summary((upto[:, :-1] / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
 
 
 def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
@@ -79,3 +90,130 @@ def _descending(logits: Tensor) -> Tensor:
         logits = logits.gather(1, torch.from_numpy(order))
     first = torch.from_numpy(np.sort(-logits[:, :head].numpy(), axis=1)).neg_()
     return torch.cat([first, logits[:, head:]], 1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model on one kind of text: columns by position, and the mass curve summed over each group's positions."""
+
+    positions: pd.DataFrame  # group, position, nll, top1, entropy, and a column of support for every threshold
+    mass: np.ndarray  # [groups, ranks]
+    ranks: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Positions measured of each group."""
+        return np.bincount(self.positions.group, minlength=len(self.mass))
+
+    def mass_of(self, k: int) -> np.ndarray:
+        """Mass of the k most probable tokens, summed over each group's positions."""
+        return self.mass[:, np.searchsorted(self.ranks, k)]
+
+    def above(self, threshold: float) -> np.ndarray:
+        """Number of tokens above a threshold, summed over each group's positions."""
+        return np.bincount(self.positions.group, self.positions[f"{threshold:.0e}"], len(self.mass))
+
+
+Conditions = dict[tuple[str, str], Measured]  # by (model, kind of text)
+
+
+def measure_distributions(root: Path, model: Model, passages: Passages, positions: int, seed: int = 0) -> Measured:
+    """Measure a model's distributions at positions of passages drawn by the seed, from the store if they are there.
+
+    Scores and distributions come from one pass over the logits.
+
+    Args:
+        root: of the store.
+        model: the model.
+        passages: what it reads.
+        positions: how many, all where there are fewer; the same positions for models that cut text alike.
+        seed: of the drawing.
+    """
+    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
+    inputs |= {"passages": passages.digest, "positions": positions, "thresholds": list(THRESHOLDS)}
+    kept = store.tensors(root, "spread", inputs, lambda: _measure_distributions(model, passages, positions, seed))
+    frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "top1", "entropy")})
+    support = pd.DataFrame(kept["support"].numpy(), columns=SUPPORTS)
+    return Measured(frame.join(support), kept["mass"].numpy(), kept["ranks"].numpy())
+
+
+def _measure_distributions(model: Model, passages: Passages, positions: int, seed: int) -> dict[str, Tensor]:
+    loaded, tokenizer = loading.loaded(model)
+    lengths = np.array([len(each) for each in passages.sequences]) - np.array(passages.given)
+    chosen = np.sort(np.random.default_rng(seed).permutation(lengths.sum())[:positions])
+    row = np.full(lengths.sum(), -1)
+    row[chosen] = np.arange(len(chosen))
+    group = np.repeat(np.array(passages.groups), lengths)[chosen]
+    at = ranks(len(tokenizer))
+    mass, top1 = np.zeros((max(passages.groups) + 1, len(at))), np.zeros(len(chosen), np.float32)
+    entropy, support = np.zeros(len(chosen), np.float32), np.zeros((len(chosen), len(THRESHOLDS)), np.int32)
+
+    def observe(places: np.ndarray, logits: Tensor) -> None:
+        rows = row[places]
+        wanted = rows >= 0
+        if wanted.any():
+            found = summarize(logits[torch.from_numpy(wanted).to(logits.device)])
+            rows = rows[wanted]
+            top1[rows], entropy[rows], support[rows] = found.mass[:, 0], found.entropy, found.support
+            np.add.at(mass, group[rows], found.mass)
+
+    nll = scoring.score_ids(loaded, passages.sequences, passages.given, len(tokenizer), observe=observe)
+    position = (np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths))[chosen]
+    arrays = {"group": group, "position": position, "nll": nll[chosen], "top1": top1, "entropy": entropy}
+    arrays |= {"support": support, "mass": mass, "ranks": at}
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def measure_pair(
+    root: Path,
+    pair: Pair,
+    corpora: Sequence[Corpus],
+    generations: pd.DataFrame,
+    positions: int = 20_000,
+    each: int = 20,
+    seed: int = 0,
+) -> Conditions:
+    """Measure the models of `generations` on gold text and on what they have written.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        corpora: gold text.
+        generations: what `sampling.of_pair` returns.
+        positions: drawn for each model and kind of text.
+        each: generations of a prompt, at most, from which positions are drawn.
+        seed: of the drawing.
+    """
+    found: Conditions = {}
+    for step in generations.model.unique():
+        model = pair.models[step]
+        texts = {
+            GOLD: gold_passages(loading.tokenizer(model), corpora),
+            OWN: own_passages(generations[generations.model == step], each),
+        }
+        found |= {(step, text): measure_distributions(root, model, texts[text], positions, seed) for text in texts}
+    return found
+
+
+def paired(
+    conditions: Conditions,
+    text: str,
+    sums: Callable[[Measured], np.ndarray],
+    models: Sequence[str] = ("Base", "RLHF"),
+) -> np.ndarray:
+    """Sums of something over each group, model by model, each beside its number of positions: [groups, 2 · models]."""
+    both = [conditions[model, text] for model in models]
+    columns = [pd.DataFrame({"sum": sums(each), "count": each.counts}) for each in both]
+    return pd.concat(columns, axis=1).fillna(0).to_numpy(float)
+
+
+def each_condition(conditions: Conditions) -> Iterator[tuple[dict[str, Any], Measured]]:
+    """Yield what was measured, each with its model and kind of text as columns."""
+    for (model, text), measured in conditions.items():
+        yield {"model": model, "text": text}, measured
+
+
+def sums_by_group(positions: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """Sums by group of columns, and the number of positions: [groups, columns and 1]."""
+    grouped = positions.groupby("group")
+    return np.column_stack([grouped[columns].sum(), grouped.size()]).astype(float)

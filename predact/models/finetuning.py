@@ -7,10 +7,12 @@ falls to zero in the last third (Hägele et al. 2024): what happens before does 
 to be.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,12 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from predact.errors import UserError
-from predact.models import batches, loading, scoring
-from predact.models.batches import Rows
+from predact.models import loading, scoring, tokens
 
 FULL, LORA = "full", "lora"
 _DIVERGED = 2  # times the validation nll at the start
 _BEYOND = 2  # learning rates that may be tried outside the grid
+Rows = list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def search(
         UserError: a single text does not fit into memory.
     """
     context = min(settings.context, loading.context_limit(model) or settings.context)
-    work = batches.work(tokenizer, train, settings.batch, settings.updates, context, seed)
+    work = plan_updates(tokenizer, train, settings.batch, settings.updates, context, seed)
     runs, rates, chosen = list[Run](), sorted(settings.rates), None
     while rates:
         torch.manual_seed(seed)
@@ -119,7 +121,7 @@ def run(
 ) -> Run:
     """Finetune with one learning rate, on what `batches.work` returns; `rival` is the best run so far, see `search`."""
     tokens = np.cumsum([0] + [sum(len(row) - 1 for row in batch) for batch in work])
-    points = batches.evaluations(len(work))
+    points = evaluations(len(work))
     found, at, kept = list[np.ndarray](), 0, dict[str, Tensor]()
     with weights(model, settings) as changed:
         for done, fine in learn(model, changed, work, len(tokenizer), rate):
@@ -199,7 +201,7 @@ def learn(
     room = 2**11 if model.device.type == "cpu" else min(2**14, 2**28 // vocabulary)  # logits of at most 1 GB
     yield 0, True
     for done, batch in enumerate(tqdm(work, desc=f"learning rate {rate:.1g}", leave=False, disable=None), 1):
-        optimizer.param_groups[0]["lr"] = rate * batches.schedule(done, len(work))
+        optimizer.param_groups[0]["lr"] = rate * schedule(done, len(work))
         optimizer.zero_grad()
         room = gradient(model, batch, vocabulary, room)
         norm = torch.nn.utils.clip_grad_norm_(changed.values(), 1.0)
@@ -251,3 +253,72 @@ def _nll(model: Any, some: Rows, vocabulary: int) -> Tensor:
     hidden = output.last_hidden_state
     logits = scoring.logits(model, output, hidden[real.to(hidden.device)])[:, :vocabulary]
     return torch.nn.functional.cross_entropy(logits, ids[:, 1:][real].to(logits.device), reduction="sum")
+
+
+def plan_updates(tokenizer: Any, texts: Sequence[str], size: int, updates: int, context: int, seed: int) -> list[Rows]:
+    """Return the rows of ids that each update learns from.
+
+    Args:
+        tokenizer: the model's.
+        texts: the documents.
+        size: bytes of text in an update, at most.
+        updates: how many.
+        context: ids that a model reads at once, at most.
+        seed: of the order.
+    """
+    pieces = [piece for text in texts for piece in passages(text, size)]
+    read = rows(tokenizer, pieces, context)
+    plan = plan_batches([len(text.encode()) for text, _ in pieces], size, updates, seed)
+    return [[row for place in places for row in read[place]] for places in plan]
+
+
+def passages(text: str, size: int) -> list[tuple[str, bool]]:
+    """Cut a text at white space into passages of at most `size` characters, each with whether the text ends there."""
+    found = re.findall(rf"(?s).{{1,{size}}}(?=\s|$)|.{{1,{size}}}", text)
+    return [(passage, place == len(found)) for place, passage in enumerate(found, 1)]
+
+
+def plan_batches(sizes: Sequence[int], most: int, updates: int, seed: int) -> list[list[int]]:
+    """Return for each update which texts it learns from: all in random order, again when through, not more than fit.
+
+    Only sizes and seed decide, so that models with different tokenizers learn from the same texts.
+
+    Args:
+        sizes: of the texts, in bytes.
+        most: bytes of an update; a longer text stands alone.
+        updates: how many.
+        seed: of the order.
+    """
+    draw, found, total = np.random.default_rng(seed), [list[int]()], 0
+    for place in chain.from_iterable(draw.permutation(len(sizes)).tolist() for _ in count()):
+        if found[-1] and total + sizes[place] > most:
+            if len(found) == updates:
+                break
+            found.append([])
+            total = 0
+        found[-1].append(place)
+        total += sizes[place]
+    return found
+
+
+def rows(tokenizer: Any, pieces: Sequence[tuple[str, bool]], context: int) -> list[Rows]:
+    """Return for each passage what a model reads: a prefix token, its ids, EOS if a document ends; cut to the context.
+
+    A row has one id more than the context: its first one is read and not learned.
+    """
+    lead = tokens.lead(tokenizer)
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    encoded = tokens.encode(tokenizer, [text for text, _ in pieces])
+    whole = [lead + ids + (end if last else []) for ids, (_, last) in zip(encoded, pieces, strict=True)]
+    return [[ids[at : at + context + 1] for at in range(0, len(ids) - 1, context)] for ids in whole]
+
+
+def schedule(update: int, updates: int) -> float:
+    """Share of the learning rate in an update (from 1 on): warmed up in an eighth, falling in the last third."""
+    return min(1.0, update / (updates / 8), (updates - update + 1) / (updates / 3))
+
+
+def evaluations(updates: int) -> list[int]:
+    """Return after how many updates a model is tested: 0, 1, 2, 4, ... up to a quarter, then every root of two."""
+    late = {round(updates / 2 ** (half / 2)) for half in range(5)}
+    return sorted({0} | late | {2**power for power in range(updates.bit_length()) if 2**power < updates / 4})

@@ -12,8 +12,6 @@ from predact.errors import UserError
 from predact.models.pairs import Model
 
 _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
-_PROBE = "It's 2024: naïve  café,\n\n\tprint('x') != 3.14159; 北京 🙂 don't WON'T"
-
 _held: dict[Model, tuple[Any, Any]] = {}
 
 
@@ -113,24 +111,6 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()
 
 
-def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Return the token ids of texts, none added; a text that spells a special token is cut up like any other text."""
-    if not texts:
-        return []
-    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-
-
-def prefix_token(tokenizer: Any) -> int | None:
-    """Return the id that stands before a document: BOS, else EOS, else None."""
-    return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-
-
-def lead(tokenizer: Any) -> list[int]:
-    """Return the ids that stand before a document: `prefix_token`, or none."""
-    prefix = prefix_token(tokenizer)
-    return [] if prefix is None else [prefix]
-
-
 def context_limit(model: Any) -> int | None:
     """Return the most positions that a model can read at once, None where its architecture sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -182,22 +162,6 @@ def at_hand(model: Model) -> bool:
         return not model.fingerprint
     files = (model.gguf,) if model.gguf else ("model.safetensors", "model.safetensors.index.json")
     return any(isinstance(try_to_load_from_cache(source, file, revision=where["revision"]), str) for file in files)
-
-
-def same_tokenizer(first: Any, second: Any) -> str | None:
-    """Return None if two tokenizers cut plain text into the same ids, else a phrase that says how they differ.
-
-    Added tokens (chat markers, padding) may differ: plain text never contains them.
-    """
-    vocabularies = [tokenizer.get_vocab() for tokenizer in (first, second)]
-    changed = {index for _, index in vocabularies[0].items() ^ vocabularies[1].items()}
-    if changed - first.added_tokens_decoder.keys() - second.added_tokens_decoder.keys():
-        return f"their vocabularies differ ({len(vocabularies[0])} and {len(vocabularies[1])} tokens)"
-    if encode(first, [_PROBE]) != encode(second, [_PROBE]):
-        return "they cut the same text into different tokens"
-    if (prefix_token(first) is None) != (prefix_token(second) is None):
-        return "only one of them has a token that begins a document"
-    return None
 
 
 def _find(model: Model) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 DEVICES = (None, "cpu", "cuda")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that stand for each of its models
+ENDS = ("Base", "RLHF")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Pair:
     about: str = ""
     licence: str = ""
     gated: bool = False
+    scale: str = "full"  # how much of everything its book takes unless told otherwise; see `runs.scales`
     parameters: float = 0  # of one model, in billions; 0: not told
 
 
@@ -99,6 +102,13 @@ def spelled(base: str, rlhf: str, name: str = "") -> str:
 def title(pair: str) -> str:
     """Return the name by which results of a pair are kept: that of ``NAME=BASE::RLHF``, else the whole word."""
     return ("::" in pair and _titled(pair)[0]) or pair
+
+
+def slug(pair: str) -> str:
+    """Return the name of a pair made fit for a folder, with a hash where that changed it."""
+    name = title(pair)
+    fit = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-60:]
+    return fit if fit == name else f"{fit}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _titled(word: str) -> tuple[str, str]:

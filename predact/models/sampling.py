@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
-from predact.models import loading, memory
+from predact.models import loading, memory, tokens
 from predact.models.pairs import Pair
 from predact.texts.prompts import Prompt
 
@@ -59,7 +59,7 @@ class Generation(NamedTuple):
     finish: str  # "stop" or "length"
 
 
-def of_pair(
+def sample_pair(
     root: Path,
     pair: Pair,
     prompts: Sequence[Prompt],
@@ -136,7 +136,7 @@ def ask(tokenizer: Any, prompt: str, frame: str | None) -> list[int]:
         UserError: there is neither a frame nor a chat template.
     """
     if frame is not None:
-        return loading.lead(tokenizer) + loading.encode(tokenizer, [frame.replace("{prompt}", prompt)])[0]
+        return tokens.lead(tokenizer) + tokens.encode(tokenizer, [frame.replace("{prompt}", prompt)])[0]
     if not tokenizer.chat_template:
         raise UserError("pair: a model after Base has no chat template, so it cannot be asked; give it one.")
     turn = [{"role": "user", "content": prompt}]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -12,12 +13,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from predact import store
 from predact.errors import UserError
-from predact.models import loading, memory
+from predact.models import loading, memory, tokens
+from predact.models.pairs import Model, Pair
+from predact.texts.corpora import Corpus
 
 ROOM = 256  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
 _COPIES = 4  # arrays as large as a chunk of float32 logits that are alive at once, at most
 Observer = Callable[[np.ndarray, Tensor], None]
+_SHARD = 100  # documents whose scores are stored together
 
 
 class Window(NamedTuple):
@@ -76,8 +81,8 @@ def score(
         raise UserError(f"context: expected a whole number above 0, not {context}.")
     if end and tokenizer.eos_token_id is None:
         raise UserError("end: the tokenizer has no EOS token, so the end of a document cannot be scored.")
-    lead = loading.lead(tokenizer)
-    ids = [each + [tokenizer.eos_token_id] * end for each in loading.encode(tokenizer, list(texts))]
+    lead = tokens.lead(tokenizer)
+    ids = [each + [tokenizer.eos_token_id] * end for each in tokens.encode(tokenizer, list(texts))]
     sequences = [lead + each for each in ids]
     nll = score_ids(
         model, sequences, [len(lead)] * len(ids), len(tokenizer), context=context, batch_tokens=batch_tokens
@@ -235,3 +240,81 @@ def _nll(logits: Tensor, targets: Tensor) -> Tensor:
     top = logits.amax(1, keepdim=True)
     total = logits.sub_(top).exp_().sum(1, keepdim=True)
     return (total.log() + (top - wanted)).squeeze(1).cpu()
+
+
+def score_corpus(root: Path, model: Model, corpus: Corpus, *, context: int = 1024, end: bool = False) -> pd.DataFrame:
+    """Return the scores of one model on one corpus, as `scoring.score`, from the store where they are there.
+
+    The model is loaded only when something is missing; the result is stored in shards of 100 documents.
+    """
+    inputs = {
+        "model": loading.fingerprint(model),
+        "dtype": model.dtype,
+        "corpus": corpus.fingerprint,
+        "context": context,
+        "end": end,
+    }
+
+    def shard(start: str) -> pd.DataFrame:
+        texts = corpus.texts[int(start) : int(start) + _SHARD]
+        tokens = score(*loading.loaded(model), texts, context=context, end=end)
+        return tokens.assign(doc=tokens.doc + np.int32(start))
+
+    return store.shards(root, "scores", inputs, [str(start) for start in range(0, len(corpus.texts), _SHARD)], shard)
+
+
+def score_pair_tokens(root: Path, pair: Pair, corpora: Sequence[Corpus], **settings: Any) -> pd.DataFrame:
+    """Score all models of a pair on corpora.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        corpora: the texts.
+        **settings: `context` and `end`, as `scoring.score`.
+
+    Returns:
+        corpus, model (as in the pair: Base, ..., RLHF), doc, position, id, nll.
+
+    Raises:
+        UserError: the models' tokenizers look alike (`tokens.compared_per`), but cut one of these texts differently.
+    """
+    jobs = [(step, corpus) for step in pair.models for corpus in corpora]
+    bar = tqdm(jobs, desc="models x corpora", leave=False, disable=None)
+    parts = {(corpus.name, step): score_corpus(root, pair.models[step], corpus, **settings) for step, corpus in bar}
+    frame = pd.concat([part.assign(corpus=name, model=step) for (name, step), part in parts.items()], ignore_index=True)
+    alike = all(_same_ids(part, parts[name, "Base"]) for (name, _), part in parts.items())
+    if tokens.compared_per(pair) is tokens.Per.TOKEN and not alike:
+        raise UserError(
+            "pair: the tokenizers have one vocabulary, but cut these texts differently; give both the same one."
+        )
+    return frame[["corpus", "model", "doc", "position", "id", "nll"]]
+
+
+def score_pair(root: Path, pair: Pair, corpora: Sequence[Corpus], **settings: Any) -> pd.DataFrame:
+    """Sum the scores of all models of a pair by document.
+
+    Args:
+        root: of the store.
+        pair: the models.
+        corpora: the texts.
+        **settings: `context` and `end`, as `scoring.score`.
+
+    Returns:
+        corpus, category, model, doc, bytes, words, tokens, nll (nats), world_nll (nats, NaN where the world is not
+        known).
+    """
+    scores = score_pair_tokens(root, pair, corpora, **settings)
+    parts = []
+    for corpus in corpora:
+        scored = scores[scores.corpus == corpus.name]
+        world = np.nan if corpus.world_nll is None else corpus.world_nll
+        for step in pair.models:
+            sums = documents(scored[scored.model == step], corpus.texts)
+            parts.append(sums.assign(corpus=corpus.name, category=corpus.category, model=step, world_nll=world))
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[["corpus", "category", "model", "doc", "bytes", "words", "tokens", "nll", "world_nll"]]
+
+
+def _same_ids(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    columns = ["doc", "id"]
+    return first[columns].equals(second[columns]) and bool((first.nll.isna() == second.nll.isna()).all())

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from predact import stats
 from predact.methods.ngrams import shares
 from predact.models import scoring
-from predact.models.distributions import NEGLIGIBLE, THRESHOLDS, spread
+from predact.models.distributions import NEGLIGIBLE, THRESHOLDS, summarize
 from predact.pocket import human, world
 from predact.recipe.answers import Answers, labelled, log_probabilities, sample, text_of
 from predact.recipe.rewards import Reward
@@ -84,7 +84,7 @@ def distribution(
         batch = labelled(tokenizer, answers.prompts[start : start + rows], answers.ids[start : start + rows])
         kl += (log_probabilities(model, *batch) - log_probabilities(sft, *batch)).sum().item()
         logits = model(input_ids=batch[0][:, :-1], use_cache=False).logits.float()[batch[1][:, 1:] >= 0]
-        found = spread(logits, np.array(RANKS))
+        found = summarize(logits, np.array(RANKS))
         mass += found.mass.sum(0)
         entropy += found.entropy.sum()
         support += found.support[:, THRESHOLDS.index(NEGLIGIBLE)].sum()

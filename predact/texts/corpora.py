@@ -47,13 +47,17 @@ def select(names: Sequence[str], documents: int = 100, seed: int = 0, root: Path
     Raises:
         UserError: as `corpus`; or two of them have the same name.
     """
-    expanded = list(chain.from_iterable(GROUPS.get(name, [name]) for name in names))
-    selected = [corpus(name, documents, seed, root) for name in expanded]
+    selected = [corpus(name, documents, seed, root) for name in expanded(names)]
     titles = [each.name for each in selected]
     for name in titles:
         if titles.count(name) > 1:
             raise UserError(f"corpora: {name!r} is named twice; every corpus needs a name of its own.")
     return selected
+
+
+def expanded(names: Sequence[str]) -> list[str]:
+    """Return names with `pocket` and `real` in full."""
+    return list(chain.from_iterable(GROUPS.get(name, [name]) for name in names))
 
 
 def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -> Corpus:

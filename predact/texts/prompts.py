@@ -9,7 +9,7 @@ from typing import Any
 from predact.errors import UserError, near
 from predact.pocket import human
 from predact.store import digest
-from predact.texts import jsonl
+from predact.texts import sources
 from predact.texts.corpora import Corpus
 
 GENERAL, POCKET = "general", "pocket"
@@ -57,14 +57,14 @@ def _read(path: Path) -> list[Prompt]:
             raise UserError(f"prompts: the file '{path}' does not exist; name a file, or {GENERAL} or {POCKET}.")
         hint = near(str(path), [GENERAL, POCKET]) or "."
         raise UserError(f"prompts: '{path}' is not known{hint} Name a file, or {GENERAL} or {POCKET}.")
-    prompts = _parse(jsonl.lines(path, "prompts"), str(path))
+    prompts = _parse(sources.lines(path, "prompts"), str(path))
     if not prompts:
         raise UserError(f"prompts: '{path}' is empty; at least one prompt is needed.")
     return prompts
 
 
 def _parse(lines: Sequence[str], source: str) -> list[Prompt]:
-    prompts = [_prompt(record, place) for place, record in jsonl.records(lines, source, "prompts", CHECK)]
+    prompts = [_prompt(record, place) for place, record in sources.records(lines, source, "prompts", CHECK)]
     ids = [prompt.id for prompt in prompts]
     for place, each in enumerate(ids):
         if each in ids[:place]:

@@ -1,6 +1,8 @@
 """Documents from outside: of a file, of a folder of files, of a dataset on the hub; and where each is to be had."""
 
+import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -99,6 +101,11 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition(" ")[0] or text[:LONGEST]
 
 
+def readable(folder: Path) -> list[Path]:
+    """Return the files in a folder, and in the folders within, that can be read, in the order of their names."""
+    return sorted(each for each in folder.rglob("*") if each.suffix in _READERS)
+
+
 def of_path(path: Path, field: str = "text") -> list[str]:
     """Return the documents of a file, or of all files of a folder in the order of their names.
 
@@ -108,7 +115,7 @@ def of_path(path: Path, field: str = "text") -> list[str]:
     Raises:
         UserError: a file is not of these kinds, not UTF-8 or without the field, or there is no document.
     """
-    paths = sorted(each for each in path.rglob("*") if each.suffix in _READERS) if path.is_dir() else [path]
+    paths = readable(path) if path.is_dir() else [path]
     texts = [text for text in chain.from_iterable(_read(each, field) for each in paths) if text.strip()]
     if not texts:
         kinds = f" of {', '.join(_READERS)} files" if path.is_dir() else ""
@@ -157,3 +164,32 @@ def _records(path: Path, kind: str, field: str) -> list[str]:
     if not all(isinstance(text, str) for text in texts):
         raise UserError(f"corpora: the field {field!r} of '{path}' is not text; name another as {path.name}:FIELD.")
     return texts
+
+
+def lines(path: Path, parameter: str) -> list[str]:
+    """Return the lines of a UTF-8 file.
+
+    Raises:
+        UserError: it cannot be read; the message names the parameter that it was given for.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{parameter}: '{path}' cannot be read as UTF-8 text ({error.__class__.__name__}).") from error
+
+
+def records(found: Iterable[str], source: str, parameter: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the records of lines that are not blank, each after its place in words; what is no object is empty.
+
+    Raises:
+        UserError: a line is not JSON; the message ends in what was expected.
+    """
+    for number, line in enumerate(found, 1):
+        if not line.strip():
+            continue
+        place = f"'{source}', line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{parameter}: {place}, is not JSON; {expected}.") from error
+        yield place, record if isinstance(record, dict) else {}

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from predact.build import check, effort
-from predact.build.effort import Rates, Work
+from predact.build import check
+from predact.build.check import Rates, Work
 from predact.models import loading, pairs
 
 PLAIN = "{% for message in messages %}{{ message.content }} {% endfor %}"
@@ -26,7 +26,7 @@ def pair(tmp_path, folders):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(effort, "_SECONDS", 0.01)
+    monkeypatch.setattr(check, "_SECONDS", 0.01)
 
 
 def told(pair):
@@ -116,5 +116,5 @@ def test_work_counted_by_hand():
     scored = 3 * 10 * 10 * 500 + 2 * (10 * 3 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11
     scored += 2 * (6 + 3) * 80 * 2 * 3 + (10 * 8 * 500 + 80 * 2 * 5)
     sampled = 2 * 80 * 7 * 5 + 3 * beginnings + 6 * 80 * 2 * 3 + 80 * 9 * 4
-    assert effort.work(pair, given) == Work(scored, sampled, int(3 * 10 * 2.5 * 9 * 100))
-    assert effort.seconds(Work(100, 30, 10), Rates(5.0, 3.0)) == 26 + 10
+    assert check.work(pair, given) == Work(scored, sampled, int(3 * 10 * 2.5 * 9 * 100))
+    assert check.book_seconds(Work(100, 30, 10), Rates(5.0, 3.0)) == 26 + 10

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import distance
+from predact.claims import prediction
 from predact.errors import UserError
 from predact.figures import prediction as prediction_figures
 
@@ -22,20 +22,22 @@ def documents(world, models, size=10):
 
 
 def test_by_hand():
-    frame = distance.from_world(documents([4 * LN2, 6 * LN2], {"Base": [5 * LN2, 6 * LN2], "RLHF": [6 * LN2, 9 * LN2]}))
+    frame = prediction.distance_from_world(
+        documents([4 * LN2, 6 * LN2], {"Base": [5 * LN2, 6 * LN2], "RLHF": [6 * LN2, 9 * LN2]})
+    )
     told = frame.set_index(["model", "unit"])
     assert told.estimate.to_dict() == pytest.approx(
         {
-            ("world", distance.ENTROPY): 10 / 20,
-            ("Base", distance.KL): 1 / 20,
-            ("Base", distance.SHARE): 0.1,
-            ("RLHF", distance.KL): 5 / 20,
-            ("RLHF", distance.SHARE): 0.5,
+            ("world", prediction.ENTROPY): 10 / 20,
+            ("Base", prediction.KL): 1 / 20,
+            ("Base", prediction.SHARE): 0.1,
+            ("RLHF", prediction.KL): 5 / 20,
+            ("RLHF", prediction.SHARE): 0.5,
         }
     )
-    base = told.loc["Base", distance.KL]
+    base = told.loc["Base", prediction.KL]
     assert base.low == pytest.approx(0) and base.high == pytest.approx(2 / 20)
-    text = distance.table(frame)
+    text = prediction.distance_table(frame)
     assert text.columns.tolist() == ["Entropy", "KL of Base", "KL of RLHF"]
     assert text.iloc[0].tolist() == ["0.5000 (0.4000 to 0.6000)", "0.0500 (10.0%)", "0.2500 (50.0%)"]
 
@@ -48,20 +50,22 @@ def test_the_interval_covers_the_true_divergence():
     covered = []
     for _ in range(60):
         drawn = rng.choice(4, size=400, p=p)
-        frame = distance.from_world(documents(-np.log(p[drawn]), {"Base": -np.log(q[drawn])}))
+        frame = prediction.distance_from_world(documents(-np.log(p[drawn]), {"Base": -np.log(q[drawn])}))
         told = frame.set_index("unit")
-        expected = {distance.ENTROPY: entropy, distance.KL: kl}
+        expected = {prediction.ENTROPY: entropy, prediction.KL: kl}
         covered += [told.low[unit] <= true <= told.high[unit] for unit, true in expected.items()]
     assert np.mean(covered) > 0.88
 
 
 def test_a_corpus_without_a_world_is_refused():
     with pytest.raises(UserError, match="corpora: the probabilities of 'c' are not known"):
-        distance.from_world(documents([np.nan, np.nan], {"Base": [1.0, 2.0]}))
+        prediction.distance_from_world(documents([np.nan, np.nan], {"Base": [1.0, 2.0]}))
 
 
 def test_the_figure_shows_models_by_corpus():
-    frame = distance.from_world(documents([4 * LN2, 6 * LN2], {"Base": [5 * LN2, 6 * LN2], "RLHF": [6 * LN2, 9 * LN2]}))
+    frame = prediction.distance_from_world(
+        documents([4 * LN2, 6 * LN2], {"Base": [5 * LN2, 6 * LN2], "RLHF": [6 * LN2, 9 * LN2]})
+    )
     spec = prediction_figures.distances(frame).to_dict()
     assert "RLHF c 0.250" in spec["description"]
     shown = [row for rows in spec["datasets"].values() for row in rows]

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from predact.claims import finetuned
-from predact.claims.finetuned import AFTER, BEFORE
 from predact.errors import UserError
-from predact.models import finetuning, loading, pairs, scores, scoring
+from predact.models import finetuned, finetuning, loading, pairs, scoring
+from predact.models.finetuned import AFTER, BEFORE
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.texts import corpora
 
@@ -36,13 +35,13 @@ def pair(folders):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, pair, texts):
     root = tmp_path_factory.mktemp("store")
-    return root, *finetuned.of_pair(root, pair, texts, SETTINGS)
+    return root, *finetuned.finetune_pair(root, pair, texts, SETTINGS)
 
 
 def test_documents_held_out_are_scored_before_and_after(done, pair, texts):
     _, documents, _ = done
     tests = [corpora.split(corpus)["test"] for corpus in texts]
-    before = scores.pair_documents(done[0], pair, tests)
+    before = scoring.score_pair(done[0], pair, tests)
     found = documents[documents.when == BEFORE].drop(columns=["when", "order"]).reset_index(drop=True)
     assert found.equals(before)
     after = documents[documents.when == AFTER].drop(columns=["when", "order"]).reset_index(drop=True)
@@ -102,14 +101,14 @@ def test_nothing_is_done_again_and_what_was_done_survives_a_kill(tmp_path, pair,
 
     monkeypatch.setattr(finetuning, "search", killed)
     with pytest.raises(KeyboardInterrupt):
-        finetuned.of_pair(tmp_path, pair, texts, SETTINGS)
-    documents, runs = finetuned.of_pair(tmp_path, pair, texts, SETTINGS)
+        finetuned.finetune_pair(tmp_path, pair, texts, SETTINGS)
+    documents, runs = finetuned.finetune_pair(tmp_path, pair, texts, SETTINGS)
     assert len(calls) == 3 + 2, "two were done, one was lost"
     np.testing.assert_allclose(documents.nll, done[1].nll, rtol=1e-5)
     np.testing.assert_allclose(runs.nll, done[2].nll, rtol=1e-5)
-    finetuned.of_pair(tmp_path, pair, texts, SETTINGS)
+    finetuned.finetune_pair(tmp_path, pair, texts, SETTINGS)
     assert len(calls) == 5
-    finetuned.of_pair(tmp_path, pair, texts, replace(SETTINGS, updates=2))
+    finetuned.finetune_pair(tmp_path, pair, texts, replace(SETTINGS, updates=2))
     assert len(calls) == 5 + 4
 
 
@@ -125,7 +124,7 @@ def test_what_is_stored_says_where_it_comes_from_and_holds_no_code(done):
 def test_adapters_are_trained_for_large_models(tmp_path, pair, texts, monkeypatch):
     assert finetuned.checked(pair, Settings("auto")).method == FULL
     monkeypatch.setattr(finetuned, "LARGE", loading.parameters(pair.models["Base"]))
-    documents, _ = finetuned.of_pair(tmp_path, pair, texts[1:], replace(SETTINGS, method="auto"))
+    documents, _ = finetuned.finetune_pair(tmp_path, pair, texts[1:], replace(SETTINGS, method="auto"))
     kept = finetuned.finetune(
         tmp_path,
         pair.models["RLHF"],
@@ -147,7 +146,7 @@ def test_a_model_of_half_precision_is_finetuned_in_float32_unless_by_adapters(pa
 def test_further_orders_use_the_rate_of_the_first(tmp_path, pair, texts, done, monkeypatch):
     search, tried = finetuning.search, []
     monkeypatch.setattr(finetuning, "search", lambda *given: tried.append((given[4].rates, given[5])) or search(*given))
-    documents, runs = finetuned.of_pair(tmp_path, pair, texts[1:], SETTINGS, orders=2)
+    documents, runs = finetuned.finetune_pair(tmp_path, pair, texts[1:], SETTINGS, orders=2)
     assert [rates for rates, _ in tried[::2]] == [SETTINGS.rates] * 2 and all(
         len(rates) == 1 for rates, _ in tried[1::2]
     )
@@ -166,7 +165,7 @@ def test_models_with_other_tokenizers_learn_from_the_same_texts(tmp_path, folder
     make_model(1).save_pretrained(tmp_path / "other")
     other.save_pretrained(tmp_path / "other")
     pair = pairs.pair(f"{folders[0]}::{tmp_path / 'other'}")
-    documents, runs = finetuned.of_pair(tmp_path / "store", pair, texts[1:], replace(SETTINGS, rates=[1e-2]))
+    documents, runs = finetuned.finetune_pair(tmp_path / "store", pair, texts[1:], replace(SETTINGS, rates=[1e-2]))
     assert documents.attrs["same_tokenizer"] is False
     tokens = {model: part.tokens.unique().tolist() for model, part in runs.groupby("model")}
     assert tokens["Base"] == tokens["RLHF"], "as Base counts them"
@@ -198,12 +197,12 @@ def test_runs_come_back_from_the_store_as_they_were():
 def test_settings_out_of_range_are_named(tmp_path, pair, texts, change, said):
     with pytest.raises(UserError, match=said):
         orders = change.pop("orders", 1)
-        finetuned.of_pair(tmp_path, pair, texts, replace(SETTINGS, **change), orders)
+        finetuned.finetune_pair(tmp_path, pair, texts, replace(SETTINGS, **change), orders)
     assert not Path(tmp_path, "finetuned").exists()
 
 
 def test_a_corpus_that_is_too_small_is_named_before_anything_is_computed(tmp_path, pair, texts):
     small = corpora.Corpus("tiny", "file", WAYS[:3], None, "tiny")
     with pytest.raises(UserError, match="corpora: 'tiny' is too small to finetune on: of its 3 documents"):
-        finetuned.of_pair(tmp_path, pair, [*texts, small], SETTINGS)
+        finetuned.finetune_pair(tmp_path, pair, [*texts, small], SETTINGS)
     assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def documents():
 
 @pytest.fixture(scope="module")
 def by_corpus(documents):
-    return prediction.by_corpus(documents)
+    return prediction.increase_by_corpus(documents)
 
 
 def pick(rows, **wanted):
@@ -97,7 +97,7 @@ def test_the_excess_is_told_only_where_the_world_is_known(by_corpus):
 
 
 def test_the_table_has_a_row_for_each_corpus_and_nothing_trivial(by_corpus):
-    table = prediction.table(by_corpus)
+    table = prediction.increase_table(by_corpus)
     assert list(table.index) == [("x", "a"), ("x", "b"), ("y", "c"), ("all corpora", "mean")]
     assert ("perplexity ratio", "Base") not in table.columns and ("bits per byte", "Base") in table.columns
     row = pick(by_corpus, corpus="a", model="SFT", unit="perplexity ratio")
@@ -110,7 +110,7 @@ def test_bits_along_the_document_equal_those_of_a_loop():
     lengths = {"a": [1, 3, 9, 20, 16], "b": [8, 8, 40]}
     scores = {c: {m: [rng.gamma(1, 2, n) for n in each] for m in ("Base", "RLHF")} for c, each in lengths.items()}
     scores["a"]["Base"][1][0] = scores["a"]["RLHF"][1][0] = np.nan
-    found = prediction.by_position(frame(scores))
+    found = prediction.loss_by_position(frame(scores))
     for corpus, models in scores.items():
         for first, last in ((0, 0), (1, 2), (3, 6), (7, 14)):
             inside = {m: np.concatenate([text[first : last + 1] for text in texts]) for m, texts in models.items()}
@@ -125,7 +125,7 @@ def test_bins_that_few_documents_reach_are_left_out():
     lengths = [7] * 7 + [31] * 2  # two of nine documents, less than a quarter, go beyond position 6
     longer = [15] * 4
     scores = {"a": {"Base": [np.ones(n) for n in lengths]}, "b": {"Base": [np.full(n, 3.0) for n in longer]}}
-    found = prediction.by_position(frame(scores))
+    found = prediction.loss_by_position(frame(scores))
     lasts = {corpus: sorted(set(each["last"])) for corpus, each in found.groupby("corpus")}
     assert lasts == {"a": [0, 2, 6], "b": [0, 2, 6, 14], "all corpora": [0, 2, 6]}
     mean = found[(found.corpus == "all corpora") & (found.unit == "bits per token")]
@@ -134,9 +134,9 @@ def test_bins_that_few_documents_reach_are_left_out():
 
 def test_one_corpus_has_no_mean_and_different_tokenizers_no_difference():
     scores = {"a": {"Base": [np.ones(5), np.ones(6)], "RLHF": [np.ones(4), np.ones(7)]}}
-    found = prediction.by_position(frame(scores, same=False))
+    found = prediction.loss_by_position(frame(scores, same=False))
     assert set(found.corpus) == {"a"} and set(found.unit) == {"bits per token"}
-    assert prediction.by_token(frame(scores, same=False), decode).empty
+    assert prediction.losses_by_token(frame(scores, same=False), decode).empty
 
 
 def test_tokens_that_lose_most_with_their_neighbours():
@@ -145,7 +145,7 @@ def test_tokens_that_lose_most_with_their_neighbours():
     first[[5, 2]], second[1] = [4.0, 3.0], 2.0  # only the largest of a document counts
     scores = {"a": {"Base": [quiet, quiet], "SFT": [quiet + 9, quiet], "RLHF": [first, second]}}
     scores["b"] = {"Base": [quiet], "SFT": [quiet], "RLHF": [quiet + 5]}
-    found = prediction.by_token(frame(scores), decode, examples=4, around=2)
+    found = prediction.losses_by_token(frame(scores), decode, examples=4, around=2)
     peaks = found[found.offset == 0]
     assert list(zip(peaks.corpus, peaks.example, peaks.text, strict=True)) == [
         ("b", 0, "zero"),
@@ -156,13 +156,13 @@ def test_tokens_that_lose_most_with_their_neighbours():
     assert list(peaks.rlhf) == pytest.approx([np.exp(-6), np.exp(-4), np.exp(-2)], rel=1e-5)
     texts = found.groupby(["corpus", "example"], sort=False).text.sum()
     assert list(texts) == ["zero one two", " three four five six seven", "zero one two three"]
-    few = prediction.by_token(frame(scores), decode, examples=1)
+    few = prediction.losses_by_token(frame(scores), decode, examples=1)
     assert few.groupby("corpus").example.nunique().to_dict() == {"a": 1, "b": 1}
 
 
 def test_tokens_that_were_not_scored_are_neighbours_but_never_examples():
     scores = {"a": {"Base": [[np.nan, 1.0, 1.0]], "RLHF": [[np.nan, 1.0, 2.0]]}}
-    found = prediction.by_token(frame(scores), decode)
+    found = prediction.losses_by_token(frame(scores), decode)
     assert list(found.offset) == [-2, -1, 0] and list(found.bits.isna()) == [True, False, False]
 
 

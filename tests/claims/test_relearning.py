@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from predact.claims import prediction, relearning, verdicts
-from predact.claims.finetuned import AFTER, BEFORE
+from predact.claims import prediction, relearning
 from predact.figures import relearning as relearning_figures
+from predact.models.finetuned import AFTER, BEFORE
 
 MODELS = ("Base", "SFT", "RLHF")
 
@@ -100,7 +100,7 @@ def test_curves_of_several_orders_are_averaged_as_far_as_all_of_them_went():
     first = runs({"Base": [[4, 4], [3, 3]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
     second = runs({"Base": [[4, 4], [2, 2]], "RLHF": [[8, 8], [4, 4]]}, tokens=(0, 14, 30), order=1)
     both = pd.concat([first, second], ignore_index=True)
-    found = relearning.curves(both)
+    found = relearning.learning_curves(both)
     rlhf = found[(found.model == "RLHF") & (found.unit == relearning.BITS)]
     assert rlhf.tokens.tolist() == [0, 12] and rlhf.estimate.tolist() == pytest.approx(
         [0.8 / np.log(2), 0.5 / np.log(2)]
@@ -111,7 +111,7 @@ def test_curves_of_several_orders_are_averaged_as_far_as_all_of_them_went():
 
 def test_curves_are_means_over_documents(random):
     frame = runs(random, tokens=(0, 10, 30, 70), world=0.5)
-    found = relearning.curves(frame).set_index(["model", "unit", "tokens"])
+    found = relearning.learning_curves(frame).set_index(["model", "unit", "tokens"])
     for model, nll in random.items():
         for place, tokens in enumerate((0, 10, 30, 70)):
             at = found.xs((model, tokens), level=("model", "tokens")).estimate
@@ -121,7 +121,7 @@ def test_curves_are_means_over_documents(random):
     start = found.loc["Base", relearning.ABOVE_START, 0]
     assert (start[["estimate", "low", "high"]] == 0).all()
     assert (found.low <= found.estimate).all() and (found.estimate <= found.high).all()
-    unknown = relearning.curves(runs(random, tokens=(0, 10, 30, 70), world=np.nan))
+    unknown = relearning.learning_curves(runs(random, tokens=(0, 10, 30, 70), world=np.nan))
     assert set(unknown.unit) == {relearning.BITS, relearning.ABOVE_START}
 
 
@@ -179,7 +179,7 @@ def test_words_for_what_was_and_was_not_reached():
 
 def table(documents, runs):
     measured = relearning.before_and_after(documents), relearning.remaining(documents), relearning.recovered(runs)
-    return relearning.table(*measured)
+    return relearning.recovery_table(*measured)
 
 
 def test_tables_and_the_answer_say_what_the_frames_say():
@@ -188,14 +188,14 @@ def test_tables_and_the_answer_say_what_the_frames_say():
     (row,) = table(frame, learned).itertuples(index=False)
     assert row[:2] == ("news", "RLHF") and row[2] == "1.221 (1.221 to 1.221)" and row[3] == "1.020 (1.020 to 1.020)"
     assert row[4:] == ("0.100 (0.100 to 0.100)", "after 20 tokens (20 to 20)")
-    said = relearning.answer(relearning.remaining(frame), relearning.recovered(learned))
+    said = relearning.recovery_in_words(relearning.remaining(frame), relearning.recovered(learned))
     assert "on 1 of 1 corpora (half of these within 20 tokens)" in said and "10.0% to 10.0% of the gap" in said
     same = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([10, 20], [5, 5])}})
     assert table(same, learned).iloc[0]["share of the gap left"] == "–"
-    assert relearning.answer(relearning.remaining(same), relearning.recovered(learned)).endswith(
+    assert relearning.recovery_in_words(relearning.remaining(same), relearning.recovered(learned)).endswith(
         "(half of these within 20 tokens)."
     )
-    assert "on 0 of 1 corpora." in relearning.answer(
+    assert "on 0 of 1 corpora." in relearning.recovery_in_words(
         relearning.remaining(same), relearning.recovered(runs({"Base": [[1, 1]], "RLHF": [[8, 8]]}))
     )
 
@@ -222,7 +222,7 @@ def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected)
             "two": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], after)},
         }
     )
-    found, verdict = verdicts.finetuned(frame, "a pair")
+    found, verdict = relearning.judge(frame, "a pair")
     assert (verdict.id, verdict.verdict, verdict.n) == ("C2", expected, 4)
     assert verdict.unit == "perplexity ratio after finetuning"
     mean = (np.log(np.exp((13 - 10) / 100)) + (sum(after) - 10) / 100) / 2
@@ -242,7 +242,7 @@ def figures(models=MODELS, world=1.0, reached=True):
     learned = pd.concat([runs(nll, tokens, corpus, world) for corpus in ("news", "<b>")], ignore_index=True)
     return (
         relearning_figures.before_and_after(gaps),
-        relearning_figures.learning_curves(relearning.curves(learned), relearning.recovered(learned)),
+        relearning_figures.learning_curves(relearning.learning_curves(learned), relearning.recovered(learned)),
     )
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from predact.claims import self_reading, verdicts
+from predact.claims import self_reading
 from predact.errors import UserError
-from predact.models import loading, pairs, sampling
+from predact.models import loading, pairs, sampling, tokens
 from predact.texts.corpora import Corpus
 
 TEXTS = ["the cat sat on the mat and the dog ran", "a dog", "to the river where the other cat saw a naïve café owner"]
@@ -28,19 +28,19 @@ def pair(folders):
 @pytest.fixture()
 def sources(tokenizer):
     kinds = [corpus(), corpus("talk", "conversation", TEXTS[::-1] * 2), corpus("notes", "narrative")]
-    return self_reading.sources(tokenizer, kinds, prefix=4, longest=6)
+    return self_reading.cut_beginnings(tokenizer, kinds, prefix=4, longest=6)
 
 
 def test_prefix_and_gold_continuation_are_one_document(tokenizer):
-    (source,) = self_reading.sources(tokenizer, [corpus()], prefix=4, longest=100)
-    ids = loading.encode(tokenizer, TEXTS)
+    (source,) = self_reading.cut_beginnings(tokenizer, [corpus()], prefix=4, longest=100)
+    ids = tokens.encode(tokenizer, TEXTS)
     for prefix, gold, whole in zip(source.prefixes, source.gold, ids, strict=True):
         assert prefix[0] == tokenizer.bos_token_id and prefix[1:] + gold == whole
         assert len(prefix) - 1 == min(4, len(whole) // 2)
-    (cut,) = self_reading.sources(tokenizer, [corpus()], prefix=4, longest=3)
+    (cut,) = self_reading.cut_beginnings(tokenizer, [corpus()], prefix=4, longest=3)
     assert max(map(len, cut.gold)) == 3
     with pytest.raises(UserError, match="prefix: .*not 0"):
-        self_reading.sources(tokenizer, [corpus()], prefix=0, longest=3)
+        self_reading.cut_beginnings(tokenizer, [corpus()], prefix=0, longest=3)
 
 
 def dense_nll(model, given, ids, vocabulary):
@@ -50,7 +50,7 @@ def dense_nll(model, given, ids, vocabulary):
 
 
 def test_every_reader_scores_every_author_after_the_prefix(tmp_path, pair, sources, tokenizer):
-    scores = self_reading.crossed(tmp_path, pair, sources, SETTINGS)
+    scores = self_reading.cross_reading(tmp_path, pair, sources, SETTINGS)
     assert len(scores) == 2 * 3 * 12
     loaded = {step: loading.load(model)[0] for step, model in pair.models.items()}
     for source in sources:
@@ -83,12 +83,12 @@ def test_models_of_different_tokenizers_read_the_text(tmp_path, folders, make_to
     tokenizer.save_pretrained(folder)
     pair = pairs.pair(f"{folders[0]}::{folder}")
     assert not self_reading.same_tokenizer(pair)
-    scores = self_reading.crossed(tmp_path / "store", pair, sources[:1], SETTINGS)
+    scores = self_reading.cross_reading(tmp_path / "store", pair, sources[:1], SETTINGS)
     row = scores[(scores.scorer == "RLHF") & (scores.author == self_reading.GOLD)].iloc[0]
     reader, base = loading.load(pair.models["RLHF"])[0], loading.tokenizer(pair.models["Base"])
     given, gold = sources[0].prefixes[0], sources[0].gold[0]
     begin, text = base.decode(given[1:]), base.decode(given[1:] + gold)
-    ids = [[tokenizer.bos_token_id, *loading.encode(tokenizer, [each])[0]] for each in (begin, text)]
+    ids = [[tokenizer.bos_token_id, *tokens.encode(tokenizer, [each])[0]] for each in (begin, text)]
     assert ids[1][: len(ids[0])] == ids[0]
     expected = dense_nll(reader, ids[0], ids[1][len(ids[0]) :], len(tokenizer))
     assert row.nll == pytest.approx(expected, rel=1e-4) and row.bytes == len(text) - len(begin)
@@ -125,7 +125,7 @@ def test_self_perplexity_by_hand():
 )
 def test_c5_looks_at_every_source(rlhf, verdict):
     scores = table({"one": {"Base": [10, 10, 10], "RLHF": [4, 5, 6]}, "two": {"Base": [10, 10, 10], "RLHF": rlhf}})
-    found = verdicts.self_perplexity(self_reading.self_perplexity(scores), "a pair")
+    found = self_reading.judge(self_reading.self_perplexity(scores), "a pair")
     assert found.verdict == verdict and found.n == 6
     assert found.estimate == pytest.approx(np.exp((0.5 + sum(rlhf) / 30) / 2 - 1))
 
@@ -138,7 +138,7 @@ def test_matrix_by_hand():
         ]
     )
     frame.loc[frame.author == "RLHF", "nll"] *= 2
-    cells = self_reading.matrix(frame).set_index(["category", "scorer", "author"])
+    cells = self_reading.reading_matrix(frame).set_index(["category", "scorer", "author"])
     assert cells.index.get_level_values("category").unique().tolist() == [self_reading.ALL, "narrative"]
     assert cells.estimate["all", "Base", "Base"] == pytest.approx((0.25 + 0.5) / 2 / np.log(2))
     assert cells.estimate["all", "Base", "RLHF"] == pytest.approx((0.5 + 1) / 2 / np.log(2))

@@ -28,7 +28,7 @@ def test_nine_claims_and_the_notebooks_that_test_them():
     ],
 )
 def test_a_claim_about_every_case_needs_every_interval(low, high, said):
-    assert verdict.judge(pd.Series(low), pd.Series(high), nothing=1) == said
+    assert verdict.all_above(pd.Series(low), pd.Series(high), nothing=1) == said
 
 
 def test_the_scorecard_holds_what_was_recorded_last_in_the_order_of_the_claims(tmp_path):

@@ -87,7 +87,7 @@ def test_panels_share_their_controls_and_escape_what_is_said(runs, tokenizer):
     said = frontier.answers(runs, tokenizer, discussion_figures.LAYOUTS)
     said.loc[0, "text"] = "</script><b>x"
     base = {"reward": 0.3, "low": 0.1, "high": 0.5, "excess": 0.01}
-    made = discussion_figures.panels(paths, frontier.signs(paths), frontier.mass(runs), said, base)
+    made = discussion_figures.frontier_panels(paths, frontier.signs(paths), frontier.mass(runs), said, base)
     page = made["text/html"]
     assert "<b>x" not in page and page.count('class="predact-chart') == 4
     assert '<input type="range" name="step" min="0" max="300" step="25" value="300">' in page

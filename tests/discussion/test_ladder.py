@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from predact.claims.backbone import OTHERS
+from predact.claims.backbone import LEAST_OTHERS
 from predact.discussion import ladder
 from predact.discussion.ladder import CHANGE, PLACE, VALUE, Rung
 from predact.figures import discussion as discussion_figures
@@ -63,7 +63,7 @@ def test_the_answer_sorts_by_intervals():
         rung([0, 1, 10], measure="b", claim="C6"),
         rung([1, 2, 1.01], noise=1, measure="c"),
     ]
-    said = ladder.answer(ladder.climb(rungs))
+    said = ladder.who_did_it(ladder.climb(rungs))
     assert said == (
         "For the most part it was **SFT**: a (C1). For the most part it was **the reward**: b (C6). "
         "Which of the two it was cannot be said for sure: c (C1)."
@@ -94,7 +94,9 @@ def test_rungs_of_frames_against_plain_sums():
         for place, model in enumerate(ladder.STEPS)
         for prompt in ("p", "q")
     )
-    curves = {(step, GENERATIONS): np.full((2, len(OTHERS), 5), 7.0 + place) for place, step in enumerate(ladder.STEPS)}
+    curves = {
+        (step, GENERATIONS): np.full((2, len(LEAST_OTHERS), 5), 7.0 + place) for place, step in enumerate(ladder.STEPS)
+    }
     values = [ladder.climb([each]).estimate[:3].tolist() for each in ladder.sharing(written, counts, curves)]
     np.testing.assert_allclose(values, [[0.25, 0.5, 1], [0, 0.2, 0.4], [7, 8, 9]])
 
@@ -112,7 +114,7 @@ def test_a_pair_without_sft_has_no_place_on_the_way():
     climbed = ladder.climb([Rung("C1", "something", [units])])
     assert climbed[["kind", "at"]].to_numpy().tolist() == [[VALUE, "Base"], [VALUE, "RLHF"], [CHANGE, "RLHF"]]
     assert climbed.estimate.tolist() == pytest.approx([10, 6, -4])
-    assert "no model between" in ladder.answer(climbed)
+    assert "no model between" in ladder.who_did_it(climbed)
     assert "no model between" in vl_convert.vegalite_to_svg(discussion_figures.ladder(climbed).to_json())
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import vl_convert
 
-from predact.discussion import frontier, matched, mixture
-from predact.figures import mixture as mixture_figures
+from predact.discussion import frontier, mixture
+from predact.figures import discussion as mixture_figures
 from predact.models import loading, pairs, sampling, scoring
 from predact.pocket import human, shipped, world
 
@@ -26,14 +26,16 @@ def both(pair):
 
 @pytest.fixture(scope="module")
 def predicted(pair, tmp_path_factory):
-    return mixture.predicting(tmp_path_factory.mktemp("store"), pair, (0.0, 0.5, 1.0), documents=3)
+    return mixture.mixture_documents(tmp_path_factory.mktemp("store"), pair, (0.0, 0.5, 1.0), documents=3)
 
 
 def mixed(both, weight, prompts):
     (base, tokenizer), (rlhf, _) = both
     numbers = sampling.uniforms(0, [f"a/{number}" for number in range(3)], SETTINGS, 100)
     given = tuple([list(prompt)] * 3 for prompt in prompts)
-    return mixture.answer(mixture.Mixture((base, rlhf)), tokenizer, given, [weight] * 3, numbers, SETTINGS), numbers
+    return mixture.sample_mixture(
+        mixture.Mixture((base, rlhf)), tokenizer, given, [weight] * 3, numbers, SETTINGS
+    ), numbers
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_rows_of_several_mixtures_do_not_mix(both, prompts):
     alone = {weight: mixed(both, weight, prompts)[0] for weight in (0.0, 0.9, 1.0)}
     numbers = np.repeat(mixed(both, 0.0, prompts)[1], 3, axis=0)
     given = tuple([list(prompt)] * 9 for prompt in prompts)
-    found = mixture.answer(mixture.Mixture((base, rlhf)), tokenizer, given, weights, numbers, SETTINGS)
+    found = mixture.sample_mixture(mixture.Mixture((base, rlhf)), tokenizer, given, weights, numbers, SETTINGS)
     for row, (weight, each) in enumerate(zip(weights, found, strict=True)):
         assert each.ids == alone[weight][row // 3].ids
 
@@ -105,7 +107,7 @@ def acted():
 
 
 def test_where_a_mixture_stands_by_hand(acted, predicted):
-    found = matched.frontier(acted, predicted[predicted.weight > 0]).set_index(["weight", "measure"])
+    found = mixture.mixture_frontier(acted, predicted[predicted.weight > 0]).set_index(["weight", "measure"])
     assert found.estimate[0.5]["reward"] == pytest.approx(0.4) and found.estimate[1.0]["reward"] == pytest.approx(0.7)
     assert found.estimate[0.5]["share10"] == 0.5 and found.estimate[1.0]["share10"] == 1.0
     assert found.estimate[0.5]["entropy"] == pytest.approx(2 * (12 + 5) / (13 + 6)), "an end is a token, too"
@@ -122,25 +124,27 @@ def run(levels):
 
 def test_a_run_is_taken_where_it_first_earned_as_much(acted, predicted):
     path = pd.DataFrame({"run": "a", "excess": [0.2, 0.4, 0.3], "share10": [0.1, 0.5, 0.9], "entropy": [3.0, 2.0, 1.0]})
-    found = matched.matched(acted, predicted[predicted.weight > 0], {"a": run([0.3, 0.5, 0.5])}, path)
+    found = mixture.against_runs(acted, predicted[predicted.weight > 0], {"a": run([0.3, 0.5, 0.5])}, path)
     assert set(found.weight) == {0.5}, "the other earns more than the run ever does"
     found = found.set_index("measure")
     assert found.stopped.to_dict() == pytest.approx({"excess": 0.3, "share10": 0.3, "entropy": 2.5})
     assert found.estimate.to_dict() == pytest.approx((found.mixture - found.stopped).to_dict())
     assert found.low["share10"] == pytest.approx(found.high["share10"]), "rewards move together: paired"
-    assert "not" not in matched.answer(found.reset_index()) and "earns 0.40" in matched.answer(found.reset_index())
+    assert "not" not in mixture.mixtures_in_words(found.reset_index()) and "earns 0.40" in mixture.mixtures_in_words(
+        found.reset_index()
+    )
 
 
 def test_no_match_is_said(acted, predicted):
     path = pd.DataFrame({"run": "a", "excess": [0.2, 0.3], "share10": [0.1, 0.5], "entropy": [3.0, 2.0]})
-    found = matched.matched(acted, predicted[predicted.weight > 0], {"a": run([0.8, 0.9])}, path)
-    assert found.empty and "No mixture" in matched.answer(found)
+    found = mixture.against_runs(acted, predicted[predicted.weight > 0], {"a": run([0.8, 0.9])}, path)
+    assert found.empty and "No mixture" in mixture.mixtures_in_words(found)
 
 
 def test_answers_to_the_questions_are_judged(pair, tmp_path, monkeypatch):
     asked = sorted(human.questions("validation")[:4], key=lambda each: -len(each.prompt))  # not as they are batched
     monkeypatch.setattr(human, "questions", lambda _: asked)
-    made = mixture.acting(tmp_path, pair, (0.0, 0.9), samples=2)
+    made = mixture.mixture_answers(tmp_path, pair, (0.0, 0.9), samples=2)
     assert made.groupby(["weight", "question"]).size().tolist() == [2] * 8
     assert list(dict.fromkeys(made.question)) == [each.id for each in asked], "beside rewards of runs by question"
     known = {each.id: each for each in asked}
@@ -148,11 +152,13 @@ def test_answers_to_the_questions_are_judged(pair, tmp_path, monkeypatch):
         assert row.reward == human.judge(known[row.question], row.text)["reward"]
         assert row.nll > 0 and row.text == loading.tokenizer(pair.models["Base"]).decode(row.ids)
     monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("a model was loaded"))
-    pd.testing.assert_frame_equal(mixture.acting(tmp_path, pair, (0.0, 0.9), samples=2), made)
+    pd.testing.assert_frame_equal(mixture.mixture_answers(tmp_path, pair, (0.0, 0.9), samples=2), made)
 
 
 def test_the_figure_is_drawn(acted, predicted):
     paths = frontier.paths(shipped.runs(shipped.SHIPPED / "trajectories"))
-    chart = mixture_figures.frontier(matched.frontier(acted, predicted[predicted.weight > 0]), paths)
+    chart = mixture_figures.mixtures_on_frontier(
+        mixture.mixture_frontier(acted, predicted[predicted.weight > 0]), paths
+    )
     assert "mixtures by the weight of RLHF: 0.5: 0.40 at" in chart.description
     assert vl_convert.vegalite_to_svg(chart.properties(width=700).to_json()).count("aria-roledescription") > 50

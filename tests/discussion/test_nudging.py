@@ -8,7 +8,7 @@ import vl_convert
 
 from predact.discussion import nudging
 from predact.discussion.nudging import BRANCHING, COUNTS, NUDGED, STRANGE
-from predact.figures import nudging as nudging_figures
+from predact.figures import discussion as nudging_figures
 from predact.models import loading, pairs, sampling
 from predact.texts import prompts
 
@@ -28,8 +28,8 @@ def asked(pair):
 @pytest.fixture(scope="module")
 def read(pair, asked, tmp_path_factory):
     root = tmp_path_factory.mktemp("store")
-    written = sampling.of_pair(root, pair, asked, sampling.Settings(4, max_new_tokens=40))
-    return root, written, nudging.tokens(root, pair, asked, written, SETTINGS, each=3)
+    written = sampling.sample_pair(root, pair, asked, sampling.Settings(4, max_new_tokens=40))
+    return root, written, nudging.read_answers(root, pair, asked, written, SETTINGS, each=3)
 
 
 def dense(model, given, ids):
@@ -76,7 +76,7 @@ def test_base_goes_on_from_the_first_tokens_of_rlhf(pair, asked, read):
 def test_a_stored_reading_loads_no_model(pair, asked, read, monkeypatch):
     root, written, frame = read
     monkeypatch.setattr(loading, "loaded", lambda *_: pytest.fail("a model was loaded"))
-    pd.testing.assert_frame_equal(nudging.tokens(root, pair, asked, written, SETTINGS, each=3), frame)
+    pd.testing.assert_frame_equal(nudging.read_answers(root, pair, asked, written, SETTINGS, each=3), frame)
 
 
 def tokens(author, nudge, entropies, strange=1.0, prompts=("a", "b")):
@@ -89,40 +89,42 @@ def tokens(author, nudge, entropies, strange=1.0, prompts=("a", "b")):
 
 def test_a_branching_factor_is_the_exponential_of_the_mean_entropy():
     frame = pd.concat([tokens("Base", 0, [np.log(2)] * 8 + [np.log(8)] * 8, prompts=range(20))])
-    found = nudging.by_position(frame)
+    found = nudging.branching_by_position(frame)
     assert found[["first", "last"]].to_numpy().tolist() == [[0, 7], [8, 15]]
     assert found.estimate.tolist() == pytest.approx([2, 8]) and found.low.tolist() == pytest.approx([2, 8])
-    assert nudging.by_position(frame[frame.prompt < 10]).empty, "80 tokens are too few"
+    assert nudging.branching_by_position(frame[frame.prompt < 10]).empty, "80 tokens are too few"
 
 
 def test_a_nudge_is_compared_with_the_same_positions():
     base, rlhf = [0.0] * 4 + [np.log(3)] * 60, [np.log(5)] * 4 + [np.log(7)] * 60
     frame = [tokens("Base", 0, base, 6.0), tokens("RLHF", 0, rlhf, 1.0)]
     frame += [tokens(NUDGED, 0, [np.log(4)] * 60, 5.0), tokens(NUDGED, 4, [np.log(9)] * 60, 2.0)]
-    found = nudging.by_nudge(pd.concat(frame, ignore_index=True), horizon=8).set_index(["measure", "model", "nudge"])
+    found = nudging.after_nudges(pd.concat(frame, ignore_index=True), horizon=8).set_index(
+        ["measure", "model", "nudge"]
+    )
     branching = found.estimate[BRANCHING]
     assert branching["Base"][0] == pytest.approx(np.sqrt(3)) and branching["Base"][4] == pytest.approx(3)
     assert branching["RLHF"][4] == pytest.approx(7) and branching[NUDGED].to_dict() == pytest.approx({0: 4, 4: 9})
     assert found.estimate[STRANGE][NUDGED].to_dict() == pytest.approx({0: 5, 4: 2})
     assert set(found.n) == {2}
-    said = nudging.answer(found.reset_index())
+    said = nudging.nudging_in_words(found.reset_index())
     assert "Given 4 tokens" in said and "is 9.00" in said and "**75 % of the way**" in said
 
 
 def test_models_with_other_tokens_are_not_nudged(pair, asked, read, monkeypatch, tmp_path):
     _, written, _ = read
     monkeypatch.setattr(nudging.self_reading, "same_tokenizer", lambda _: False)
-    frame = nudging.tokens(tmp_path, pair, asked, written, SETTINGS, each=2)
+    frame = nudging.read_answers(tmp_path, pair, asked, written, SETTINGS, each=2)
     assert NUDGED not in set(frame.author) and frame.strange.isna().all() and frame.entropy.notna().all()
-    after = nudging.by_nudge(frame)
-    assert set(after.measure) == {BRANCHING} and "not nudged" in nudging.answer(after)
-    nudging_figures.by_nudge(after).to_dict()
+    after = nudging.after_nudges(frame)
+    assert set(after.measure) == {BRANCHING} and "not nudged" in nudging.nudging_in_words(after)
+    nudging_figures.branching_after_nudges(after).to_dict()
 
 
 def test_figures_are_drawn(read):
     frame = pd.concat([read[2]] * 12)  # as if more prompts had been asked
     for chart in (
-        nudging_figures.by_position(nudging.by_position(frame)),
-        nudging_figures.by_nudge(nudging.by_nudge(frame)),
+        nudging_figures.branching_along_answer(nudging.branching_by_position(frame)),
+        nudging_figures.branching_after_nudges(nudging.after_nudges(frame)),
     ):
         assert vl_convert.vegalite_to_svg(chart.properties(width=700).to_json()).count("aria-roledescription") > 10

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from predact.figures import narrowing as charts
+from predact.figures import mass as charts
+from predact.figures import self_reading as charts
 from predact.figures import style
+from predact.figures import support as charts
 from tests.figures.test_prediction import NASTY, Page, luminance
 
 STEPS, PAIR, TEXTS = ("Base", "SFT", "RLHF"), ("Base", "RLHF"), ("gold text", "own generations")
@@ -79,10 +81,10 @@ def crossed(models=STEPS, categories=("all", NASTY)):
 BITS = "bits per byte"
 BUILDERS = {
     "mass_curves": lambda **kind: charts.mass_curves(mass(**kind)),
-    "by_position": lambda **kind: charts.by_position(positions(**kind)),
-    "support": lambda **kind: charts.support(*distribution(**kind)),
+    "by_position": lambda **kind: charts.certainty_along_text(positions(**kind)),
+    "support": lambda **kind: charts.support_histograms(*distribution(**kind)),
     "self_perplexity": lambda **kind: charts.self_perplexity(own(**kind)),
-    "matrix": lambda **kind: charts.matrix(crossed(**kind)),
+    "matrix": lambda **kind: charts.reading_matrix(crossed(**kind)),
 }
 ALL = {name: functools.cache(build) for name, build in BUILDERS.items()}
 FRAMES = {
@@ -279,7 +281,10 @@ def test_the_description_tells_below_what_half_of_the_positions_lie():
     frame, means = distribution(PAIR, TEXTS[:1], ("1e-08",))
     edges = pd.DataFrame({"low_edge": [1, 2, 4], "high_edge": [2, 4, 8], "share": [0.2, 0.3, 0.5]})
     place = frame[["model", "text", "threshold"]].drop_duplicates()
-    assert told(charts.support(place.merge(edges, how="cross"), means)).count("half of the positions below 4") == 2
+    assert (
+        told(charts.support_histograms(place.merge(edges, how="cross"), means)).count("half of the positions below 4")
+        == 2
+    )
 
 
 def test_the_threshold_of_the_claim_is_shown_at_first_and_written_as_a_power():
@@ -369,5 +374,5 @@ def test_numbers_can_be_read_on_their_cells_on_any_page_and_with_any_vision(cate
 
 
 def test_a_matrix_of_one_value_can_be_read():
-    svg = drawn(charts.matrix(crossed(PAIR, ("all",)).assign(estimate=0.5)))
+    svg = drawn(charts.reading_matrix(crossed(PAIR, ("all",)).assign(estimate=0.5)))
     assert svg.count(">0.50<") == 6

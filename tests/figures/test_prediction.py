@@ -49,7 +49,7 @@ def by_token():
 
 ALL = {
     "perplexity_increase": lambda **kind: prediction_figures.perplexity_increase(by_corpus(**kind)),
-    "by_position": lambda **kind: prediction_figures.by_position(by_position(**kind)),
+    "by_position": lambda **kind: prediction_figures.loss_along_document(by_position(**kind)),
 }
 
 
@@ -233,7 +233,7 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
     sums = space["held_out"].groupby(["when", "order"]).nll.sum()
     assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
     assert isinstance(prediction_figures.perplexity_increase(space["by_corpus"]), alt.LayerChart)
-    assert prediction.by_position(space["tokens"]).unit.nunique() == 2
+    assert prediction.loss_by_position(space["tokens"]).unit.nunique() == 2
 
 
 def test_a_table_escapes_texts_and_rounds_numbers():

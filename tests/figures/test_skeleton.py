@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from predact.claims import backbone
-from predact.figures import sharing as sharing_figures
+from predact.claims import backbone, shared_ngrams
+from predact.figures import backbone as sharing_figures
+from predact.figures import shared_ngrams as sharing_figures
 from predact.figures import skeleton as skeleton_figures
 from predact.figures import style
 from predact.figures.skeleton import FLOW, LISTED
-from predact.methods import blueprint, ngrams
+from predact.methods import alignments, blueprint, ngrams
 from tests.figures.test_narrowing import points
 from tests.figures.test_prediction import Page
 from tests.methods.test_blueprint import PLANS, SPANS, frame, texts, word
@@ -55,18 +56,18 @@ def by_length(models=PAIR, width=0.1):
     rows = [
         (model, text, n, *(round(0.8 / (1 + place + 2 * other) / n, 3) * np.array([1, 1 - width, 1 + width])))
         for place, model in enumerate(models)
-        for other, text in enumerate(backbone.TEXTS)
+        for other, text in enumerate(alignments.TEXTS)
         for n in range(1, 31)
     ]
     frame = pd.DataFrame(rows, columns=["model", "text", "n", "estimate", "low", "high"])
-    return frame.assign(unit=ngrams.UNIT, prompts=9)
+    return frame.assign(unit=shared_ngrams.UNIT, prompts=9)
 
 
 def along(models=PAIR, others=(1, 5), prompts=4):
     """Curves of chance numbers."""
     draw = np.random.default_rng(0)
-    found = {(m, text): draw.integers(0, 100, (prompts, len(others), 10)) for m in models for text in backbone.TEXTS}
-    return backbone.along(found, others)
+    found = {(m, text): draw.integers(0, 100, (prompts, len(others), 10)) for m in models for text in alignments.TEXTS}
+    return backbone.mean_curves(found, others)
 
 
 @functools.cache
@@ -251,7 +252,7 @@ def test_a_generation_is_cut_at_its_span_also_after_an_emoji():
 @pytest.mark.parametrize("least", [1, 2, 5, 10])
 def test_the_viewer_shows_tokens_in_columns_where_so_many_agree(least, model):
     aligned, _, cells, _, _ = of("more than are listed")
-    made = backbone.matrix(aligned[aligned.model == model])
+    made = alignments.matrix(aligned[aligned.model == model])
     agree = [np.unique(column[column >= 0], return_counts=True)[1].max() for column in made.T]
     wanted = (made >= 0)[:, np.array(agree) >= least].sum()
     svg = picture(chart("viewer", "more than are listed"), agreeing=least, model=model)
@@ -278,7 +279,7 @@ def felt(svg, *names):
 @pytest.mark.parametrize("others", [1, 5])
 def test_only_the_chosen_number_of_others_is_drawn(others):
     data = along()
-    spec = sharing_figures.along(data).to_json()
+    spec = sharing_figures.companions_along_text(data).to_json()
     svg = picture(spec, others=others)
     chosen = data[data.others == others].round(2)
     numbers = [*zip(chosen.position.astype(int).astype(str), chosen.estimate, chosen.low, chosen.high, strict=True)]
@@ -292,12 +293,16 @@ def test_only_the_chosen_number_of_others_is_drawn(others):
 
 
 def test_the_number_of_others_is_one_that_there_is():
-    (choice,) = [each for each in sharing_figures.along(along(others=(2, 3))).to_dict()["params"] if "bind" in each]
+    (choice,) = [
+        each
+        for each in sharing_figures.companions_along_text(along(others=(2, 3))).to_dict()["params"]
+        if "bind" in each
+    ]
     assert choice["value"] == 2 and choice["bind"]["options"] == [2, 3]
 
 
 def test_a_single_number_of_others_is_no_choice():
-    assert bound(sharing_figures.along(along(others=(5,))).to_json()) == {}
+    assert bound(sharing_figures.companions_along_text(along(others=(5,))).to_json()) == {}
 
 
 def test_shares_are_felt_at_every_length_seen_at_some_and_told_at_two():
@@ -313,7 +318,10 @@ def test_shares_are_felt_at_every_length_seen_at_some_and_told_at_two():
 
 
 def test_curves_of_one_prompt_have_no_bands():
-    for made in (sharing_figures.along(along(prompts=1)), sharing_figures.shares(by_length(width=np.nan))):
+    for made in (
+        sharing_figures.companions_along_text(along(prompts=1)),
+        sharing_figures.shares(by_length(width=np.nan)),
+    ):
         svg = picture(made.to_json())
         assert "area mark" not in svg and svg.count("line mark container") == 6 == svg.count('"line mark"')
 

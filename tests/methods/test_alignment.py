@@ -174,13 +174,13 @@ def test_aligned_by_hand():
 
 
 def test_along_by_hand():
-    found = alignment.along(HAND, others=[1, 2], bins=2)
+    found = alignment.aligned_along(HAND, others=[1, 2], bins=2)
     # three tokens in two bins: the first two, the third
     assert found.tolist() == [[1 + 0.5 + 1, 1 + 1 + 0], [0.5 * 3, 0]]
     # six bins for three tokens: those of 0, 2 and 4; each other bin lies between two and takes the earlier
-    assert alignment.along(HAND, others=[1], bins=6).tolist() == [[3, 3, 2, 2, 2, 2]]
-    assert alignment.along(np.array([[7], [7]]), [1]).tolist() == [[2] * 100], "one token fills every bin"
-    assert alignment.along(HAND[4:], [0]).tolist() == [[0] * 100]
+    assert alignment.aligned_along(HAND, others=[1], bins=6).tolist() == [[3, 3, 2, 2, 2, 2]]
+    assert alignment.aligned_along(np.array([[7], [7]]), [1]).tolist() == [[2] * 100], "one token fills every bin"
+    assert alignment.aligned_along(HAND[4:], [0]).tolist() == [[0] * 100]
 
 
 @needs_mafft

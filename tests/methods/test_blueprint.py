@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import backbone
-from predact.methods import alignment, blueprint
+from predact.methods import alignment, alignments, blueprint
 from predact.methods.blueprint import ELSEWHERE, IN_PLACE, OTHER, STATES
 from predact.methods.ngrams import GENERATIONS
 
@@ -241,7 +240,7 @@ def test_prompts_and_models_are_told_apart_and_only_generations_count(tmp_path):
         for (prompt, model), each in plans.items()
         for row, ids in enumerate(texts(each))
     ]
-    aligned = backbone.of_pair(tmp_path, pd.DataFrame(written))
+    aligned = alignments.align_pair(tmp_path, pd.DataFrame(written))
     decode = {"Base": word, "RLHF": lambda ids: word(ids).upper()}
     drawn, cells = blueprint.blueprint(aligned, decode), blueprint.cells(aligned, decode)
     spans = drawn.nodes.groupby(["prompt", "model"]).text.unique().map(list).to_dict()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from predact.claims.narrowing import Passages
 from predact.methods import counts, lowrank, probing
 from predact.methods.probing import OFFSETS
+from predact.models.passages import Passages
 
 
 def chains(texts, seed):

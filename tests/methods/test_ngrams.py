@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from predact.claims import shared_ngrams
 from predact.methods import ngrams
 
 LARGE = [3, 2**31, 2**31 - 1, 0, 70_000]
@@ -141,13 +142,13 @@ def test_the_null_of_other_prompts_takes_one_generation_of_each(prompts, each, s
 
 def test_the_frame_of_the_figure_by_hand():
     first, second = [[1, 2, 3], [1, 2, 4], [1, 5], [6]], [[7, 8], [8, 7], [9], []]
-    found = ngrams.by_length(frame({"a": first, "b": second}), longest=3)
+    found = shared_ngrams.shares_by_length(frame({"a": first, "b": second}), longest=3)
     assert found.columns.tolist() == ["model", "text", "n", "estimate", "low", "high", "unit", "prompts"]
     assert found.text.unique().tolist() == [ngrams.GENERATIONS, ngrams.ACROSS, ngrams.SHUFFLED]
     own = found[found.text == ngrams.GENERATIONS]
     assert own.n.tolist() == [1, 2, 3] and own.estimate.tolist() == [(0.75 + 0.5) / 2, (0.5 + 0.25) / 2, 0.25 / 2]
     assert own.low.tolist() == [0.5, 0.25, 0] and own.high.tolist() == [0.75, 0.5, 0.25]
-    assert set(found.prompts) == {2} and set(found.unit) == {ngrams.UNIT}
+    assert set(found.prompts) == {2} and set(found.unit) == {shared_ngrams.UNIT}
     null = found[found.text == ngrams.ACROSS]
     assert null.estimate.iloc[0] == 0.5, "no token is in both prompts, and a draw has one generation of each"
     alone = found[found.text == ngrams.SHUFFLED]
@@ -158,13 +159,13 @@ def test_models_are_measured_apart_and_the_same_seed_gives_the_same_frame():
     draw = np.random.default_rng(0)
     texts = {prompt: draw.integers(0, 9, (6, 30)) for prompt in "abcd"}
     both = pd.concat([frame(texts), frame({prompt: [[1] * 30] * 6 for prompt in "abcd"}, "RLHF")], ignore_index=True)
-    found = ngrams.by_length(both, 5)
-    pd.testing.assert_frame_equal(found, ngrams.by_length(both, 5))
-    other = ngrams.by_length(both, 5, seed=1)
+    found = shared_ngrams.shares_by_length(both, 5)
+    pd.testing.assert_frame_equal(found, shared_ngrams.shares_by_length(both, 5))
+    other = shared_ngrams.shares_by_length(both, 5, seed=1)
     changed = set(found.text[found.estimate != other.estimate])
     assert changed == {ngrams.ACROSS, ngrams.SHUFFLED}, "the seed is that of the nulls"
     assert found[found.model == "RLHF"].estimate.tolist() == [1] * 15
-    pd.testing.assert_frame_equal(found[found.model == "Base"], ngrams.by_length(frame(texts), 5))
+    pd.testing.assert_frame_equal(found[found.model == "Base"], shared_ngrams.shares_by_length(frame(texts), 5))
 
 
 def test_the_table_names_the_ngram_and_who_contains_it():
@@ -173,7 +174,7 @@ def test_the_table_names_the_ngram_and_who_contains_it():
         ignore_index=True,
     )
     decode = {"Base": lambda ids: "-".join(map(str, ids)), "RLHF": lambda ids: "+".join(map(str, ids))}
-    found = ngrams.table(made, decode, n=2)
+    found = shared_ngrams.commonest_table(made, decode, n=2)
     assert found.drop(columns=["category", "n"]).to_numpy().tolist() == [
         ["Base", "a", "1-2", 2 / 3, 2, [1, 2]],
         ["RLHF", "a", "4+4", 1 / 3, 1, [0]],

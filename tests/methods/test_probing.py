@@ -14,10 +14,10 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from predact.claims.narrowing import Passages
 from predact.errors import UserError
 from predact.methods import probing
 from predact.methods.probing import OFFSETS, Moments, Probe
+from predact.models.passages import Passages
 
 TARGETS = OFFSETS + 1
 SMALL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

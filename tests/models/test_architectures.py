@@ -7,12 +7,13 @@ import transformers
 from torch.nn.functional import log_softmax
 
 from predact.build import check
-from predact.claims import finetuned, narrowing, planning
-from predact.claims.planning import Design
+from predact.claims import foresight
+from predact.claims.foresight import Design
 from predact.methods import probing
 from predact.methods.probing import OFFSETS, Probe
-from predact.models import finetuning, loading, pairs, sampling, scores
+from predact.models import distributions, finetuned, finetuning, loading, pairs, sampling, scoring
 from predact.models.finetuning import FULL, LORA, Settings
+from predact.models.passages import gold_passages
 from predact.texts.corpora import Corpus
 from predact.texts.prompts import Prompt
 
@@ -73,7 +74,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(pair, root):
     asked = [Prompt(str(place), "kind", text) for place, text in enumerate(TEXTS[:8])]
-    return sampling.of_pair(root, pair, asked, SAMPLED)
+    return sampling.sample_pair(root, pair, asked, SAMPLED)
 
 
 @torch.no_grad()
@@ -83,7 +84,7 @@ def dense(model, size, ids):
 
 
 def test_scores_are_those_of_a_plain_pass(pair, root):
-    tokens = scores.pair_tokens(root, pair, [CORPUS], context=64)
+    tokens = scoring.score_pair_tokens(root, pair, [CORPUS], context=64)
     for step, model in pair.models.items():
         loaded, tokenizer = loading.load(model)
         own = tokens[tokens.model == step]
@@ -113,13 +114,13 @@ def test_generations_have_the_probabilities_that_they_are_drawn_with(pair, writt
 
 def test_a_generation_is_the_same_in_any_company(pair, root, written, tmp_path):
     asked = [Prompt("3", "kind", TEXTS[3])]
-    alone = sampling.of_pair(tmp_path, pair, asked, SAMPLED, rows=2)
+    alone = sampling.sample_pair(tmp_path, pair, asked, SAMPLED, rows=2)
     together = written[written.prompt == "3"].reset_index(drop=True)
     assert [list(ids) for ids in alone.ids] == [list(ids) for ids in together.ids]
 
 
 def test_all_probability_is_on_tokens_that_exist(pair, root, written):
-    for (step, _), measured in narrowing.of_pair(root, pair, [CORPUS], written, 500).items():
+    for (step, _), measured in distributions.measure_pair(root, pair, [CORPUS], written, 500).items():
         tokenizer = loading.tokenizer(pair.models[step])
         assert measured.ranks[-1] == len(tokenizer)
         np.testing.assert_allclose(measured.mass_of(len(tokenizer)) / measured.counts, 1, atol=1e-5)
@@ -130,7 +131,7 @@ def test_the_state_before_the_final_norm_is_read_out_as_the_model_itself_does(pa
     identity = Probe(eye, torch.zeros(OFFSETS + 1, 32, dtype=torch.float64), torch.zeros(OFFSETS + 1))
     for model in pair.models.values():
         loaded, tokenizer = loading.load(model)
-        size, passages = len(tokenizer), narrowing.gold(tokenizer, [CORPUS])
+        size, passages = len(tokenizer), gold_passages(tokenizer, [CORPUS])
         read = probing.read(loaded, size, passages, [loading.depth(model)], [identity])
         found = torch.cat([logits for _, target, _, logits, _ in read if target == 1])
         texts = sorted(zip(passages.sequences, passages.given, strict=True), key=lambda text: -len(text[0]))
@@ -140,14 +141,14 @@ def test_the_state_before_the_final_norm_is_read_out_as_the_model_itself_does(pa
 
 def test_probes_of_all_readers_and_authors(pair, root, written):
     depth = loading.depth(pair.models["Base"])
-    sums = planning.crossed(root, pair, written, [CORPUS], Design([0, depth], [1], 200, 2))
+    sums = foresight.cross_probes(root, pair, written, [CORPUS], Design([0, depth], [1], 200, 2))
     assert len(sums[["reader", "author"]].drop_duplicates()) == 6 and np.isfinite(sums.nll).all()
 
 
 @pytest.mark.parametrize("method", [FULL, LORA])
 def test_finetuning_learns(pair, root, method):
     settings = Settings(method, rates=[1e-2], updates=12, batch=400, context=64, rank=4)
-    documents, curves = finetuned.of_pair(root, pair, [CORPUS], settings)
+    documents, curves = finetuned.finetune_pair(root, pair, [CORPUS], settings)
     after = documents.groupby(["model", "when"]).nll.sum().unstack()
     assert (after.after < 0.97 * after.before).all() and not curves.failed.any()
     assert finetuned.checked(pair, Settings(finetuned.AUTO)).method == finetuning.FULL

@@ -15,7 +15,7 @@ def dense(logits):
 @pytest.mark.parametrize("vocabulary", [5, 1000, 1024, 1025, 5000, 50_000])
 def test_every_measure_against_a_dense_softmax(vocabulary):
     logits = 6 * torch.randn(300, vocabulary, generator=torch.Generator().manual_seed(0))
-    found, p = distributions.spread(logits), dense(logits)
+    found, p = distributions.summarize(logits), dense(logits)
     at = distributions.ranks(vocabulary) - 1
     np.testing.assert_allclose(found.mass, p.cumsum(1)[:, at], rtol=1e-5)
     np.testing.assert_allclose(found.entropy, -(p * np.log(p)).sum(1), rtol=1e-4, atol=1e-5)
@@ -27,7 +27,7 @@ def test_every_measure_against_a_dense_softmax(vocabulary):
 
 def test_a_distribution_by_hand():
     p = torch.tensor([[0.25, 0.0625, 0.5, 0.0625, 0.125]])
-    found = distributions.spread(p.log() + 3)
+    found = distributions.summarize(p.log() + 3)
     np.testing.assert_allclose(found.mass[0], [0.5, 0.75, 0.875, 0.9375, 1], rtol=1e-6)
     assert found.entropy[0] / np.log(2) == pytest.approx(1.875)
     assert found.support.tolist() == [[5] * 5]
@@ -35,7 +35,7 @@ def test_a_distribution_by_hand():
 
 def test_support_counts_what_lies_above_each_threshold():
     p = torch.tensor([[1 - 2.2e-5, 2e-5, 2e-6, 2e-9, 2e-11, 2e-13]])
-    assert distributions.spread(p.log()).support.tolist() == [[1, 3, 3, 4, 5]]
+    assert distributions.summarize(p.log()).support.tolist() == [[1, 3, 3, 4, 5]]
 
 
 def test_ranks_are_exact_to_1024_and_end_at_the_vocabulary():
@@ -48,8 +48,8 @@ def test_ranks_are_exact_to_1024_and_end_at_the_vocabulary():
 def test_rows_do_not_depend_on_each_other(monkeypatch):
     logits = torch.randn(300, 40)
     monkeypatch.setattr(distributions, "_LOGITS", 7 * 40)
-    whole = distributions.spread(logits)
+    whole = distributions.summarize(logits)
     for row in (0, 6, 7, 299):
-        alone = distributions.spread(logits[row : row + 1])
+        alone = distributions.summarize(logits[row : row + 1])
         np.testing.assert_array_equal(alone.mass[0], whole.mass[row])
         np.testing.assert_array_equal(alone.support[0], whole.support[row])

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from predact.errors import UserError
-from predact.models import batches, finetuning, loading, scoring
+from predact.models import finetuning, loading, scoring
 from predact.models.finetuning import FULL, LORA, Run, Settings
 
 TRAIN = [f"the cat sat on the mat and the dog ran to the river {n}" for n in range(12)]
@@ -85,7 +85,7 @@ def test_full_finetuning_follows_lora_on_the_same_model(mine, tokenizer):
 
 def test_the_gradient_is_that_of_the_mean_loss_however_it_is_cut(mine, tokenizer):
     (rows,) = [
-        [row for each in batches.rows(tokenizer, [(text, True) for text in TRAIN[:5] + ["on"]], 7) for row in each]
+        [row for each in finetuning.rows(tokenizer, [(text, True) for text in TRAIN[:5] + ["on"]], 7) for row in each]
     ]
     size, found = len(tokenizer), []
     for room in (1, 10, 15, 1000):
@@ -105,8 +105,8 @@ def test_the_gradient_is_that_of_the_mean_loss_however_it_is_cut(mine, tokenizer
 
 
 def test_when_memory_ends_fewer_rows_are_tried_and_the_result_is_the_same(mine, tokenizer, monkeypatch):
-    rows = [row for each in batches.rows(tokenizer, [(text, True) for text in TRAIN], 64) for row in each]
-    size, longest = len(tokenizer), max(len(row) - 1 for row in batches.rows(tokenizer, [(TRAIN[0], True)], 64)[0])
+    rows = [row for each in finetuning.rows(tokenizer, [(text, True) for text in TRAIN], 64) for row in each]
+    size, longest = len(tokenizer), max(len(row) - 1 for row in finetuning.rows(tokenizer, [(TRAIN[0], True)], 64)[0])
     finetuning.gradient(mine, rows, size, 10**6)
     expected, whole, calls = gradients(mine), finetuning._nll, []
     mine.zero_grad()
@@ -235,7 +235,7 @@ def test_a_run_ends_early_when_it_is_past_its_best(mine, tokenizer, monkeypatch,
     run = finetune(mine, tokenizer, TRAIN, HELD_OUT, SHORT, 1e-3)
     assert len(run.nll) == evaluations and not queue
     assert run.failed is (losses[-1] >= 18)
-    assert run.tokens[0] == 0 and len(run.tokens) == len(batches.evaluations(SHORT.updates))
+    assert run.tokens[0] == 0 and len(run.tokens) == len(finetuning.evaluations(SHORT.updates))
 
 
 def test_a_run_that_is_surely_behind_is_given_up():

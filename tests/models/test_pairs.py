@@ -6,7 +6,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from predact.errors import UserError
-from predact.models import loading, pairs
+from predact.models import loading, pairs, tokens
 
 
 def test_the_embedded_pair_comes_first_and_all_presets_are_pairs():
@@ -278,33 +278,33 @@ def test_prefix_token_and_context_limit(make_tokenizer, model):
         make_tokenizer(eos_token="</s>"),
         make_tokenizer(),
     )
-    assert loading.prefix_token(both) == both.bos_token_id
-    assert loading.prefix_token(eos) == eos.eos_token_id
-    assert loading.prefix_token(none) is None
+    assert tokens.prefix_token(both) == both.bos_token_id
+    assert tokens.prefix_token(eos) == eos.eos_token_id
+    assert tokens.prefix_token(none) is None
     assert loading.context_limit(model) == 64
 
 
 def test_same_tokenizer(make_tokenizer):
     special = {"bos_token": "<s>", "eos_token": "</s>"}
     first, again = make_tokenizer(**special), make_tokenizer(**special)
-    assert loading.same_tokenizer(first, again) is None
+    assert tokens.same_tokenizer(first, again) is None
     again.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
-    assert loading.same_tokenizer(first, again) is None
+    assert tokens.same_tokenizer(first, again) is None
     other = make_tokenizer("a river of words", vocabulary=280, **special)
-    assert loading.same_tokenizer(first, other) == f"their vocabularies differ ({len(first)} and {len(other)} tokens)"
+    assert tokens.same_tokenizer(first, other) == f"their vocabularies differ ({len(first)} and {len(other)} tokens)"
     lower = make_tokenizer(**special)
     from tokenizers.normalizers import Lowercase
 
     lower.backend_tokenizer.normalizer = Lowercase()
-    assert loading.same_tokenizer(first, lower) == "they cut the same text into different tokens"
+    assert tokens.same_tokenizer(first, lower) == "they cut the same text into different tokens"
     headless = make_tokenizer(**special)
     headless.bos_token = headless.eos_token = None
-    assert loading.same_tokenizer(first, headless) == "only one of them has a token that begins a document"
+    assert tokens.same_tokenizer(first, headless) == "only one of them has a token that begins a document"
 
 
 def test_encode_adds_nothing(tokenizer):
-    assert loading.encode(tokenizer, []) == []
-    assert loading.encode(tokenizer, ["", "the"]) == [[], tokenizer.convert_tokens_to_ids(["the"])]
+    assert tokens.encode(tokenizer, []) == []
+    assert tokens.encode(tokenizer, ["", "the"]) == [[], tokenizer.convert_tokens_to_ids(["the"])]
 
 
 def test_parameters_are_counted_without_weights(folders, tmp_path):

@@ -335,7 +335,7 @@ def by_key(frame):
 
 
 def test_base_continues_the_frame_and_rlhf_answers_in_its_template(tmp_path, pair):
-    frame = sampling.of_pair(tmp_path, pair, PROMPTS[:2], SETTINGS)
+    frame = sampling.sample_pair(tmp_path, pair, PROMPTS[:2], SETTINGS)
     assert frame.model.tolist() == ["Base"] * 10 + ["RLHF"] * 10
     assert frame.prompt.tolist() == (["one"] * 5 + ["two"] * 5) * 2
     assert frame.category.tolist() == (["short"] * 5 + ["long"] * 5) * 2
@@ -348,29 +348,29 @@ def test_base_continues_the_frame_and_rlhf_answers_in_its_template(tmp_path, pai
     ]
     for row in frame.itertuples():
         assert len(row.ids) == len(row.log_probabilities) == (8 if row.finish == "length" else len(row.ids))
-    assert by_key(sampling.of_pair(tmp_path, pair, PROMPTS[:2], SETTINGS, steps=["RLHF"])) == {
+    assert by_key(sampling.sample_pair(tmp_path, pair, PROMPTS[:2], SETTINGS, steps=["RLHF"])) == {
         key: value for key, value in by_key(frame).items() if key[0] == "RLHF"
     }
 
 
 def test_a_generation_depends_on_its_own_prompt_and_number_only(tmp_path, pair):
-    whole = by_key(sampling.of_pair(tmp_path / "a", pair, PROMPTS, SETTINGS))
-    part = by_key(sampling.of_pair(tmp_path / "b", pair, PROMPTS[:0:-1], replace(SETTINGS, generations=3)))
+    whole = by_key(sampling.sample_pair(tmp_path / "a", pair, PROMPTS, SETTINGS))
+    part = by_key(sampling.sample_pair(tmp_path / "b", pair, PROMPTS[:0:-1], replace(SETTINGS, generations=3)))
     assert len(part) == 2 * 3 * 3
     assert part.items() <= whole.items()
-    other = by_key(sampling.of_pair(tmp_path / "a", pair, PROMPTS, SETTINGS, seed=1))
+    other = by_key(sampling.sample_pair(tmp_path / "a", pair, PROMPTS, SETTINGS, seed=1))
     assert sum(other[key] == whole[key] for key in whole) < 3
     assert len(set(whole.values())) > 0.9 * len(whole)
 
 
 def test_prompts_of_the_same_text_are_answered_independently(tmp_path, pair):
     same = [Prompt(id, "same", "the cat") for id in ("first", "second")]
-    found = by_key(sampling.of_pair(tmp_path, pair, same, SETTINGS))
+    found = by_key(sampling.sample_pair(tmp_path, pair, same, SETTINGS))
     assert sum(found[step, "first", index] == found[step, "second", index] for step, _, index in found) < 4
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, pair, monkeypatch):
-    whole = sampling.of_pair(tmp_path / "whole", pair, PROMPTS, SETTINGS)
+    whole = sampling.sample_pair(tmp_path / "whole", pair, PROMPTS, SETTINGS)
     sample, calls = sampling.sample, []
 
     def killed(*arguments, **settings):
@@ -381,29 +381,29 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, pair, monkeypatch):
 
     monkeypatch.setattr(sampling, "sample", killed)
     with pytest.raises(KeyboardInterrupt):
-        sampling.of_pair(tmp_path / "cut", pair, PROMPTS, SETTINGS)
+        sampling.sample_pair(tmp_path / "cut", pair, PROMPTS, SETTINGS)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").rglob("*.*")}
     assert len(written) == 2 * 2
-    again = sampling.of_pair(tmp_path / "cut", pair, PROMPTS, SETTINGS)
+    again = sampling.sample_pair(tmp_path / "cut", pair, PROMPTS, SETTINGS)
     assert by_key(again) == by_key(whole)
     assert len(calls) == 2 * len(PROMPTS) + 1
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
 def test_a_run_that_is_stored_loads_no_model(tmp_path, pair, monkeypatch):
-    first = sampling.of_pair(tmp_path, pair, PROMPTS, SETTINGS)
+    first = sampling.sample_pair(tmp_path, pair, PROMPTS, SETTINGS)
     monkeypatch.setattr(loading, "loaded", lambda model: pytest.fail("the model was loaded"))
-    assert by_key(sampling.of_pair(tmp_path, pair, PROMPTS, SETTINGS)) == by_key(first)
+    assert by_key(sampling.sample_pair(tmp_path, pair, PROMPTS, SETTINGS)) == by_key(first)
     for other, settings in ((pair, replace(SETTINGS, top_p=0.8)), (replace(pair, frame="{prompt}"), SETTINGS)):
         with pytest.raises(pytest.fail.Exception):
-            sampling.of_pair(tmp_path, other, PROMPTS, settings)
+            sampling.sample_pair(tmp_path, other, PROMPTS, settings)
 
 
 def test_generations_without_a_token_are_stored(tmp_path, pair, make_model, tokenizer, monkeypatch):
     silent = biased(make_model(), {tokenizer.eos_token_id: 100.0})
     monkeypatch.setattr(loading, "loaded", lambda model: (silent, tokenizer))
     for _ in range(2):
-        frame = sampling.of_pair(tmp_path, pair, PROMPTS[:1], SETTINGS, steps=["Base"])
+        frame = sampling.sample_pair(tmp_path, pair, PROMPTS[:1], SETTINGS, steps=["Base"])
         assert frame.ids.map(len).tolist() == frame.log_probabilities.map(len).tolist() == [0] * 5
         assert set(frame.finish) == {"stop"}
 
@@ -412,7 +412,7 @@ def test_a_prompt_that_nearly_fills_the_context_is_answered_shortly(tmp_path, pa
     plain, settings = replace(pair, frame="{prompt}"), Settings(generations=20)
     for length, room in ((60, 3), (62, 1)):  # a "q" is a token, BOS another; the model reads 64
         prompt = Prompt(f"q{length}", "q", "q" * length)
-        frame = sampling.of_pair(tmp_path, plain, [prompt], settings, steps=["Base"])
+        frame = sampling.sample_pair(tmp_path, plain, [prompt], settings, steps=["Base"])
         assert set(frame.given.map(len)) == {64 - room}
         assert set(frame[frame.finish == "length"].ids.map(len)) == {room}
         assert (frame[frame.finish == "stop"].ids.map(len) < room).all()
@@ -423,4 +423,4 @@ def test_a_prompt_that_fills_the_context_is_named(tmp_path, pair, length):
     plain, prompt = replace(pair, frame="{prompt}"), Prompt("too long", "q", "q" * length)
     message = rf"^prompts: the prompt 'too long' has {length + 1} tokens, the model reads at most 64; shorten it\.$"
     with pytest.raises(UserError, match=message):
-        sampling.of_pair(tmp_path, plain, [prompt], SETTINGS)
+        sampling.sample_pair(tmp_path, plain, [prompt], SETTINGS)

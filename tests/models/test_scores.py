@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from predact.models import loading, pairs, scores, scoring
+from predact.models import loading, pairs, scoring
 from predact.texts import corpora
 
 
@@ -18,18 +18,18 @@ def pair_of(base, rlhf):
 
 def test_measure_loads_no_model_for_what_is_stored(tmp_path, folders, texts, monkeypatch):
     model = pair_of(*folders).models["Base"]
-    first = scores.measure(tmp_path, model, texts)
+    first = scoring.score_corpus(tmp_path, model, texts)
     monkeypatch.setattr(loading, "load", lambda model: pytest.fail("the model was loaded"))
     loading._held.clear()
-    assert scores.measure(tmp_path, model, texts).equals(first)
+    assert scoring.score_corpus(tmp_path, model, texts).equals(first)
     with pytest.raises(pytest.fail.Exception):
-        scores.measure(tmp_path, model, texts, context=8)
+        scoring.score_corpus(tmp_path, model, texts, context=8)
 
 
 def test_measure_keeps_finished_shards_when_killed(tmp_path, folders, texts, monkeypatch):
     model = pair_of(*folders).models["Base"]
-    whole = scores.measure(tmp_path / "whole", model, texts)
-    monkeypatch.setattr(scores, "_SHARD", 1)
+    whole = scoring.score_corpus(tmp_path / "whole", model, texts)
+    monkeypatch.setattr(scoring, "_SHARD", 1)
     score, calls = scoring.score, []
 
     def killed(*arguments, **settings):
@@ -40,8 +40,8 @@ def test_measure_keeps_finished_shards_when_killed(tmp_path, folders, texts, mon
 
     monkeypatch.setattr(scoring, "score", killed)
     with pytest.raises(KeyboardInterrupt):
-        scores.measure(tmp_path / "cut", model, texts)
-    again = scores.measure(tmp_path / "cut", model, texts)
+        scoring.score_corpus(tmp_path / "cut", model, texts)
+    again = scoring.score_corpus(tmp_path / "cut", model, texts)
     assert len(calls) == 4
     assert again.drop(columns="nll").equals(whole.drop(columns="nll"))
     np.testing.assert_allclose(again.nll, whole.nll, atol=1e-5)
@@ -49,7 +49,7 @@ def test_measure_keeps_finished_shards_when_killed(tmp_path, folders, texts, mon
 
 def test_pair_documents(tmp_path, folders, texts):
     pair = pair_of(*folders)
-    frame = scores.pair_documents(tmp_path, pair, [texts])
+    frame = scoring.score_pair(tmp_path, pair, [texts])
     assert frame.attrs["same_tokenizer"] is True
     assert frame.model.tolist() == ["Base"] * 3 + ["RLHF"] * 3
     assert frame.world_nll.tolist() == [1.0, 2.0, 3.0] * 2
@@ -61,13 +61,13 @@ def test_pair_documents(tmp_path, folders, texts):
 
 
 def test_a_model_beside_itself_scores_exactly_the_same(tmp_path, folders, texts):
-    frame = scores.pair_documents(tmp_path, pair_of(folders[0], folders[0]), [texts])
+    frame = scoring.score_pair(tmp_path, pair_of(folders[0], folders[0]), [texts])
     assert frame.nll[:3].tolist() == frame.nll[3:].tolist()
 
 
 def test_tokenizers_that_differ_are_noticed(tmp_path, folders, texts, make_model, make_tokenizer):
     make_model(1).save_pretrained(tmp_path / "other")
     make_tokenizer("ran ran on on dog dog", bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path / "other")
-    frame = scores.pair_documents(tmp_path / "store", pair_of(folders[0], tmp_path / "other"), [texts])
+    frame = scoring.score_pair(tmp_path / "store", pair_of(folders[0], tmp_path / "other"), [texts])
     assert frame.attrs["same_tokenizer"] is False
     assert frame.tokens[:3].tolist() != frame.tokens[3:].tolist()

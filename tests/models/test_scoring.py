@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from predact.errors import UserError
-from predact.models import loading, scoring
+from predact.models import scoring, tokens
 
 TEXTS = [
     "the cat sat on the mat",
@@ -97,7 +97,7 @@ def test_the_model_s_own_limit_bounds_the_context(model, tokenizer):
 
 def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeypatch):
     whole = scoring.score(model, tokenizer, TEXTS)
-    sequences = [[tokenizer.bos_token_id, *ids] for ids in loading.encode(tokenizer, TEXTS)]
+    sequences = [[tokenizer.bos_token_id, *ids] for ids in tokens.encode(tokenizer, TEXTS)]
     heights = []
     original = scoring._nll
     monkeypatch.setattr(
@@ -132,7 +132,7 @@ def test_memory_for_a_vocabulary_of_fifty_thousand_is_bounded():
 
 
 def test_given_ids_are_read_but_not_scored(model, tokenizer):
-    sequence = [tokenizer.bos_token_id, *loading.encode(tokenizer, [TEXTS[4]])[0]]
+    sequence = [tokenizer.bos_token_id, *tokens.encode(tokenizer, [TEXTS[4]])[0]]
     for context in (4, 16, 64):
         whole = scoring.score_ids(model, [sequence], [1], len(tokenizer), context=context)
         for given in (2, 9, len(sequence) - 1, len(sequence)):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
-from predact.models import finetuning, loading, scores, scoring
+from predact.models import finetuning, loading, scoring
 from predact.models.finetuning import FULL, LORA, Run, Settings
 from predact.models.pairs import Model, Pair
 from predact.texts import corpora
@@ -25,7 +25,7 @@ BEFORE, AFTER = "before", "after"
 _ORDER = 1_000_000  # between the seeds of two orders
 
 
-def of_pair(
+def finetune_pair(
     root: Path, pair: Pair, texts: Sequence[Corpus], settings: Settings, orders: int = 1, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Finetune every model of a pair on every corpus, and score it on documents held out, before and after.
@@ -44,7 +44,7 @@ def of_pair(
         Two frames. The documents held out, as `scores.pair_documents` has them, with `when` (before, after) and `order`
         (0 before). And the validation documents along each run: corpus, category, model, order, rate, failed (it
         diverged), chosen (it is the best one), evaluation, tokens (learned from by then, as Base's tokenizer counts
-        them), doc, bytes, nll (nats), world_nll. Both have the attribute `same_tokenizer`.
+        them), doc, bytes, nll (nats), world_nll.
 
     Raises:
         UserError: a setting is out of range, a corpus is too small, or memory is.
@@ -53,7 +53,7 @@ def of_pair(
     if orders < 1:
         raise UserError(f"orders: expected a whole number above 0, not {orders}.")
     parts = {corpus.name: corpora.split(corpus) for corpus in texts}
-    before = scores.pair_documents(root, pair, [each["test"] for each in parts.values()], context=settings.context)
+    before = scoring.score_pair(root, pair, [each["test"] for each in parts.values()], context=settings.context)
     afters, curves, tokens = [before.copy() for _ in range(orders)], [], dict[tuple[str, int], np.ndarray]()
     jobs = [(step, name) for step in pair.models for name in parts]
     for step, name in tqdm(jobs, desc="finetuning: models x corpora", leave=False, disable=None):
@@ -70,9 +70,7 @@ def of_pair(
             how = replace(settings, rates=[best.rate]) if not order else how
     moments = [before.assign(when=BEFORE, order=0)]
     moments += [after.assign(when=AFTER, order=order) for order, after in enumerate(afters)]
-    documents, frame = pd.concat(moments, ignore_index=True), pd.concat(curves, ignore_index=True)
-    documents.attrs["same_tokenizer"] = frame.attrs["same_tokenizer"] = before.attrs["same_tokenizer"]
-    return documents, frame
+    return pd.concat(moments, ignore_index=True), pd.concat(curves, ignore_index=True)
 
 
 def checked(pair: Pair, settings: Settings) -> Settings:

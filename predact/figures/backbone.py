@@ -1,6 +1,6 @@
-"""The figures of shared n-grams (claim C6) and of aligned generations (claim C8): a tidy frame in, a chart out."""
+"""Figures of C8: generations aligned with each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -8,6 +8,7 @@ import pandas as pd
 
 from predact.figures import style
 from predact.figures.skeleton import choose
+from predact.figures.style import one_line, plain_axis
 from predact.methods.ngrams import GENERATIONS
 
 PACKED: list[Any] = ["position", "estimate", "low", "high"]
@@ -15,31 +16,7 @@ ROW = 5  # pixels of a generation in the viewer
 SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must agree for a column to be shown
 
 
-def shares(frame: pd.DataFrame, quoted: Sequence[int] = (10, 25)) -> alt.LayerChart:
-    """How many generations contain the n-gram that most contain, by its length, beside the nulls.
-
-    Args:
-        frame: what `ngrams.by_length` returns.
-        quoted: lengths that the description tells.
-    """
-    data = frame.drop(columns="prompts").round(4).assign(mark=frame.n.isin([1, *range(5, int(frame.n.max()) + 1, 5)]))
-    known = bool(frame.low.notna().all())  # of one prompt there is no interval
-    told = [
-        f"{row.model}, {row.text} {row.estimate:.3f}{f' ({row.low:.3f} to {row.high:.3f})' * known} for n = {row.n}"
-        for row in frame[frame.n.isin(list(quoted))].itertuples()
-    ]
-    text = f"Share of generations with the commonest n-gram, with 95 % intervals: {'; '.join(told)}."
-    shown = alt.Chart(data.assign(mark=data["mark"].astype(int))).encode(
-        x=alt.X("n:Q", title="n (tokens)", axis=_plain())
-    )
-    heading = alt.Title("Generations with the commonest n-gram")
-    y = ("estimate", "low", "high", alt.Axis(format="%"))
-    return style.curves(
-        shown, data, y, (alt.param("quoted", value=list(quoted)), heading), text, [alt.Tooltip("n:Q")], GENERATIONS
-    )
-
-
-def along(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
+def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
     """Figure 1, bottom: of 100 generations, how many are aligned with at least so many others, along the text.
 
     Args:
@@ -52,7 +29,7 @@ def along(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
     packed = numbers.groupby(keys, sort=False)[PACKED].agg(list).reset_index().assign(unit=frame.unit.iloc[0])
     shown = alt.Chart(packed).transform_filter("datum.others == others").transform_flatten(PACKED)
     shown = shown.transform_calculate(mark="0").encode(
-        x=alt.X("position:Q", title="Position in the generation (percent)", axis=_plain())
+        x=alt.X("position:Q", title="Position in the generation (percent)", axis=plain_axis())
     )
     first = others if others in known else known[0]
     select: Any = {"bind": alt.binding_select(options=known, name="At least so many others ")}
@@ -97,9 +74,9 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
             index="indexof(datum.at, datum.columns)",
             right="datum.place + 1",
             below="datum.row + 1",
-            before=_line("join(slice(datum.all, max(0, datum.index - 8), datum.index), '')"),
-            token=_line("'[' + datum.tokens + ']'"),
-            after=_line("join(slice(datum.all, datum.index + 1, datum.index + 9), '')"),
+            before=one_line("join(slice(datum.all, max(0, datum.index - 8), datum.index), '')"),
+            token=one_line("'[' + datum.tokens + ']'"),
+            after=one_line("join(slice(datum.all, datum.index + 1, datum.index + 9), '')"),
             said="datum.before + datum.token + datum.after",
             agree=f"datum.others + ' of ' + {most - 1}",
         )
@@ -117,7 +94,7 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
         "place:Q",
         title="Column of the alignment, of those shown",
         scale=alt.Scale(nice=False, zero=False),
-        axis=_plain(**ink),
+        axis=plain_axis(**ink),
     )
     y = alt.Y(
         "row:Q",
@@ -134,11 +111,3 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     controls = [choose(prompts), *([model] if len(models) > 1 else [alt.param("model", value=models[-1])]), least]
     chart = style.figure([layer], controls, description=text, height=ROW * most)
     return chart.properties(usermeta={"embedOptions": {"renderer": "canvas", "actions": False}})
-
-
-def _plain(**look: Any) -> alt.Axis:
-    return alt.Axis(grid=False, tickCount=alt.ExprRef("clamp(width / 70, 3, 10)"), **look)
-
-
-def _line(expression: str) -> str:
-    return f"replace({expression}, /\\n/g, '↵')"

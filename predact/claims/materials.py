@@ -1,0 +1,119 @@
+"""What several claims measure: each taken once from a run, kept in its store, and counted before it is begun."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from predact.methods import alignments
+from predact.models import distributions, finetuned, loading, sampling, scoring
+from predact.models.distributions import Conditions
+from predact.models.pairs import ENDS
+from predact.models.runs import Run
+from predact.texts import corpora, prompts
+from predact.texts.corpora import Corpus
+from predact.texts.prompts import Prompt
+
+_TOKENS, _BYTES = 500, 4.5  # of a document, at most; bytes of a token: what the texts will be is not known yet
+_SEARCH = 1.5  # finetuning runs for a search of the learning rate, about
+
+
+class Work(NamedTuple):
+    """Tokens that all models together score, sample at most, and learn from."""
+
+    scored: float = 0
+    sampled: float = 0
+    learned: float = 0
+
+
+def texts(run: Run) -> list[Corpus]:
+    """Gold text: the corpora of a run."""
+    return corpora.select(run.settings.corpora or run.pair.corpora, run.settings.documents, run.seed, run.root)
+
+
+def questions(run: Run) -> list[Prompt]:
+    """What the models are asked."""
+    return prompts.select(run.settings.prompts or run.pair.prompts, run.settings.prompts_limit)
+
+
+def decoders(run: Run, steps: Iterable[str] = ENDS) -> dict[str, Callable]:
+    """What turns the ids of each model into text."""
+    return {step: loading.tokenizer(run.pair.models[step]).decode for step in steps}
+
+
+def scores(run: Run) -> pd.DataFrame:
+    """Gold text scored by all models, token by token: see `scoring.score_pair_tokens`."""
+    return scoring.score_pair_tokens(run.root, run.pair, texts(run), context=run.settings.context)
+
+
+def documents(run: Run) -> pd.DataFrame:
+    """The same, summed by document: see `scoring.score_pair`."""
+    return scoring.score_pair(run.root, run.pair, texts(run), context=run.settings.context)
+
+
+def finetunings(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Documents held out before and after finetuning, and the learning curves: see `finetuned.finetune_pair`."""
+    told = run.settings
+    names = told.targets or told.corpora or run.pair.corpora
+    found = corpora.select(names, told.finetuning_documents, run.seed, run.root)
+    few = by_turns(found)[: told.targets_limit or None]
+    return finetuned.finetune_pair(run.root, run.pair, few, told.finetuning, told.orders, run.seed)
+
+
+def by_turns(found: Sequence[Corpus]) -> list[Corpus]:
+    """Corpora in another order: the first of each category, then the second of each, and so on."""
+    turns = pd.Series(0, range(len(found))).groupby([each.category for each in found]).cumcount()
+    return [found[place] for place in turns.sort_values(kind="stable").index]
+
+
+def generations(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
+    """What models have answered to every prompt: see `sampling.sample_pair`."""
+    return sampling.sample_pair(
+        run.root, run.pair, questions(run), run.settings.sampling, run.seed, steps, run.settings.rows
+    )
+
+
+def conditions(run: Run, steps: Sequence[str] = ENDS) -> Conditions:
+    """Next-token distributions on gold text and on own generations: see `distributions.measure_pair`."""
+    told, written = run.settings, generations(run, steps)
+    return distributions.measure_pair(run.root, run.pair, texts(run), written, told.positions, told.measured, run.seed)
+
+
+def aligned(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
+    """Generations and nulls, aligned: see `alignments.align_pair`."""
+    return alignments.align_pair(run.root, generations(run, steps), run.settings.engine, run.seed)
+
+
+def all_steps(run: Run) -> list[str]:
+    """All models of a pair, in the order of training."""
+    return list(run.pair.models)
+
+
+def documents_work(run: Run) -> dict[str, Work]:
+    """Tokens of `documents`; texts are taken for as long as is usual."""
+    return {"documents": Work(scored=len(run.pair.models) * _kinds(run) * run.settings.documents * _TOKENS)}
+
+
+def finetunings_work(run: Run) -> dict[str, Work]:
+    """Tokens of `finetunings`."""
+    told = run.settings
+    targets = min(told.targets_limit or 10**9, len(told.targets) or _kinds(run))
+    runs = len(run.pair.models) * targets * (_SEARCH + told.orders - 1)
+    return {"finetunings": Work(learned=runs * told.updates * told.batch / _BYTES)}
+
+
+def generations_work(run: Run) -> dict[str, Work]:
+    """Tokens of `generations` of all models, each as long as it may be."""
+    each = run.settings.generations * run.settings.max_new_tokens
+    return {"generations": Work(sampled=len(run.pair.models) * len(questions(run)) * each)}
+
+
+def conditions_work(run: Run) -> dict[str, Work]:
+    """Tokens of `conditions` of all models, and of the generations that they need."""
+    own = len(questions(run)) * run.settings.measured * run.settings.max_new_tokens
+    gold = _kinds(run) * run.settings.documents * _TOKENS
+    return generations_work(run) | {"conditions": Work(scored=len(run.pair.models) * (gold + own))}
+
+
+def _kinds(run: Run) -> int:
+    return len(corpora.expanded(run.settings.corpora or run.pair.corpora))

@@ -1,0 +1,114 @@
+"""C7: anchor spans: passages that many generations share word for word, in one order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from predact import stats
+from predact.claims import materials
+from predact.claims.shared_ngrams import beside_nulls
+from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
+from predact.methods import anchors
+from predact.methods.alignments import HALVES, TEXTS, matrix
+from predact.methods.ngrams import GENERATIONS
+from predact.models.pairs import ENDS
+from predact.models.runs import Run
+
+CLAIM = Claim(
+    id="C7",
+    claim="Those anchor spans come in the same order: a skeleton.",
+    figure="Figure 1, top",
+    chapter="04_anchor_spans",
+    work=materials.generations_work,
+    rungs=lambda run: [rung(anchored(run, materials.all_steps(run)))],
+)
+
+COVERED, SPANS, ORDER = "share of tokens in anchor spans", "anchor spans per prompt", "share of pairs in common order"
+SAME = 0.9  # share of pairs of anchor spans that must keep their order for it to be "the same", in C7
+
+
+def anchored(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
+    """What anchor spans of a run's generations hold: see `count_anchored`."""
+    return count_anchored(materials.aligned(run, steps), run.settings.share, run.settings.length)
+
+
+def count_anchored(aligned: pd.DataFrame, share: float = anchors.SHARE, length: int = anchors.LENGTH) -> pd.DataFrame:
+    """Count what anchor spans hold, and in how many pairs they keep their order, for every model, text and prompt.
+
+    Args:
+        aligned: what `of_pair` returns.
+        share: see `anchors.spans`.
+        length: see `anchors.spans`.
+
+    Returns:
+        model, text, prompt, spans, tokens, covered (tokens in spans), agreeing and pairs (see `anchors.order`);
+        generations also as ``HALVES``: the spans of one half, found in the other.
+    """
+    rows = []
+    for (model, prompt), unit in aligned.groupby(["model", "prompt"], sort=False):
+        parts = {text: part for text, part in unit.groupby("text", sort=False)}
+        for text, part in parts.items():
+            other = HALVES[1 - HALVES.index(text)] if text in HALVES else text
+            generations = list(parts[other].ids) if other in parts else []  # a single generation has no second half
+            found = anchors.spans(matrix(part), share, length)
+            places = anchors.starts(found, generations)
+            row = {"model": model, "text": text, "prompt": prompt, "spans": len(found)}
+            row |= {"tokens": sum(map(len, generations)), "covered": anchors.covered(found, places, generations)}
+            rows.append(row | anchors.order(places)._asdict())
+    return pd.DataFrame(rows)
+
+
+def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
+    """How much text lies in anchor spans, how many there are, and how often they keep their order, with intervals.
+
+    The order of generations is measured on halves held out. Spans in an order of chance agree in half of the pairs.
+
+    Args:
+        counts: what `count_anchored` returns.
+
+    Returns:
+        measure (`COVERED`, `SPANS`, `ORDER`), model, text, estimate, low, high, unit, prompts; no row for the order
+        where no generation has two spans.
+    """
+    rows = []
+    halves = counts[counts.text.isin(HALVES)]
+    kept = halves.groupby(["model", "prompt"], sort=False, as_index=False)[["agreeing", "pairs"]].sum()
+    for (model, text), part in counts[counts.text.isin(TEXTS)].groupby(["model", "text"], sort=False):
+        order = kept[kept.model == model] if text == GENERATIONS else part
+        sums = {COVERED: part.loc[part.tokens > 0, ["covered", "tokens"]], SPANS: part[["spans"]].assign(one=1)}
+        sums |= {ORDER: order.loc[order.pairs > 0, ["agreeing", "pairs"]]}
+        for measure, each in sums.items():
+            if len(each):
+                value = stats.interval(each.to_numpy(float), lambda totals: totals[..., 0] / totals[..., 1])
+                place = {"measure": measure, "model": model, "text": text}
+                rows.append(place | vars(value) | {"unit": measure, "prompts": len(each)})
+    return pd.DataFrame(rows)
+
+
+def judge(frame: pd.DataFrame) -> Verdict:
+    """C7: does more of RLHF's text lie in anchor spans than of Base's, and do these keep one order?
+
+    The rule, `all_above` 0, looks at three cases: the share of RLHF's tokens in anchor spans is above Base's and above
+    the higher null's, and the share of pairs of spans in the common order, in generations that had no part in finding
+    them, is above SAME. The estimate is the latter; by chance it is a half.
+
+    Args:
+        frame: what `share_and_order` returns.
+    """
+    rlhf, base, null = beside_nulls(frame[frame.measure == COVERED])
+    kept = frame[(frame.measure == ORDER) & (frame.model == "RLHF") & (frame.text == GENERATIONS)]
+    nothing = pd.Series({"estimate": 0.0, "low": 0.0, "high": 0.0, "prompts": 0})  # no two spans: no skeleton
+    order = only(kept) if len(kept) else nothing
+    unit = "share of pairs of RLHF's anchor spans in the common order, held out"
+    low = pd.Series([rlhf.low - base.high, rlhf.low - null, order.low - SAME])
+    high = pd.Series([rlhf.high - base.low, rlhf.high - null, order.high - SAME])
+    return conclude(CLAIM, all_above(low, high, nothing=0), order, unit, int(order.prompts), 0.5)
+
+
+def rung(counts: pd.DataFrame) -> Rung:
+    """Share of tokens in anchor spans. Takes what `count_anchored` returns."""
+    own = counts[counts.text == GENERATIONS]
+    wide, steps = own.pivot(index="prompt", columns="model", values=["covered", "tokens"]), list(own.model.unique())
+    spans = np.stack([wide["covered"][steps], wide["tokens"][steps]], 2).astype(float)
+    return Rung(CLAIM.id, "share of tokens in anchor spans", [spans])

@@ -1,0 +1,67 @@
+"""Figures of C3: how much probability the likeliest tokens hold."""
+
+import math
+
+import altair as alt
+import pandas as pd
+
+from predact.claims.mass import ENTROPY, TOP1
+from predact.figures import style
+from predact.figures.style import TICKS, choose_from, log_axis, with_interval
+from predact.models.passages import GOLD
+
+TOLD = {  # what the button says, what the heading says
+    "mass": ("the k likeliest", "Probability mass of the k likeliest tokens"),
+    "rest": ("all others", "Probability mass of all other tokens"),
+    TOP1: ("likeliest token", "Probability of the likeliest token"),
+    ENTROPY: ("entropy", "Entropy, nats per token"),
+}
+LEAST = 1e-9  # mass of all others below which it is not drawn: there it ends in rounding, then in nothing
+
+
+def mass_curves(frame: pd.DataFrame) -> alt.LayerChart:
+    """Figure 3: the mass of the k likeliest tokens; or what it leaves to all others, where curves near 1 part.
+
+    Args:
+        frame: What `narrowing.mass_curves` returns: model, text, k, estimate, low, high, unit.
+    """
+    rest = pd.DataFrame({"rest": 1 - frame.estimate, "rest_low": 1 - frame.high, "rest_high": 1 - frame.low}).clip(0)
+    others = [f"{row.rest:.2g} ({row.rest_low:.2g} to {row.rest_high:.2g})" for row in rest.itertuples()]
+    mark = (frame.k.rank(method="dense") % 8 == 1).astype(int)  # a symbol here and there: the line must stay visible
+    data = frame.join(rest.clip(LEAST)).assign(others=others, mark=mark)
+    ends = {"y": ("estimate", "rest"), "y_low": ("low", "rest_high"), "y_high": ("high", "rest_low")}
+    either = {y: f"mass == 'mass' ? datum.{of} : log(datum.{left}) / LN10" for y, (of, left) in ends.items()}
+    shown = alt.Chart(data).transform_filter(f"mass == 'mass' || datum.rest > {LEAST}").transform_calculate(**either)
+    number = "mass == 'mass' ? datum.value : pow(10, datum.value)"
+    form = "mass == 'mass' || datum.value > -4 ? '~f' : '.0e'"
+    axis = alt.Axis(labelExpr=f"format({number}, {form})", tickMinStep=alt.ExprRef("mass == 'mass' ? 0.001 : 1"))
+    tooltip = (alt.Tooltip("k:Q", format=","), alt.Tooltip("others:N", title="all others"))
+    at = frame.k.isin([min(frame.k, key=lambda each: abs(math.log(each / k))) for k in (1, 10, 100, 1000)])
+    rows = frame[at].itertuples()
+    said = "; ".join(f"{row.model} on {row.text} {with_interval(row, '.4f')} for k = {row.k}" for row in rows)
+    text = f"Mean probability mass of the k likeliest tokens, with 95 % intervals: {said}."
+    shown = shown.encode(x=log_axis("k:Q", "k (tokens)", TICKS[9::3]))
+    return style.curves(
+        shown, data, (*ends, axis), choose_from("mass", "Mass of", ["mass", "rest"], TOLD), text, tooltip, GOLD
+    )
+
+
+def certainty_along_text(frame: pd.DataFrame) -> alt.LayerChart:
+    """The likeliest token's probability, and the entropy, along the text, with 95 % bands.
+
+    Args:
+        frame: What `narrowing.by_position` returns: model, text, measure, first, last, estimate, low, high, unit.
+    """
+    first, last = frame["first"] + 1, frame["last"] + 1  # readers count from one
+    span = [str(a) if a == b else f"{a} to {b}" for a, b in zip(first, last, strict=True)]
+    data = frame.assign(middle=(first * last) ** 0.5, span=span, mark=1)
+    lines = data.groupby(["measure", "model", "text"], sort=False)
+    rows = [row for _, line in lines for row in line.sort_values("first").iloc[[0, -1]].itertuples()]
+    said = [f"{row.measure}, {row.model} on {row.text} {with_interval(row)} at tokens {row.span}" for row in rows]
+    text = f"By position in the text, with 95 % bands: {'; '.join(said)}."
+    x = log_axis("middle:Q", "Position in the text (tokens)", TICKS[9:])
+    shown = alt.Chart(data).transform_filter("datum.measure == measure").encode(x=x)
+    tooltip, y = [alt.Tooltip("span:N", title="tokens")], ("estimate", "low", "high", alt.Axis())
+    return style.curves(
+        shown, data, y, choose_from("measure", "Measure", frame.measure.unique(), TOLD), text, tooltip, GOLD
+    )

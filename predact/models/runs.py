@@ -1,0 +1,139 @@
+"""A run: which pair, how much of everything, from which store, with which seed.
+
+`Settings` is the one declaration of what the chapters share: their defaults are the full scale, `scales.yaml` says what
+a smaller one takes less of.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from predact.errors import UserError, near
+from predact.models import pairs, tokens
+from predact.models.finetuning import Settings as Finetuning
+from predact.models.pairs import Pair
+from predact.models.sampling import Settings as Sampling
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """What the chapters of a book share, by the name under which ``-p`` sets it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    corpora: list[str] = Field([], description="names of `predact corpora`, or files; none: the pair's own")
+    documents: Count = Field(100, description="at most so many of each corpus")
+    context: Count = Field(1024, description="tokens that a model may look back on, at most")
+    prompts: str = Field("", description="general, pocket or a JSON Lines file; empty: the pair's own")
+    prompts_limit: int = Field(0, ge=0, description="use only the first so many prompts; 0: all")
+    generations: Count = Field(100, description="sampled for each prompt")
+    top_p: float = Field(0.9, gt=0, le=1, description="sample from the likeliest tokens that hold this probability")
+    temperature: float = Field(1.0, gt=0, description="above 1 flattens, below 1 sharpens what is sampled from")
+    top_k: int = Field(0, ge=0, description="sample from so many tokens at most; 0: no limit")
+    max_new_tokens: Count = Field(256, description="a generation is cut off here")
+    rows: Count = Field(256, description="generations sampled together, at most; fewer where memory ends")
+    positions: Count = Field(20_000, description="whose distributions are measured, for each model and kind of text")
+    measured: Count = Field(20, description="generations of each prompt from which these positions are drawn")
+    unseen: list[str] = Field(["letters"], description="more texts whose beginnings are completed, of an unseen kind")
+    prefixes: Count = Field(20, description="beginnings completed of each source")
+    prefix: Count = Field(8, description="tokens of a beginning")
+    completion_tokens: Count = Field(64, description="a completion is cut off here")
+    targets: list[str] = Field([], description="corpora that models are finetuned on; none: the corpora")
+    targets_limit: int = Field(0, ge=0, description="finetune on so many of them, categories in turn; 0: on all")
+    finetuning_documents: Count = Field(500, description="at most so many of each target: train, validation, test")
+    method: Literal["auto", "full", "lora"] = Field("auto", description="auto: lora from 200 million parameters on")
+    rates: list[float] = Field([], description="learning rates to begin the search with; none: 0.0003 and 0.001")
+    updates: Count = Field(64, description="of a finetuning run, at most")
+    batch: Count = Field(4096, description="bytes of text that an update learns from, at most")
+    rank: Count = Field(16, description="of the adapters of lora")
+    orders: Count = Field(2, description="in how many orders the documents are learned from")
+    share: float = Field(0.25, gt=0, le=1, description="of the generations: what makes a passage an anchor span")
+    length: int = Field(5, ge=2, description="tokens of the shortest anchor span")
+    engine: Literal["native", "mafft"] = Field("native", description="aligns; mafft where it is installed")
+    others: Literal[1, 2, 3, 5, 7, 10, 15, 20, 30, 50] = Field(5, description="a token is aligned with so many others")
+    layers: list[int] = Field([], description="read by the affine probe, 0: embeddings; none: five, evenly spread")
+    trained: list[int] = Field([], description="read by the low-rank probe; none: the middle one of these")
+    probe_rank: Count = Field(16, description="of the low-rank probe")
+    probe_positions: Count = Field(40_000, description="to fit probes on, for each reader and author")
+    nudged: Count = Field(5, description="answers of a prompt whose first words Base is given, and that are read")
+    window: Count = Field(64, description="tokens of an answer that are read, and written after a nudge")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How generations are sampled."""
+        return Sampling(self.generations, self.top_p, self.temperature, self.top_k, self.max_new_tokens)
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """How models are finetuned."""
+        return Finetuning(self.method, self.rates, self.updates, self.batch, self.context, self.rank)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a chapter is executed with."""
+
+    name: str  # of the pair, as the user has named it
+    pair: Pair
+    settings: Settings
+    scale: str  # its name, and what was set otherwise
+    root: Path  # of the store
+    seed: int  # of everything drawn
+
+    @property
+    def per(self) -> tokens.Per:
+        """Per what the losses of the pair's models can be compared."""
+        return tokens.compared_per(self.pair)
+
+
+@cache
+def scales() -> dict[str, dict[str, Any]]:
+    """Return, for each scale, the settings in which it differs from the full one."""
+    return yaml.safe_load((files(__package__) / "scales.yaml").read_text(encoding="utf-8"))
+
+
+def run(pair: str, scale: str = "", seed: int = 0, root: Path | str = "_build/store", **given: Any) -> Run:
+    """Return the run of a pair.
+
+    Args:
+        pair: a name of `predact pairs`, a pair file, or BASE::RLHF.
+        scale: classroom, laptop or full; empty: the pair's own.
+        seed: of everything drawn.
+        root: folder of the store.
+        **given: settings that are to differ from those of the scale.
+
+    Raises:
+        UserError: the pair or the scale is unknown, or a setting is not what it may be.
+    """
+    found = pairs.pair(pair)
+    scale = scale or found.scale
+    if scale not in scales():
+        raise UserError(f"scale: {scale!r} is not known{near(scale, scales()) or '.'} Expected {', '.join(scales())}.")
+    settings = checked(scales()[scale] | given)
+    usual = checked(scales()[scale])
+    other = [f"{name} {getattr(settings, name)}" for name in given if getattr(settings, name) != getattr(usual, name)]
+    return Run(pair, found, settings, ", ".join([scale, *other]), Path(root), seed)
+
+
+def checked(given: Mapping[str, Any]) -> Settings:
+    """Return settings.
+
+    Raises:
+        UserError: a name is unknown, or a value is not what it may be.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"][:1]))
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{name}: no such setting{near(name, Settings.model_fields) or '.'}") from error
+        said = first["msg"].replace("Input should be", "expected")
+        raise UserError(f"{name}: {said}, not {first['input']!r}.") from error

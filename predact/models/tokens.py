@@ -1,0 +1,56 @@
+"""Token ids of plain text: how a model is given a document, and whether two tokenizers cut text alike."""
+
+from enum import StrEnum
+from typing import Any
+
+from predact.models import loading
+from predact.models.pairs import Pair
+
+_PROBE = "It's 2024: naïve  café,\n\n\tprint('x') != 3.14159; 北京 🙂 don't WON'T"
+
+
+class Per(StrEnum):
+    """Per what the losses of models can be compared: tokens, if all cut text alike, else bytes."""
+
+    TOKEN = "token"
+    BYTE = "byte"
+
+
+def compared_per(pair: Pair) -> Per:
+    """Return per what the losses of a pair's models can be compared; see `difference`."""
+    first, *others = (loading.tokenizer(model) for model in pair.models.values())
+    return Per.TOKEN if all(difference(first, other) is None for other in others) else Per.BYTE
+
+
+def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Return the token ids of texts, none added; a text that spells a special token is cut up like any other text."""
+    if not texts:
+        return []
+    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+
+def prefix_token(tokenizer: Any) -> int | None:
+    """Return the id that stands before a document: BOS, else EOS, else None."""
+    return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+
+def lead(tokenizer: Any) -> list[int]:
+    """Return the ids that stand before a document: `prefix_token`, or none."""
+    prefix = prefix_token(tokenizer)
+    return [] if prefix is None else [prefix]
+
+
+def difference(first: Any, second: Any) -> str | None:
+    """Return None if two tokenizers cut plain text into the same ids, else a phrase that says how they differ.
+
+    Added tokens (chat markers, padding) may differ: plain text never contains them.
+    """
+    vocabularies = [tokenizer.get_vocab() for tokenizer in (first, second)]
+    changed = {index for _, index in vocabularies[0].items() ^ vocabularies[1].items()}
+    if changed - first.added_tokens_decoder.keys() - second.added_tokens_decoder.keys():
+        return f"their vocabularies differ ({len(vocabularies[0])} and {len(vocabularies[1])} tokens)"
+    if encode(first, [_PROBE]) != encode(second, [_PROBE]):
+        return "they cut the same text into different tokens"
+    if (prefix_token(first) is None) != (prefix_token(second) is None):
+        return "only one of them has a token that begins a document"
+    return None
