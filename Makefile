@@ -1,6 +1,7 @@
 # make book · make test · make serve · make bench: the first one called installs what is needed into .venv
 
 PAIR ?= pocket
+SCALE ?=
 TORCH ?= torch==2.13.0
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -9,7 +10,7 @@ BIN := .venv/bin
 .PHONY: book test serve bench clean
 
 book: .venv/installed
-	$(BIN)/predact book --pair '$(PAIR)'
+	$(BIN)/predact book --pair '$(PAIR)' --scale '$(SCALE)'
 
 test: .venv/installed
 	$(BIN)/ruff check
