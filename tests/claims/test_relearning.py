@@ -10,11 +10,12 @@ import vl_convert
 from predact.claims import prediction, relearning
 from predact.figures import relearning as relearning_figures
 from predact.models.finetuned import AFTER, BEFORE
+from predact.models.tokens import Per
 
 MODELS = ("Base", "SFT", "RLHF")
 
 
-def documents(nll, same=True, world=1.0):
+def documents(nll, world=1.0):
     """What `finetuned.of_pair` returns for nll {corpus: {model: (before, after)}}, each a list by document."""
     parts = [
         pd.DataFrame({"doc": range(len(each)), "nll": each, "bytes": 100, "words": 20, "tokens": 50}).assign(
@@ -24,9 +25,7 @@ def documents(nll, same=True, world=1.0):
         for corpus, found in nll.items()
         for model, each in ((model, both[when == AFTER]) for model, both in found.items())
     ]
-    frame = pd.concat(parts, ignore_index=True).astype({"nll": float})
-    frame.attrs["same_tokenizer"] = same
-    return frame
+    return pd.concat(parts, ignore_index=True).astype({"nll": float})
 
 
 def runs(nll, tokens=(0, 10, 30), corpus="news", world=1.0, order=0):
@@ -39,9 +38,7 @@ def runs(nll, tokens=(0, 10, 30), corpus="news", world=1.0, order=0):
             rows |= {"evaluation": np.repeat(range(len(values)), values.shape[1])}
             where = {"corpus": corpus, "category": "kind", "model": model, "order": order}
             parts.append(pd.DataFrame(where | rows | {"rate": rate, "chosen": chosen, "failed": False}))
-    frame = pd.concat(parts, ignore_index=True)
-    frame.attrs["same_tokenizer"] = True
-    return frame
+    return pd.concat(parts, ignore_index=True)
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ def random():
 
 def test_the_gap_before_and_after_is_that_of_each_moment():
     frame = documents({"one": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 5])}})
-    found = relearning.before_and_after(frame)
+    found = relearning.before_and_after(frame, Per.TOKEN)
     ratio = found[(found.unit == "perplexity ratio") & (found.model == "RLHF")].set_index(["corpus", "when"]).estimate
     assert ratio["one", BEFORE] == pytest.approx(np.exp(20 / 100)) and ratio["one", AFTER] == pytest.approx(
         np.exp(0.01)
@@ -78,7 +75,6 @@ def test_several_orders_are_averaged_and_the_interval_holds_those_of_each():
     one = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 7])}})
     two = documents({"news": {"Base": ([10, 20], [5, 6]), "RLHF": ([20, 30], [9, 9])}})
     both = pd.concat([one, two[two.when == AFTER].assign(order=1)], ignore_index=True)
-    both.attrs["same_tokenizer"] = True
     found, (first, second) = (
         relearning.remaining(both).iloc[0],
         (relearning.remaining(each).iloc[0] for each in (one, two)),
@@ -86,7 +82,7 @@ def test_several_orders_are_averaged_and_the_interval_holds_those_of_each():
     assert first.estimate == pytest.approx(3 / 20) and second.estimate == pytest.approx(7 / 20)
     assert found.estimate == pytest.approx(5 / 20)
     assert (found.low, found.high) == (first.low, second.high)
-    gaps = [relearning.before_and_after(each) for each in (both, one, two)]
+    gaps = [relearning.before_and_after(each, Per.TOKEN) for each in (both, one, two)]
     rlhf, first, second = (
         each[(each.unit == "perplexity ratio") & (each.model == "RLHF") & (each.corpus == "news")].set_index("when")
         for each in gaps
@@ -178,7 +174,11 @@ def test_words_for_what_was_and_was_not_reached():
 
 
 def table(documents, runs):
-    measured = relearning.before_and_after(documents), relearning.remaining(documents), relearning.recovered(runs)
+    measured = (
+        relearning.before_and_after(documents, Per.TOKEN),
+        relearning.remaining(documents),
+        relearning.recovered(runs),
+    )
     return relearning.recovery_table(*measured)
 
 
@@ -222,7 +222,8 @@ def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected)
             "two": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], after)},
         }
     )
-    found, verdict = relearning.judge(frame, "a pair")
+    found = relearning.before_and_after(frame, Per.TOKEN)
+    verdict = relearning.judge(found)
     assert (verdict.id, verdict.verdict, verdict.n) == ("C2", expected, 4)
     assert verdict.unit == "perplexity ratio after finetuning"
     mean = (np.log(np.exp((13 - 10) / 100)) + (sum(after) - 10) / 100) / 2
@@ -233,7 +234,7 @@ def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected)
 def figures(models=MODELS, world=1.0, reached=True):
     draw = np.random.default_rng(0)
     numbers = {model: (draw.gamma(9, 2, 9) + 5 * n, draw.gamma(9, 2, 9) + n) for n, model in enumerate(models)}
-    gaps = relearning.before_and_after(documents({"news": numbers, "<b>": numbers}, world=world))
+    gaps = relearning.before_and_after(documents({"news": numbers, "<b>": numbers}, world=world), Per.TOKEN)
     nll = {
         model: draw.gamma(9, 2, (5, 9)) + 8 * n * (reached + 0.0) + 30 * n * (not reached)
         for n, model in enumerate(models)
