@@ -1,0 +1,134 @@
+"""Every stage of every chapter that a model takes part in, small; run on some devices, and compared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predact import collapse, completions, finetuned, frontier, loading, mixture, nudging, planning, sampling, scores
+from predact.corpora import Corpus
+from predact.finetuning import FULL, LORA, Settings
+from predact.models import Model, Pair
+from predact.planning import Design
+from predact.pocket import human
+from predact.prompts import Prompt
+
+WORDS = "the cat sat on the mat and the dog ran to the river where the other cat saw a naïve café owner".split()
+TEXTS = [" ".join(np.roll(WORDS, place)[: 8 + place % 13]) + f" {place}" for place in range(40)]
+CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
+ASKED = [Prompt(str(place), "kind", text) for place, text in enumerate(TEXTS[:8])]
+TEMPLATE = "{% for message in messages %}{{ bos_token }}<{{ message.role }}> {{ message.content }} {% endfor %}"
+SAMPLED = sampling.Settings(generations=2, max_new_tokens=24)
+LEARNING = Settings(updates=4, batch=400, rates=[1e-2], rank=2)
+DESIGN = Design(layers=[0, 1, 2], trained=[0, 2], positions=200, rank=2)
+
+
+def random_pair(folder: Path, make_model: Any, tokenizer: Any) -> Pair:
+    """A pair of random models in a folder; their heads have weights of their own."""
+    for seed, (step, template) in enumerate({"base": None, "rlhf": TEMPLATE}.items()):
+        make_model(seed, max_position_embeddings=128).save_pretrained(folder / step)
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder / step)
+    tokenizer.chat_template = None
+    return Pair("random", {"Base": Model(str(folder / "base")), "RLHF": Model(str(folder / "rlhf"))}, frame="{prompt}")
+
+
+@contextmanager
+def placed(where: Any) -> Iterator[None]:
+    """Have models loaded to what a function says of each (a device map), one by one, none of them loaded before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_device_map", where)
+        patch.setattr(loading, "_held", {})
+        yield
+
+
+def halves(first: Any, second: Any, model: Model) -> dict[str, Any]:
+    """A device map with the later half of the layers on a second device; tied embeddings stay together."""
+    config = loading.config(model)
+    later = range(config.num_hidden_layers // 2, config.num_hidden_layers)
+    places = {f"model.layers.{layer}": second if layer in later else first for layer in range(config.num_hidden_layers)}
+    places |= {"model.embed_tokens": first, "model.rotary_emb": first, "model.norm": second}
+    return places | {"lm_head": first if config.tie_word_embeddings else second}
+
+
+def scored(root: Path, pair: Pair) -> pd.DataFrame:
+    return scores.pair_documents(root, pair, [CORPUS], end=True)
+
+
+def written(root: Path, pair: Pair) -> pd.DataFrame:
+    return sampling.of_pair(root, pair, ASKED, SAMPLED)
+
+
+def narrowed(root: Path, pair: Pair) -> pd.DataFrame:
+    conditions = collapse.of_pair(root, pair, [CORPUS], written(root, pair), 300)
+    parts = [each.positions.join(pd.DataFrame(each.mass), on="group") for each in conditions.values()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def continued(root: Path, pair: Pair) -> pd.DataFrame:
+    tokenizer = loading.tokenizer(pair.models["Base"])
+    return completions.crossed(root, pair, completions.sources(tokenizer, [CORPUS], 6, 12), SAMPLED)
+
+
+def learned(method: str, root: Path, pair: Pair) -> pd.DataFrame:
+    settings = Settings(**vars(LEARNING) | {"method": method})
+    documents, curves = finetuned.of_pair(root, pair, [CORPUS], settings)
+    return pd.concat([documents, curves], ignore_index=True)
+
+
+def probed(root: Path, pair: Pair) -> pd.DataFrame:
+    return planning.crossed(root, pair, written(root, pair), [CORPUS], DESIGN)
+
+
+def seen(root: Path, pair: Pair) -> pd.DataFrame:
+    model = pair.models["RLHF"]
+    return planning.lens(root, model, collapse.gold(loading.tokenizer(model), [CORPUS]), DESIGN)
+
+
+def nudged(root: Path, pair: Pair) -> pd.DataFrame:
+    return nudging.tokens(root, pair, ASKED[:3], written(root, pair), SAMPLED, each=2)
+
+
+def acted(root: Path, pair: Pair) -> pd.DataFrame:
+    return mixture.acting(root, pair, (0.0, 0.5, 1.0), samples=2)
+
+
+def predicted(root: Path, pair: Pair) -> pd.DataFrame:
+    return mixture.predicting(root, pair, (0.0, 0.5), documents=2)
+
+
+def stood(root: Path, pair: Pair) -> pd.DataFrame:
+    return pd.DataFrame([frontier.of_base(root, pair, samples=2)])
+
+
+STAGES = {"scored": scored, "written": written, "narrowed": narrowed, "continued": continued}
+STAGES |= {"learned in full": partial(learned, FULL), "learned by adapters": partial(learned, LORA)}
+STAGES |= {"probed": probed, "seen": seen, "nudged": nudged}
+POCKET = {"acted": acted, "predicted": predicted, "stood": stood}  # of the pocket pair
+
+
+@contextmanager
+def little() -> Iterator[None]:
+    """Two questions, and two documents of each corpus, in the stages of the pocket pair."""
+    questions = human.questions("validation")[:2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(human, "questions", lambda _: questions)
+        patch.setattr(frontier, "_RECORDED", 2)
+        yield
+
+
+def numbers(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The columns of a frame as flat arrays; texts and ids are whole numbers."""
+    found = {}
+    for name, column in frame.items():
+        values = list(column)
+        if len(values) and isinstance(values[0], (list, np.ndarray)):
+            found[f"lengths of {name}"], values = np.array(list(map(len, values))), list(chain.from_iterable(values))
+        found[str(name)] = pd.factorize(np.array(values))[0] if isinstance(values[0], str) else np.array(values)
+    return found
