@@ -48,8 +48,9 @@ class Emulated(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        parts = operation.decompose(*arguments, **options or {})  # in inference mode nobody has done that before
-        return computed(operation, *arguments, **options or {}) if parts is NotImplemented else parts
+        if operation._schema.name == "aten::to":  # in inference mode it is yet to be taken apart
+            return operation.decompose(*arguments, **options or {})
+        return computed(operation, *arguments, **options or {})
 
 
 def computed(operation: Any, *arguments: Any, **options: Any) -> Any:

@@ -1,6 +1,7 @@
 """Every stage of every chapter that a model takes part in, small; run on some devices, and compared."""
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -24,9 +25,9 @@ TEXTS = [" ".join(np.roll(WORDS, place)[: 8 + place % 13]) + f" {place}" for pla
 CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
 ASKED = [Prompt(str(place), "kind", text) for place, text in enumerate(TEXTS[:8])]
 TEMPLATE = "{% for message in messages %}{{ bos_token }}<{{ message.role }}> {{ message.content }} {% endfor %}"
-SAMPLED = sampling.Settings(generations=2, max_new_tokens=24)
-LEARNING = Settings(updates=4, batch=400, rates=[1e-2], rank=2)
-DESIGN = Design(layers=[0, 1, 2], trained=[0, 2], positions=200, rank=2)
+SAMPLED = sampling.Settings(generations=2, max_new_tokens=12)
+LEARNING = Settings(updates=2, batch=400, rates=[1e-2], rank=2)
+DESIGN = Design(layers=[0, 2], trained=[0, 2], positions=60, rank=2)
 
 
 def random_pair(folder: Path, make_model: Any, tokenizer: Any) -> Pair:
@@ -40,11 +41,20 @@ def random_pair(folder: Path, make_model: Any, tokenizer: Any) -> Pair:
 
 
 @contextmanager
-def placed(where: Any) -> Iterator[None]:
-    """Have models loaded to what a function says of each (a device map), one by one, none of them loaded before."""
+def placed(where: Callable[[Model], Any], alive: int = 1) -> Iterator[None]:
+    """Have models loaded to the device map that a function gives each; never more than so many are to be alive."""
+    load, seen = loading.load, list[weakref.ref]()
+
+    def one_more(model: Model, device: str | None = None) -> tuple[Any, Any]:
+        assert sum(each() is not None for each in seen) < alive, "another model is still in memory"
+        loaded = load(model, device)
+        seen.append(weakref.ref(loaded[0]))
+        return loaded
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "_device_map", where)
         patch.setattr(loading, "_held", {})
+        patch.setattr(loading, "load", one_more)
         yield
 
 
@@ -92,7 +102,7 @@ def seen(root: Path, pair: Pair) -> pd.DataFrame:
 
 
 def nudged(root: Path, pair: Pair) -> pd.DataFrame:
-    return nudging.tokens(root, pair, ASKED[:3], written(root, pair), SAMPLED, each=2)
+    return nudging.tokens(root, pair, ASKED[:1], written(root, pair), SAMPLED, each=1)
 
 
 def acted(root: Path, pair: Pair) -> pd.DataFrame:
@@ -115,10 +125,11 @@ POCKET = {"acted": acted, "predicted": predicted, "stood": stood}  # of the pock
 
 @contextmanager
 def little() -> Iterator[None]:
-    """Two questions, and two documents of each corpus, in the stages of the pocket pair."""
-    questions = human.questions("validation")[:2]
+    """Two questions, answers of 16 tokens, and two documents of each corpus, in the stages of the pocket pair."""
+    questions, uniforms = human.questions("validation")[:2], sampling.uniforms
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(human, "questions", lambda _: questions)
+        patch.setattr(sampling, "uniforms", lambda *given: uniforms(*given)[:, :16])
         patch.setattr(frontier, "_RECORDED", 2)
         yield
 
