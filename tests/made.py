@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from predact.methods import alignment
+from predact.methods.ngrams import GENERATIONS
 from predact.models import distributions
 from predact.models.distributions import Measured
+from predact.models.finetuned import AFTER, BEFORE
 from predact.models.passages import GOLD, OWN
 
 
@@ -35,3 +38,55 @@ def measured(mass, support, groups=2, positions=50):
 def conditions(base_gold, rlhf_gold, base_own, rlhf_own):
     given = {("Base", GOLD): base_gold, ("RLHF", GOLD): rlhf_gold, ("Base", OWN): base_own, ("RLHF", OWN): rlhf_own}
     return {place: measured(*numbers) for place, numbers in given.items()}
+
+
+SPANS = {"A": range(10, 15), "B": range(20, 26), "C": range(30, 38), "D": range(40, 52)}  # no two sums of sizes equal
+
+
+PLANS = ["ABC"] * 5 + ["CA", "BA", "", "A", "AB"]
+
+
+def planned(plans):
+    """Generations: each passage of a plan after two tokens that stand nowhere else, and one at the end."""
+    fresh = iter(range(100, 10**6))
+    return [
+        [each for span in plan for each in (next(fresh), next(fresh), *SPANS[span])] + [next(fresh)] for plan in plans
+    ]
+
+
+def aligned_rows(generations, prompt="p", model="RLHF"):
+    """Generations aligned, as `alignments.align_pair` gives them."""
+    columns = [np.flatnonzero(row != alignment.GAP) for row in alignment.align(generations)]
+    ids = [np.array(each, np.int64) for each in generations]
+    place = {"model": model, "category": "c", "prompt": prompt, "text": GENERATIONS, "row": range(len(ids))}
+    return pd.DataFrame(place | {"ids": ids, "columns": columns})
+
+
+def word(ids):
+    return "".join(f" w{each}" for each in ids)
+
+
+def held_out(nll, world=1.0):
+    """What `finetuned.finetune_pair` returns for nll {corpus: {model: (before, after)}}, each a list by document."""
+    parts = [
+        pd.DataFrame({"doc": range(len(each)), "nll": each, "bytes": 100, "words": 20, "tokens": 50}).assign(
+            corpus=corpus, category="kind", model=model, when=when, world_nll=world, order=0
+        )
+        for when in (BEFORE, AFTER)
+        for corpus, found in nll.items()
+        for model, each in ((model, both[when == AFTER]) for model, both in found.items())
+    ]
+    return pd.concat(parts, ignore_index=True).astype({"nll": float})
+
+
+def learned(nll, tokens=(0, 10, 30), corpus="news", world=1.0, order=0):
+    """Rows of the best run of each model {model: [evaluations][documents]}, and of one that was not chosen."""
+    parts = []
+    for model, each in nll.items():
+        for chosen, rate, values in ((True, 1e-3, np.array(each, float)), (False, 3e-4, np.array(each, float)[:2] + 9)):
+            rows = {"tokens": np.repeat(tokens[: len(values)], values.shape[1]), "nll": values.ravel()}
+            rows |= {"doc": np.tile(range(values.shape[1]), len(values)), "bytes": 10, "world_nll": world}
+            rows |= {"evaluation": np.repeat(range(len(values)), values.shape[1])}
+            where = {"corpus": corpus, "category": "kind", "model": model, "order": order}
+            parts.append(pd.DataFrame(where | rows | {"rate": rate, "chosen": chosen, "failed": False}))
+    return pd.concat(parts, ignore_index=True)

@@ -52,13 +52,13 @@ class Mixture(NamedTuple):
     models: tuple[Any, Any]
 
     def __call__(self, input_ids: Any, past_key_values: Caches, **options: Any) -> SimpleNamespace:
-        """Logits of both, added; `input_ids` are the same for both, or a tuple of what each reads."""
+        """Logits of both, added where the first has them; `input_ids` are the same for both, or what each reads."""
         read = input_ids if isinstance(input_ids, tuple) else (input_ids, input_ids)
         first, second = (
-            model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1).logits
             for model, ids, cache in zip(self.models, read, past_key_values.each, strict=True)
         )
-        return SimpleNamespace(logits=torch.lerp(first, second, past_key_values.weights))
+        return SimpleNamespace(logits=torch.lerp(first, second.to(first.device), past_key_values.weights))
 
 
 @torch.inference_mode()
@@ -82,11 +82,12 @@ def sample_mixture(
     """
     from transformers import DynamicCache
 
-    empty = [DynamicCache(config=model.config) for model in mixture.models]
-    caches = Caches(empty, torch.tensor(weights, dtype=torch.float32)[:, None, None])
+    empty, device = [DynamicCache(config=model.config) for model in mixture.models], mixture.models[0].device
+    caches = Caches(empty, torch.tensor(weights, dtype=torch.float32, device=device)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
     stops = sorted(set().union(*(sampling.stop_ids(model, tokenizer) for model in mixture.models)))
-    return sampling.continued(mixture, caches, first, torch.from_numpy(numbers), settings, torch.tensor(stops))
+    draws, ends = torch.from_numpy(numbers).to(device), torch.tensor(stops, device=device)
+    return sampling.continued(mixture, caches, first, draws, settings, ends)
 
 
 def mixture_answers(

@@ -118,3 +118,28 @@ def test_the_table_of_contents_names_only_what_exists():
     files = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     missing = [name for name in files if not any((ROOT / name).with_suffix(end).exists() for end in (".md", ".ipynb"))]
     assert missing == []
+
+
+def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, tmp_path):
+    """A model against itself, on two files: no increase anywhere, exactly."""
+    for name in ("one", "two"):
+        written = [json.dumps({"text": f"{name} cat {n} sat on the mat. " * 20}) for n in range(30)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(written))
+    notebook = json.loads(Path(__file__).parents[2].joinpath("notebooks", "02_world_modeling.ipynb").read_text())
+    space = {"__name__": "__main__"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        exec("".join(cell["source"]), space)
+        if "parameters" in cell["metadata"].get("tags", []):
+            files = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+            space |= {"pair": f"{folders[0]}::{folders[0]}", "corpora": files, "store": str(tmp_path / "store")}
+            space |= {"documents": 3, "updates": 4, "rates": [1e-3]}
+    rows = space["claims"].scorecard(tmp_path / "store", space["pair"])
+    found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
+    assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
+    assert rows[0]["n"] == 6
+    sums = space["held_out"].groupby(["when", "order"]).nll.sum()
+    assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
+    assert isinstance(prediction_figures.perplexity_increase(space["by_corpus"]), alt.LayerChart)
+    assert prediction.loss_by_position(space["tokens"]).unit.nunique() == 2
