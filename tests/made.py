@@ -1,8 +1,12 @@
 """Frames made by hand that tests of several modules begin with."""
 
+import json
+
+import nbformat
 import numpy as np
 import pandas as pd
 
+from predact.claims import verdict
 from predact.methods import alignment
 from predact.methods.ngrams import GENERATIONS
 from predact.models import distributions
@@ -90,3 +94,32 @@ def learned(nll, tokens=(0, 10, 30), corpus="news", world=1.0, order=0):
             where = {"corpus": corpus, "category": "kind", "model": model, "order": order}
             parts.append(pd.DataFrame(where | rows | {"rate": rate, "chosen": chosen, "failed": False}))
     return pd.concat(parts, ignore_index=True)
+
+
+def values(rung):
+    """The value of a rung for each model: the mean over its strata of sums over counts."""
+    return np.mean([stratum[..., 0].sum(0) / stratum[..., 1].sum(0) for stratum in rung.strata], axis=0)
+
+
+def row(id="C1", pair="pocket", verdict="holds", **more):
+    """A verdict as a row."""
+    numbers = {"estimate": 1.4, "low": 1.3, "high": 1.5, "unit": "perplexity ratio", "n": 900, "null": None}
+    return {"id": id, "claim": "…", "verdict": verdict} | numbers | {"pair": pair, "scale": "full"} | more
+
+
+def executed(path, *rows, **metadata):
+    """Write a notebook that has shown these verdicts."""
+    cells = [
+        {"cell_type": "code", "source": "", "metadata": {}, "outputs": [{"output_type": "display_data", "data": data}]}
+        for data in ({verdict.MIME: each} for each in rows)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def write_notebook(path, *sources, title="A chapter"):
+    cells = [nbformat.v4.new_markdown_cell(f"# {title}"), *map(nbformat.v4.new_code_cell, sources)]
+    cells[1].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)

@@ -9,7 +9,7 @@ from predact.claims.backbone import LEAST_OTHERS
 from predact.methods import alignment, alignments, ngrams
 from predact.methods.alignments import TEXTS
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
-from tests.made import written
+from tests.made import values, written
 
 SHAPE = [60, 45, 30, 30, 30, 30, 30, 30, 40, 50]  # RLHF in tenths of the text: mean 37.5, middle 30
 
@@ -116,3 +116,14 @@ def test_curves_and_their_means_by_hand(tmp_path):
     assert first.estimate.tolist() == [75] * 38 + [50] * 62, "bin 37 is nearer to token 1 of 4 than to token 2"
     assert first.low.tolist() == [50] * 38 + [0] * 62 and (first.high == 100).all()
     assert (frame.estimate[frame.others.isin([2, 3])] == 50).all() and not frame.estimate[frame.others > 3].any()
+
+
+def test_its_rung_is_the_mean_along_the_text():
+    steps = ("Base", "SFT", "RLHF")
+    found = {(step, text): np.full((2, len(LEAST_OTHERS), 5), 99.0) for step in steps for text in TEXTS}
+    for place, step in enumerate(steps):
+        found[step, GENERATIONS][:, LEAST_OTHERS.index(20)] = 7.0 + place
+    rung = backbone.rung(found, others=20)
+    assert values(rung).tolist() == [7, 8, 9] and rung.claim == "C8"
+    assert rung.measure == "of 100 generations, aligned with at least 20 others"
+    assert values(backbone.rung(found)).tolist() == [99, 99, 99]

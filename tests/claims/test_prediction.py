@@ -8,6 +8,7 @@ from predact.claims import prediction
 from predact.errors import UserError
 from predact.figures import prediction as prediction_figures
 from predact.models.tokens import Per
+from tests.made import values
 
 LN2 = np.log(2)
 WORDS = ["zero", " one", " two", " three", " four", " five", " six", " seven"]
@@ -293,3 +294,18 @@ def test_the_figure_shows_models_by_corpus():
     assert "RLHF c 0.250" in spec["description"]
     shown = [row for rows in spec["datasets"].values() for row in rows]
     assert {row["model"] for row in shown} == {"Base", "RLHF"}
+
+
+def test_its_rung_is_bits_per_byte_of_every_model_mean_over_corpora():
+    draw = np.random.default_rng(2)
+    rows = [
+        {"corpus": corpus, "doc": doc, "model": model, "nll": draw.uniform(1, 9), "bytes": 3 + doc}
+        for corpus in ("x", "y")
+        for doc in range(4)
+        for model in ("Base", "SFT", "RLHF")
+    ]
+    rung = prediction.rung(pd.DataFrame(rows))
+    sums = pd.DataFrame(rows).groupby(["model", "corpus"])[["nll", "bytes"]].sum()
+    bits = (sums.nll / sums.bytes / LN2).groupby("model").mean()
+    assert values(rung) == pytest.approx([bits[step] for step in ("Base", "SFT", "RLHF")])
+    assert rung.claim == "C1" and [each.shape for each in rung.strata] == [(4, 3, 2)] * 2

@@ -7,7 +7,7 @@ import pytest
 from predact.claims import prediction, relearning
 from predact.models.finetuned import AFTER, BEFORE
 from predact.models.tokens import Per
-from tests.made import held_out, learned
+from tests.made import held_out, learned, values
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_curves_of_several_orders_are_averaged_as_far_as_all_of_them_went():
     assert rlhf.tokens.tolist() == [0, 12] and rlhf.estimate.tolist() == pytest.approx(
         [0.8 / np.log(2), 0.5 / np.log(2)]
     )
-    assert np.isinf(relearning.recovered(both).estimate[0]) and relearning.recovered(both).path[0] == 12
+    assert np.isinf(relearning.recovered(both).estimate[0]) and relearning.recovered(both).learned[0] == 12
     assert len(relearning.tried(both)) == 2
 
 
@@ -106,7 +106,7 @@ def test_curves_are_means_over_documents(random):
 def test_tokens_to_recover_by_hand(path, expected):
     found = relearning.recovered(learned({"Base": [[4, 4], [3, 3]], "RLHF": path})).iloc[0]
     assert found.estimate == found.low == found.high == pytest.approx(expected)
-    assert (found.model, found.corpus, found.path, found.documents) == ("RLHF", "news", 30, 2)
+    assert (found.model, found.corpus, found.learned, found.documents) == ("RLHF", "news", 30, 2)
 
 
 def test_the_interval_of_tokens_to_recover_is_that_of_resampled_documents():
@@ -133,7 +133,7 @@ def test_the_interval_of_tokens_to_recover_is_that_of_resampled_documents():
 def test_words_for_what_was_and_was_not_reached():
     rows = pd.DataFrame(
         [(51234.0, 40111.0, np.inf, 70000), (np.inf, 65432.0, np.inf, 70000), (np.inf, np.inf, np.inf, 70000)],
-        columns=["estimate", "low", "high", "path"],
+        columns=["estimate", "low", "high", "learned"],
     )
     assert [relearning.in_words(row) for row in rows.itertuples()] == [
         "after 51,200 tokens (40,100 to more)",
@@ -198,3 +198,14 @@ def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected)
     mean = (np.log(np.exp((13 - 10) / 100)) + (sum(after) - 10) / 100) / 2
     assert verdict.estimate == pytest.approx(np.exp(mean))
     assert set(found.when) == {BEFORE, AFTER}
+
+
+def test_its_rung_averages_orders_and_leaves_out_what_was_before():
+    rows = [
+        {"corpus": "one", "doc": doc, "model": model, "when": when, "order": order, "nll": nll * np.log(2), "bytes": 10}
+        for doc in range(4)
+        for model, nlls in (("Base", (9, 2, 4)), ("SFT", (9, 5, 5)), ("RLHF", (9, 4, 8)))
+        for when, order, nll in zip(("before", "after", "after"), (0, 1, 2), nlls, strict=True)
+    ]
+    rung = relearning.rung(pd.DataFrame(rows))
+    assert values(rung) == pytest.approx([0.3, 0.5, 0.6]) and rung.claim == "C2"

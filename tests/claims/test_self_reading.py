@@ -13,6 +13,7 @@ from predact.models import loading, pairs, sampling, tokens
 from predact.models.passages import GOLD
 from predact.models.tokens import Per
 from predact.texts.corpora import Corpus
+from tests.made import values
 
 TEXTS = ["the cat sat on the mat and the dog ran", "a dog", "to the river where the other cat saw a naïve café owner"]
 SETTINGS = sampling.Settings(max_new_tokens=6)
@@ -140,3 +141,14 @@ def test_matrix_by_hand():
     assert cells.index.get_level_values("category").unique().tolist() == [self_reading.ALL, "narrative"]
     assert cells.estimate["all", "Base", "Base"] == pytest.approx((0.25 + 0.5) / 2 / np.log(2))
     assert cells.estimate["all", "Base", "RLHF"] == pytest.approx((0.5 + 1) / 2 / np.log(2))
+
+
+def test_its_rung_is_nats_per_token_of_own_completions():
+    nll = {
+        "one": {"Base": [5, 15], "SFT": [8, 8], "RLHF": [1, 3]},
+        "two": {"Base": [1, 1], "SFT": [2, 4], "RLHF": [7, 7]},
+    }
+    scores = table(nll)
+    foreign = scores.assign(author=GOLD, nll=99)
+    rung = self_reading.rung(pd.concat([foreign, scores], ignore_index=True))
+    assert values(rung) == pytest.approx([(1 + 0.1) / 2, (0.8 + 0.3) / 2, (0.2 + 0.7) / 2]) and rung.claim == "C5"

@@ -7,7 +7,7 @@ import pytest
 from predact.claims import shared_ngrams
 from predact.methods import ngrams
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
-from tests.made import written
+from tests.made import values, written
 
 
 def shares(rlhf=(0.8, 0.7, 0.9), base=(0.2, 0.1, 0.3), null=0.3):
@@ -86,3 +86,14 @@ def test_the_table_names_the_ngram_and_who_contains_it():
         ["RLHF", "b", "", 0, 0, []],
     ]
     assert found.columns.tolist() == ["model", "category", "prompt", "n", "text", "share", "count", "samples"]
+
+
+def test_its_rung_is_the_share_with_the_commonest_long_ngram():
+    written = pd.DataFrame(
+        {"prompt": prompt, "model": model, "ids": [1] * 12 if sample < held else [sample] * 3}
+        for model, held in zip(("Base", "SFT", "RLHF"), (1, 2, 4), strict=True)
+        for prompt in ("p", "q")
+        for sample in range(4)
+    )
+    rung = shared_ngrams.rung(written)
+    assert values(rung).tolist() == [0.25, 0.5, 1] and rung.claim == "C6" and rung.strata[0].shape == (2, 3, 2)

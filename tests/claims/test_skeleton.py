@@ -9,7 +9,7 @@ from predact.claims.skeleton import COVERED, SPANS
 from predact.methods import alignment, alignments
 from predact.methods.alignments import HALVES, TEXTS
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
-from tests.made import written
+from tests.made import values, written
 
 
 def spans(rlhf=(0.6, 0.5, 0.7), base=(0.2, 0.1, 0.3), null=0.3, order=(0.97, 0.95, 0.99)):
@@ -151,3 +151,20 @@ def test_texts_of_nothing_are_aligned_and_hold_nothing(tmp_path, generations):
 def test_one_generation_of_a_prompt_leaves_none_to_hold_out(tmp_path):
     aligned = alignments.align_pair(tmp_path, written({"a": [[1, 2, 3, 4, 5, 6]]}))
     assert not skeleton.count_anchored(aligned)[["spans", "covered", "pairs"]].any(axis=None)
+
+
+def test_its_rung_is_the_share_of_tokens_in_spans():
+    counted = pd.DataFrame(
+        {
+            "prompt": prompt,
+            "model": model,
+            "text": text,
+            "covered": 2 * place if text == GENERATIONS else 9,
+            "tokens": 10,
+        }
+        for place, model in enumerate(("Base", "SFT", "RLHF"))
+        for prompt in ("p", "q")
+        for text in (GENERATIONS, ACROSS, HALVES[0])
+    )
+    rung = skeleton.rung(counted)
+    assert values(rung) == pytest.approx([0, 0.2, 0.4]) and rung.claim == "C7"
