@@ -1,4 +1,4 @@
-# make book · make test · make serve · make bench: the first one called installs what is needed into .venv
+# make book · make test · make serve · make bench · make gpu: the first one called installs what is needed into .venv
 
 PAIR ?= pocket
 TORCH ?= torch==2.13.0
@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
-.PHONY: book test serve bench clean
+.PHONY: book test serve bench gpu clean
 
 book: .venv/installed
 	$(BIN)/predact book --pair '$(PAIR)'
@@ -22,6 +22,9 @@ serve: book
 bench: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	@set -e; for script in bench/*.py; do $(BIN)/python "$$script"; done
+
+gpu: .venv/installed
+	$(BIN)/pytest tests/gpu.py
 
 clean:
 	rm -rf _build
