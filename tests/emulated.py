@@ -1,7 +1,7 @@
 """An emulated accelerator: tensors that compute on the CPU and say that they live on `emulated:0`, `emulated:1`, ...
 
-Like CUDA tensors they refuse to be computed with those of another place; a CPU tensor may only be one number, or an
-index. What is made on the device, or moved there, is an `Emulated`; every operation on it is done on the CPU.
+Like CUDA tensors they refuse to be computed with those of another place; a CPU tensor may only be a single number, or
+an index. What is made on the device, or moved there, is an `Emulated`; every operation on it is done on the CPU.
 """
 
 from collections.abc import Callable
@@ -38,6 +38,15 @@ class Emulated(torch.Tensor):
 
     def data_ptr(self) -> int:
         return self.held.data_ptr()
+
+    @property
+    def data(self) -> torch.Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, other: "Emulated") -> None:
+        torch.Tensor.data.__set__(self, other)
+        self.held = other.held
 
     def __deepcopy__(self, memo: dict) -> "Emulated":
         if id(self) not in memo:

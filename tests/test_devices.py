@@ -17,6 +17,7 @@ from predact.models import loading, pairs, passages, scoring, tokens
 ONE, TWO = (torch.device(emulated.DEVICE, number) for number in range(2))
 HALVES = partial(stages.halves, str(ONE), str(TWO))
 PLACES = {"cpu": lambda _: "cpu", "one device": lambda _: str(ONE), "two devices": HALVES}
+APART = {"a device each": lambda model: str(TWO if model.source.endswith("rlhf") else ONE)}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def same(run, root, pair, place, alive=1):
     """Run a stage on the CPU and elsewhere, each with a store of its own; what comes out must be the same."""
     results = []
     for each in ("cpu", place):
-        with stages.placed(PLACES[each], alive):
+        with stages.placed((PLACES | APART)[each], alive):
             results.append(stages.numbers(run(root / each, pair)))
     expected, found = results
     assert list(found) == list(expected)
@@ -55,7 +56,7 @@ def test_a_stage_gives_what_it_gives_on_the_cpu(root, pair, place, stage):
     same(stages.STAGES[stage], root, pair, place)
 
 
-@pytest.mark.parametrize("place", list(PLACES)[1:])
+@pytest.mark.parametrize("place", [*list(PLACES)[1:], *APART])
 @pytest.mark.parametrize("stage", stages.POCKET)
 def test_so_does_a_stage_of_the_pocket_world(root, place, stage):
     with stages.little():

@@ -1,5 +1,6 @@
 """Loading a model and its tokenizer from a folder, a GGUF file or the hub; what identifies it; how it reads text."""
 
+import copy
 import gc
 import hashlib
 import re
@@ -219,9 +220,9 @@ def _float32_head(model: Any) -> Any:
 
     head = model.get_output_embeddings()
     if head.weight.dtype != torch.float32 and not head.weight.is_meta:
-        for name, own in list(head.named_parameters(recurse=False)):
-            setattr(head, name, torch.nn.Parameter(own.detach().float(), own.requires_grad))
+        head = copy.deepcopy(head).float()
         head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        model.set_output_embeddings(head)
     return model
 
 

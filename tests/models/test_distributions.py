@@ -28,6 +28,20 @@ def test_every_measure_against_a_dense_softmax(vocabulary):
         np.testing.assert_array_equal(found.support[clear, column], (p > threshold).sum(1)[clear])
 
 
+@pytest.mark.parametrize("vocabulary", [5, 1025, 50_000])
+def test_the_entropy_alone_needs_no_sorting(vocabulary, monkeypatch):
+    logits = 6 * torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(0))
+    expected, given = distributions.summarize(logits).entropy, logits.clone()
+    monkeypatch.setattr(distributions, "_descending", lambda _: pytest.fail("rows were sorted"))
+    np.testing.assert_allclose(distributions.entropies(logits), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(distributions.entropies(logits), -xlogx(dense(logits)), rtol=1e-6)
+    assert torch.equal(logits, given) and distributions.entropies(torch.zeros(3, 7)) == pytest.approx(np.log(7))
+
+
+def xlogx(p):
+    return (p * np.log(p)).sum(1)
+
+
 def test_a_distribution_by_hand():
     p = torch.tensor([[0.25, 0.0625, 0.5, 0.0625, 0.125]])
     found = distributions.summarize(p.log() + 3)
