@@ -4,17 +4,18 @@ python bench/probes.py [pair] [positions] [store]
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from rows import record, timed
-from sklearn.linear_model import Ridge
+from rows import need, record, timed
 
 from predact import collapse, loading, models, planning, probing, prompts, sampling
 
 
 def main(pair="pocket", positions="40000", store="_build/store"):
+    need("scikit-learn", find_spec("sklearn"))
     found = models.pair(pair)
     written = sampling.of_pair(Path(store), found, prompts.select(found.prompts), sampling.Settings(), steps=["RLHF"])
     model, _ = loading.loaded(found.models["RLHF"])
@@ -53,6 +54,8 @@ def in_memory(model, texts, layers):
 
 
 def ridges(states, targets, probes, penalties):
+    from sklearn.linear_model import Ridge
+
     return [
         (Ridge(alpha=float(probe.penalty[k]) * 2.0**number, solver="cholesky").fit(x, y).coef_, probe, k)
         for x, probe in zip(states, probes, strict=False)

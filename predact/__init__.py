@@ -6,6 +6,6 @@ from importlib.metadata import version
 __version__ = version("predact")
 
 # Threads that wait for each other go to sleep: spinning, they take the processor from whoever could make use of it.
-# OpenMP reads this when PyTorch is first imported: GNU's (in PyTorch for Linux), LLVM's and Intel's the second line too.
+# OpenMP reads it when PyTorch is first imported; LLVM's and Intel's (not GNU's) need the second line too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")  # ms

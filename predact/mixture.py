@@ -75,9 +75,9 @@ def answer(
         numbers: of `sampling.uniforms`.
         settings: how to sample.
     """
-    from transformers import DynamicCache
+    from predact import cache
 
-    empty = [DynamicCache(config=model.config) for model in mixture.models]
+    empty = [cache.empty(model) for model in mixture.models]
     caches = Caches(empty, torch.tensor(weights, dtype=torch.float32)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
     stops = sorted(set().union(*(sampling.stop_ids(model, tokenizer) for model in mixture.models)))
