@@ -117,9 +117,10 @@ def executed(path, *rows, **metadata):
     path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
 
 
-def write_notebook(path, *sources, title="A chapter"):
+def write_notebook(path, *sources, title="A chapter", tag="parameters"):
+    """A notebook of these code cells, the first one tagged."""
     cells = [nbformat.v4.new_markdown_cell(f"# {title}"), *map(nbformat.v4.new_code_cell, sources)]
-    cells[1].metadata["tags"] = ["parameters"]
+    cells[1].metadata["tags"] = [tag]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path.parent.mkdir(exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)

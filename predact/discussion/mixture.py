@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from predact import stats, store
 from predact.methods.ngrams import shares
-from predact.models import loading, sampling, scoring
+from predact.models import cache, loading, sampling, scoring
 from predact.models.distributions import entropies
 from predact.models.pairs import Pair
 from predact.models.passages import Passages, gold_passages
@@ -83,9 +83,7 @@ def sample_mixture(
         numbers: of `sampling.uniforms`.
         settings: how to sample.
     """
-    from transformers import DynamicCache
-
-    empty, device = [DynamicCache(config=model.config) for model in mixture.models], mixture.models[0].device
+    empty, device = [cache.empty(model) for model in mixture.models], mixture.models[0].device
     caches = Caches(empty, torch.tensor(weights, dtype=torch.float32, device=device)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
     stops = sorted(set().union(*(sampling.stop_ids(model, tokenizer) for model in mixture.models)))
