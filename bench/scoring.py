@@ -14,7 +14,8 @@ import numpy as np
 from overhead import measured
 from rows import need, record, timed
 
-from predact.models import loading, pairs, tokens
+from predact.models import loading, pairs
+from predact.models.tokens import encode, prefix_token
 from predact.models.passages import gold_passages
 from predact.texts import corpora
 
@@ -40,11 +41,11 @@ def main(pair="pocket", documents="100", *names):
     model, tokenizer = loading.load(pairs.pair(pair).models["Base"], "cpu")
     selected = corpora.select(names or ["pocket"], int(documents))
     whole = [text for corpus in selected for text in corpus.texts]
-    texts = [text for text, ids in zip(whole, tokens.encode(tokenizer, whole), strict=True) if 0 < len(ids) <= CONTEXT]
+    texts = [text for text, ids in zip(whole, encode(tokenizer, whole), strict=True) if 0 < len(ids) <= CONTEXT]
     passages = gold_passages(tokenizer, [corpora.Corpus("all", "kind", texts, None, "")])
     lengths = [len(ids) - 1 for ids in passages.sequences]
     chosen = np.random.default_rng(0).random(sum(lengths)) < SHARE
-    same = {"pretrained": model, "tokenizer": tokenizer, "prefix_token_id": tokens.prefix_token(tokenizer)}
+    same = {"pretrained": model, "tokenizer": tokenizer, "prefix_token_id": prefix_token(tokenizer)}
     peers = {size: HFLM(**same, batch_size=size, max_length=CONTEXT) for size in SIZES}
     trial = {size: timed(rolling, peers[size], texts[:16])[1] for size in SIZES}
     size = min(trial, key=trial.get)

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from predact import stats, store
 from predact.methods.ngrams import shares
-from predact.models import cache, loading, sampling, scoring
+from predact.models import loading, sampling, scoring
+from predact.models.cache import empty
 from predact.models.distributions import entropies
 from predact.models.pairs import Pair
 from predact.models.passages import Passages, gold_passages
@@ -83,8 +84,8 @@ def sample_mixture(
         numbers: of `sampling.uniforms`.
         settings: how to sample.
     """
-    empty, device = [cache.empty(model) for model in mixture.models], mixture.models[0].device
-    caches = Caches(empty, torch.tensor(weights, dtype=torch.float32, device=device)[:, None, None])
+    each, device = [empty(model) for model in mixture.models], mixture.models[0].device
+    caches = Caches(each, torch.tensor(weights, dtype=torch.float32, device=device)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
     stops = sorted(set().union(*(sampling.stop_ids(model, tokenizer) for model in mixture.models)))
     draws, ends = torch.from_numpy(numbers).to(device), torch.tensor(stops, device=device)
@@ -139,7 +140,7 @@ def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) 
         (each.id, sampling.ask(tokenizer, each.prompt, pair.frame), sampling.ask(chat, each.prompt, None))
         for each in human.questions("validation")
     ]
-    rows = []
+    rows: list[tuple] = []
     for _, group in groupby(
         tqdm(sorted(asked, key=_lengths), desc="mixtures", leave=False, disable=None), key=_lengths
     ):

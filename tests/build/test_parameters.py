@@ -51,7 +51,7 @@ def test_of_a_notebook(of_cell, tmp_path):
     assert of_cell["threshold"].default == 1e-8 and of_cell["fast"].default is False
     assert {name: parameter.type for name, parameter in of_cell.items() if name != "note"} == KNOWN
     assert all(parameter.type in TYPES for name, parameter in of_cell.items() if name in KNOWN)
-    write_notebook(tmp_path / "notebooks/bare.ipynb", "1 + 1", tag="")
+    write_notebook(tmp_path / "notebooks/bare.ipynb", "1 + 1", tag="other")
     assert of_notebook(tmp_path / "notebooks/bare.ipynb") == {}
 
 
