@@ -15,8 +15,8 @@ from overhead import measured
 from rows import need, record, timed
 
 from predact.models import loading, pairs
-from predact.models.tokens import encode, prefix_token
 from predact.models.passages import gold_passages
+from predact.models.tokens import encode, prefix_token
 from predact.texts import corpora
 
 CONTEXT, ROUNDS = 1024, 3

@@ -124,3 +124,8 @@ def write_notebook(path, *sources, title="A chapter", tag="parameters"):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path.parent.mkdir(exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+
+
+def shuffled(frame, seed=0):
+    """The rows of a frame in another order, with their labels."""
+    return frame.sample(frac=1, random_state=seed)

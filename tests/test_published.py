@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from predact.claims import prediction, verdict
+from predact.discussion import across
 from predact.models import distributions, loading, pairs, sampling, scoring, tokens
 from predact.models.passages import GOLD
 from predact.texts import corpora, prompts
@@ -77,13 +78,14 @@ PAIRS = ("pocket-dpo", "pocket-seed1", "pocket-seed2", "pocket-true")
 
 
 def test_every_claim_has_a_verdict_for_every_other_pocket_pair():
-    rows = verdict.scorecards(VERDICTS.parent)
-    assert sorted((row["id"], row["pair"]) for row in rows) == sorted(
-        (id, name) for id in verdict.CLAIMS for name in PAIRS
-    )
+    rows = across.published(VERDICTS)
+    assert [(each["id"], each["pair"]) for each in across.in_order(rows)] == [
+        (id, name) for id in verdict.claims() for name in PAIRS
+    ]
     for row in rows:
         assert row["low"] <= row["estimate"] <= row["high"] and row["n"] >= 40
         assert json.loads((VERDICTS / row["pair"] / f"{row['id']}.json").read_text()) == row
+        assert row.keys() == {field.name for field in fields(verdict.Verdict)} and row["scale"] == "full"
     made = json.loads((VERDICTS / "made.json").read_text())
     assert {"commit", "finished", "device", "versions", "models"} <= made.keys()
     for name in PAIRS:
@@ -99,6 +101,7 @@ def test_a_few_documents_agree_with_the_published_verdict(name, tmp_path_factory
     few = corpora.select(["pocket"], 12)
     two = pairs.pair(name)
     two = replace(two, models={step: two.models[step] for step in ("Base", "RLHF")})
-    _, found = prediction.judge(scoring.score_pair(root, two, few), name)
-    (published,) = (row for row in verdict.scorecard(VERDICTS.parent, name) if row["id"] == "C1")
+    scored = scoring.score_pair(root, two, few)
+    found = prediction.judge(prediction.increase_by_corpus(scored, tokens.compared_per(two)))
+    (published,) = (row for row in across.published(VERDICTS) if (row["id"], row["pair"]) == ("C1", name))
     assert found.low < published["estimate"] < found.high and found.verdict == published["verdict"]

@@ -118,7 +118,7 @@ def test_work_counted_by_hand():
     sampled = 3 * 80 * 7 * 5 + 3 * beginnings
     near = 80 * 2 * 3
     scored, sampled = scored + 2 * (len(nudging.COUNTS) + 3) * near, sampled + len(nudging.COUNTS) * near
-    assert check.total(runs.run("pocket", **told)) == Work(scored, sampled, 3 * 4 * 2.5 * 9 * 100)
+    assert check.total(runs.run("pocket", "full", **told)) == Work(scored, sampled, 3 * 4 * 2.5 * 9 * 100)
     assert check.book_seconds(Work(100, 30, 10), Rates(5.0, 3.0)) == 26 + 10
 
 

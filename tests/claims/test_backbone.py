@@ -127,3 +127,12 @@ def test_its_rung_is_the_mean_along_the_text():
     assert values(rung).tolist() == [7, 8, 9] and rung.claim == "C8"
     assert rung.measure == "of 100 generations, aligned with at least 20 others"
     assert values(backbone.rung(found)).tolist() == [99, 99, 99]
+
+
+def test_the_rule_knows_no_order_of_prompts_or_of_texts():
+    found = curves(shaped(t4=35, t0=70))
+    other = {key: each[::-1] for key, each in reversed(list(found.items()))}
+    cases, verdict = backbone.judge(found)
+    again, same = backbone.judge(other)
+    assert same.verdict == verdict.verdict and (same.n, same.unit, same.null) == (verdict.n, verdict.unit, verdict.null)
+    np.testing.assert_allclose(again[["estimate", "low", "high"]], cases[["estimate", "low", "high"]])

@@ -24,6 +24,7 @@ from predact.methods.probing import MEASURES, OFFSETS
 from predact.models import pairs
 from predact.models.passages import GOLD, Passages, own_passages
 from predact.texts.corpora import Corpus
+from tests.made import shuffled
 
 CORPUS = Corpus("tales", "narrative", ["the cat sat on the mat and the dog ran"] * 16, None, "tales")
 
@@ -267,3 +268,9 @@ def test_layers_are_spread_from_the_embeddings_to_the_last(folders):
     pair = pairs.pair(f"{folders[0]}::{folders[1]}")
     assert foresight.evenly_spaced_layers(pair) == [0, 1, 2] and foresight.evenly_spaced_layers(pair, 2) == [0, 2]
     assert foresight.evenly_spaced_layers(pairs.pair("pocket")) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_rows(seed):
+    frame = rows(UP, UNSURE, DOWN, UP, UNSURE)
+    assert foresight.judge(shuffled(frame, seed)) == foresight.judge(frame)

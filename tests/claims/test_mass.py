@@ -1,12 +1,14 @@
 """C3: frames of the figures and the rule, of models that are everywhere the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from predact.claims import mass
 from predact.models.passages import GOLD, OWN
 from predact.models.tokens import Per
-from tests.made import conditions
+from tests.made import conditions, shuffled
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,12 @@ def test_its_rungs_are_means_over_positions_of_each_kind_of_text():
         expected = [[noise * (top + (1 - top) * 9 / 63) for noise in (1, 1.01)] for top in tops]
         assert rung.claim == "C3" and np.allclose((sums[..., 0] / sums[..., 1]).T, expected)
     assert gold.measure.endswith(", gold text") and own.measure.endswith(", own generations")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_positions_or_conditions(seed):
+    made = conditions((0.4, 5), (0.6, 6), (0.5, 5), (0.8, 4))
+    other = {
+        place: replace(each, positions=shuffled(each.positions, seed)) for place, each in reversed(list(made.items()))
+    }
+    assert mass.judge(other, Per.TOKEN)[1] == mass.judge(made, Per.TOKEN)[1]

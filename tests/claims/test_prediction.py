@@ -1,14 +1,17 @@
 """C1: by corpus, along the document and token by token; the distance from the world; the rule."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from predact import stats
 from predact.claims import prediction
 from predact.errors import UserError
 from predact.figures import prediction as prediction_figures
 from predact.models.tokens import Per
-from tests.made import values
+from tests.made import shuffled, values
 
 LN2 = np.log(2)
 WORDS = ["zero", " one", " two", " three", " four", " five", " six", " seven"]
@@ -266,8 +269,9 @@ def test_by_hand():
     assert text.iloc[0].tolist() == ["0.5000 (0.4000 to 0.6000)", "0.0500 (10.0%)", "0.2500 (50.0%)"]
 
 
-def test_the_interval_covers_the_true_divergence():
+def test_the_interval_covers_the_true_divergence(monkeypatch):
     """A world of four texts and a model that believes otherwise: KL and entropy are sums over the four."""
+    monkeypatch.setattr(stats, "interval", partial(stats.interval, resamples=1000))
     rng = np.random.default_rng(0)
     p, q = np.array([0.5, 0.25, 0.15, 0.1]), np.array([0.25, 0.25, 0.25, 0.25])
     entropy, kl = -(p * np.log2(p)).sum() / 10, (p * np.log2(p / q)).sum() / 10
@@ -309,3 +313,8 @@ def test_its_rung_is_bits_per_byte_of_every_model_mean_over_corpora():
     bits = (sums.nll / sums.bytes / LN2).groupby("model").mean()
     assert values(rung) == pytest.approx([bits[step] for step in ("Base", "SFT", "RLHF")])
     assert rung.claim == "C1" and [each.shape for each in rung.strata] == [(4, 3, 2)] * 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_rows(seed, by_corpus):
+    assert prediction.judge(shuffled(by_corpus, seed)) == prediction.judge(by_corpus)

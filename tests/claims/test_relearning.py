@@ -7,7 +7,7 @@ import pytest
 from predact.claims import prediction, relearning
 from predact.models.finetuned import AFTER, BEFORE
 from predact.models.tokens import Per
-from tests.made import held_out, learned, values
+from tests.made import held_out, learned, shuffled, values
 
 
 @pytest.fixture
@@ -209,3 +209,10 @@ def test_its_rung_averages_orders_and_leaves_out_what_was_before():
     ]
     rung = relearning.rung(pd.DataFrame(rows))
     assert values(rung) == pytest.approx([0.3, 0.5, 0.6]) and rung.claim == "C2"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_rows(seed):
+    nll = {"Base": ([10, 20], [5, 5]), "SFT": ([12, 25], [5, 9]), "RLHF": ([20, 30], [6, 7])}
+    frame = relearning.before_and_after(held_out({"one": nll, "two": nll}), Per.TOKEN)
+    assert relearning.judge(shuffled(frame, seed)) == relearning.judge(frame)

@@ -13,7 +13,7 @@ from predact.models import loading, pairs, sampling, tokens
 from predact.models.passages import GOLD
 from predact.models.tokens import Per
 from predact.texts.corpora import Corpus
-from tests.made import values
+from tests.made import shuffled, values
 
 TEXTS = ["the cat sat on the mat and the dog ran", "a dog", "to the river where the other cat saw a naïve café owner"]
 SETTINGS = sampling.Settings(max_new_tokens=6)
@@ -152,3 +152,10 @@ def test_its_rung_is_nats_per_token_of_own_completions():
     foreign = scores.assign(author=GOLD, nll=99)
     rung = self_reading.rung(pd.concat([foreign, scores], ignore_index=True))
     assert values(rung) == pytest.approx([(1 + 0.1) / 2, (0.8 + 0.3) / 2, (0.2 + 0.7) / 2]) and rung.claim == "C5"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_rows(seed):
+    scores = table({"one": {"Base": [5, 15], "RLHF": [4, 9]}, "two": {"Base": [10, 30], "RLHF": [10, 10]}})
+    frame = self_reading.self_perplexity(scores, Per.TOKEN)
+    assert self_reading.judge(shuffled(frame, seed)) == self_reading.judge(frame)

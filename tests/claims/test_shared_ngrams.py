@@ -7,7 +7,7 @@ import pytest
 from predact.claims import shared_ngrams
 from predact.methods import ngrams
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
-from tests.made import values, written
+from tests.made import shuffled, values, written
 
 
 def shares(rlhf=(0.8, 0.7, 0.9), base=(0.2, 0.1, 0.3), null=0.3):
@@ -97,3 +97,8 @@ def test_its_rung_is_the_share_with_the_commonest_long_ngram():
     )
     rung = shared_ngrams.rung(written)
     assert values(rung).tolist() == [0.25, 0.5, 1] and rung.claim == "C6" and rung.strata[0].shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_rows(seed):
+    assert shared_ngrams.judge(shuffled(shares(), seed)) == shared_ngrams.judge(shares())

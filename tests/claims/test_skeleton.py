@@ -9,7 +9,7 @@ from predact.claims.skeleton import COVERED, SPANS
 from predact.methods import alignment, alignments
 from predact.methods.alignments import HALVES, TEXTS
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
-from tests.made import values, written
+from tests.made import shuffled, values, written
 
 
 def spans(rlhf=(0.6, 0.5, 0.7), base=(0.2, 0.1, 0.3), null=0.3, order=(0.97, 0.95, 0.99)):
@@ -168,3 +168,8 @@ def test_its_rung_is_the_share_of_tokens_in_spans():
     )
     rung = skeleton.rung(counted)
     assert values(rung) == pytest.approx([0, 0.2, 0.4]) and rung.claim == "C7"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_rows(seed):
+    assert skeleton.judge(shuffled(spans(), seed)) == skeleton.judge(spans())

@@ -1,12 +1,14 @@
 """C4: frames of the figures and the rule, of models that are everywhere the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from predact.claims import support
 from predact.models.passages import GOLD
 from predact.models.tokens import Per
-from tests.made import conditions
+from tests.made import conditions, shuffled
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,12 @@ def test_its_rungs_are_means_over_positions_of_each_kind_of_text():
         expected = [np.round(each * np.array([10, 10.1])).tolist() for each in tokens]
         assert rung.claim == "C4" and (sums[..., 0] / sums[..., 1]).T.tolist() == expected
     assert gold.measure.endswith(", gold text") and own.measure.endswith(", own generations")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_knows_no_order_of_positions_or_conditions(seed):
+    made = conditions((0.4, 5), (0.6, 6), (0.5, 5), (0.8, 4))
+    other = {
+        place: replace(each, positions=shuffled(each.positions, seed)) for place, each in reversed(list(made.items()))
+    }
+    assert support.judge(other, Per.TOKEN)[1] == support.judge(made, Per.TOKEN)[1]

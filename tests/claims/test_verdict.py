@@ -1,12 +1,23 @@
 """Claims are found, rows are named, rules are shared; and one file is enough for a claim more."""
 
+import importlib
+import inspect
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+import predact.claims
+from predact import cli
+from predact.build import check, pages
 from predact.claims import verdict
 from predact.claims.verdict import Verdict
+from predact.discussion import ladder
 from predact.errors import UserError
 from predact.models import runs
+from tests.made import executed
 
 CLAIMS = verdict.claims()
 ROW = Verdict("C1", CLAIMS["C1"].claim, "holds", 1.5, 1.4, 1.6, "perplexity ratio", 200)
@@ -62,3 +73,79 @@ def test_a_row_has_the_pair_and_the_scale_of_its_run():
 def test_a_verdict_reads_as_a_sentence():
     text = ROW._repr_markdown_()
     assert "C1 holds" in text and "1.500" in text and "1.400 to 1.600" in text and "n = 200." in text
+
+
+TOY = '''"""C10: a toy is a toy."""
+
+import numpy as np
+
+from predact.claims.materials import Work
+from predact.claims.verdict import Claim, Rung, all_above, conclude, only
+
+CLAIM = Claim(
+    id="C10",
+    claim="A toy is a toy.",
+    figure="Figure 0",
+    chapter="02_world_modeling",
+    work=lambda run: {"toys": Work(scored=1000 * len(run.pair.models))},
+    rungs=lambda run: [Rung("C10", "toys", [np.repeat([[[2, 1]], [[4, 1]]] * 2, len(run.pair.models), axis=1)])],
+)
+
+
+def judge(frame):
+    return conclude(CLAIM, all_above(frame.low, frame.high, nothing=0), only(frame), "toys", 9)
+'''
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A claim more: one file in a folder that belongs to the package, for the time of a test."""
+    before = check.total(runs.run("pocket", "laptop"))
+    (tmp_path / "toys").mkdir()
+    (tmp_path / "toys/toy.py").write_text(TOY)
+    monkeypatch.setattr(predact.claims, "__path__", [*predact.claims.__path__, str(tmp_path / "toys")])
+    importlib.invalidate_caches()
+    yield importlib.import_module("predact.claims.toy"), before
+    del sys.modules["predact.claims.toy"], predact.claims.toy
+
+
+def test_one_file_is_enough_for_a_claim_more(toy, tmp_path, monkeypatch, capsys):
+    module, before = toy
+    run = runs.run("pocket", "laptop")
+    assert list(verdict.claims()) == [*CLAIMS, "C10"] and verdict.claims()["C10"] is module.CLAIM
+    frame = pd.DataFrame({"estimate": [2.0], "low": [1.0], "high": [3.0]})
+    shown = module.judge(frame).of_run(run)
+    assert (shown["id"], shown["verdict"], shown["pair"], shown["scale"]) == ("C10", "holds", "pocket", "laptop")
+    card = pages.scorecard([shown], "pocket", ["02_world_modeling"])
+    told = "A toy is a toy. *(Figure 0)* | {bdg-success}`holds` | 2.000 [1.000, 3.000] toys, n = 9 |"
+    assert f"| [C10](../notebooks/02_world_modeling.ipynb) | {told}" in card and card.count("not yet run") == 9
+    table = pages.pairs([shown], "pocket")
+    assert '<th scope="row" title="A toy is a toy."><b>C10</b> toys</th><td class="holds"><b>2.000</b>' in table
+    work = check.total(run)
+    assert (work.scored - before.scored, work.sampled, work.learned) == (3000, before.sampled, before.learned)
+    for name, claim in CLAIMS.items():
+        (own,) = (each for each in vars(predact.claims).values() if getattr(each, "CLAIM", None) is claim)
+        monkeypatch.setattr(own, "CLAIM", replace(claim, rungs=verdict.no_rungs))
+        assert verdict.claims()[name].rungs(run) == []
+    climbed = ladder.of_run(run)
+    assert set(climbed.claim) == {"C10"} and set(climbed.measure) == {"toys"} and set(climbed.n) == {4}
+    assert climbed.estimate.tolist() == [3, 3, 3, 0, 0, 0]
+    executed(tmp_path / "_build/pocket/notebooks/02_world_modeling.ipynb", shown)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["predact", "scorecard"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["C10  A toy is a toy.", "    holds: 2.000 [1.000, 3.000] toys, n = 9"] and len(lines) == 20
+
+
+def test_it_is_gone_when_its_file_is():
+    assert list(verdict.claims()) == list(CLAIMS) and "predact.claims.toy" not in sys.modules
+
+
+def test_every_module_of_a_claim_has_a_rule_and_names_what_exists():
+    chapters = {path.stem for path in Path(__file__).parents[2].joinpath("notebooks").glob("*.ipynb")}
+    for claim in CLAIMS.values():
+        (module,) = (each for each in vars(predact.claims).values() if getattr(each, "CLAIM", None) is claim)
+        assert callable(module.judge) and claim.chapter in chapters and claim.claim.endswith(".")
+        assert module.__doc__.startswith(f"{claim.id}: ") or claim.id in inspect.getdoc(module.judge), module.__name__
