@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import html
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from predact import store
+from predact import markup, store
 from predact.build.parameters import assigned, check_names, check_types, declared
 from predact.claims.verdict import MIME, Verdict
 from predact.models import runs
@@ -114,7 +113,6 @@ def _bars_to_terminal() -> None:
 
 
 def _table(results: list[dict]) -> str:
-    heads = ("stage", "inputs", "time", "device", "made", "checksum")
     rows = [
         (
             result["stage"],
@@ -126,10 +124,5 @@ def _table(results: list[dict]) -> str:
         )
         for result in results
     ]
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     seconds = sum(result["seconds"] for result in results)
-    return (
-        f'<details class="predact-provenance"><summary>Where these numbers come from: {len(results)} stored results, '
-        f"{seconds:,.0f} s of computation</summary><table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}"
-        f"</tr></thead><tbody>{body}</tbody></table></details>"
-    )
+    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}")

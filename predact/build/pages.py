@@ -1,10 +1,10 @@
 """The computed pages of the book, as MyST Markdown: the claims with their verdicts, and how each notebook ran."""
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from predact import markup
 from predact.build import execute
 from predact.build.notebook import brief
 from predact.claims.verdict import claims, told
@@ -54,23 +54,24 @@ def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
     """
     found = {(row["id"], row["pair"]): row for row in verdicts}
     names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
-    head = "".join(f'<th scope="col">{escape(title(pair))}</th>' for pair in names)
-    lines = []
-    for claim in claims().values():
-        cells = "".join(_cell(found.get((claim.id, pair)), numbers) for pair in names)
-        units = {row["unit"] for (id, _), row in found.items() if id == claim.id}
-        what = f"<b>{claim.id}</b> {escape('; '.join(sorted(units)))}" if numbers else f"<b>{claim.id}</b>"
-        lines.append(f'<tr><th scope="row" title="{escape(claim.claim)}">{what}</th>{cells}</tr>')
-    body = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'```{{raw}} html\n<div class="predact-verdicts mathjax_ignore"><table>{body}</table></div>\n```\n'
+    lines = [
+        {
+            "id": claim.id,
+            "text": claim.claim,
+            "units": "; ".join(sorted({row["unit"] for (id, _), row in found.items() if id == claim.id})),
+            "cells": [_cell(found.get((claim.id, pair))) for pair in names],
+        }
+        for claim in claims().values()
+    ]
+    page = markup.render("verdicts.html", pairs=map(title, names), claims=lines, numbers=numbers)
+    return f"```{{raw}} html\n{page}\n```\n"
 
 
-def _cell(row: Row | None, numbers: bool) -> str:
+def _cell(row: Row | None) -> dict[str, str] | None:
+    """Return the verdict of one claim on one pair and its numbers, as texts; None if there is no verdict."""
     if not row:
-        return "<td>–</td>"
-    estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
-    more = f"<b>{estimate}</b> <span>[{low}, {high}]</span>" if numbers else ""
-    return f'<td class="{row["verdict"]}">{more}<i>{row["verdict"]}</i></td>'
+        return None
+    return {"verdict": row["verdict"], **{name: told(row[name]) for name in ("estimate", "low", "high")}}
 
 
 def status(notebooks: Iterable[Path]) -> str:

@@ -2,21 +2,18 @@
 
 import re
 import tempfile
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import altair as alt
 import pandas as pd
 
+from predact import markup
 from predact.claims import backbone, shared_ngrams
 from predact.errors import UserError
 from predact.figures import backbone as backbone_figures
 from predact.figures import shared_ngrams as shared_ngrams_figures
 from predact.figures import skeleton as skeleton_figures
-from predact.figures import style
 from predact.methods import alignments, anchors, blueprint, ngrams
 from predact.texts import sources
 
@@ -94,16 +91,15 @@ def page(texts: Texts, title: str) -> str:
         "along": backbone_figures.companions_along_text(curves),
         "viewer": backbone_figures.viewer(blueprint.cells(some, decode), shown),
     }
-    figures = {name: _figure(chart) for name, chart in charts.items()}
-    files = {"css": "predact.css", "vega": "vendor/vega.js", "draw": "predact.js"}
-    scripts = {name: _static(path) for name, path in files.items()}
     told = f"{len(written):,} generations for {len(texts.prompts):,} prompt{'s' * (len(texts.prompts) > 1)}"
     hidden = f"The diagram and the alignment hold the first {SHOWN} prompts." if len(texts.prompts) > SHOWN else ""
-    template = Template((Path(__file__).with_suffix(".html")).read_text(encoding="utf-8"))
-    return template.substitute(
-        figures,
-        **scripts,
-        title=escape(title),
+    return markup.render(
+        "standalone.html",
+        charts={name: chart.to_dict() for name, chart in charts.items()},
+        css=_static("predact.css"),
+        vega=_static("vendor/vega.js"),
+        draw=_static("predact.js"),
+        title=title,
         told=told,
         hidden=hidden,
         table=_table(texts),
@@ -113,10 +109,6 @@ def page(texts: Texts, title: str) -> str:
     )
 
 
-def _figure(chart: alt.LayerChart) -> str:
-    return style.render(chart.to_dict())["text/html"]
-
-
 def _static(name: str) -> str:
     try:
         return (STATIC / name).read_text(encoding="utf-8")
@@ -124,7 +116,7 @@ def _static(name: str) -> str:
         raise UserError(f"predact: {STATIC / name} is missing; install predact with -e from its clone.") from None
 
 
-def _table(texts: Texts) -> str:
+def _table(texts: Texts) -> list[tuple[Any, ...]]:
     """The most shared n-gram of each prompt, for a long and a short n."""
     tables = [shared_ngrams.commonest_table(texts.written, {MODEL: texts.decode}, n) for n in (10, 5)]
     sizes = texts.written.groupby("prompt", sort=False).size()
@@ -133,12 +125,6 @@ def _table(texts: Texts) -> str:
         pd.concat(tables).sort_values("prompt", key=lambda ids: ids.astype(int), kind="stable").to_dict("records")
     ):
         share = f"{row['count']} of {sizes[row['prompt']]}"
-        cells = (
-            texts.prompts[row["prompt"]],
-            row["n"],
-            row["text"].strip(),
-            share,
-            ", ".join(map(str, row["samples"])),
-        )
-        rows.append(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>")
-    return "\n".join(rows)
+        samples = ", ".join(map(str, row["samples"]))
+        rows.append((texts.prompts[row["prompt"]], row["n"], row["text"].strip(), share, samples))
+    return rows

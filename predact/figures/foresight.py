@@ -1,13 +1,13 @@
 """The figures of the probes (claim C9): a tidy frame in, a chart out; and a text with what a probe sees ahead."""
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
+from predact import markup
 from predact.claims.foresight import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
 from predact.figures import style
 
@@ -116,23 +116,23 @@ def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str], prompts: Seque
         decode: turns ids into text.
         prompts: their texts, by the number of the group. The first is unfolded.
     """
-    texts = []
-    for number, (group, text) in enumerate(frame.groupby("group", sort=True)):
-        words = "".join(_word(part, decode) for _, part in text.groupby("position", sort=True))
-        open_ = " open" * (number == 0)
-        name = escape(prompts[int(str(group))])
-        texts.append(f'<details{open_}><summary>{name}</summary><div class="predact-lens">{words}</div></details>')
-    return HTML(f'<div class="mathjax_ignore">{"".join(texts)}</div>')
+    texts = [
+        {
+            "prompt": prompts[int(str(group))],
+            "tokens": [_token(part, decode) for _, part in text.groupby("position", sort=True)],
+        }
+        for group, text in frame.groupby("group", sort=True)
+    ]
+    return HTML(markup.render("lens.html", texts=texts))
 
 
-def _word(part: pd.DataFrame, decode: Callable[[list[int]], str]) -> str:
+def _token(part: pd.DataFrame, decode: Callable[[list[int]], str]) -> dict[str, Any]:
     """A token with the guesses below it."""
-    guesses = ""
-    for row in part.to_dict("records"):
-        seen = escape(_plain(decode([row["seen"]])))
-        look = f'class="{"hit" if row["hit"] else "miss"}" style="--p:{row["p"]:.2f}"'
-        guesses += f'<i {look} title="{row["offset"]} ahead: {seen}, {row["p"]:.2f}">{seen}</i>'
-    return f"<span><b>{escape(_plain(decode([part.id.iloc[0]])))}</b>{guesses}</span>"
+    guesses = [
+        {"word": _plain(decode([row["seen"]])), "hit": row["hit"], "p": f"{row['p']:.2f}", "offset": row["offset"]}
+        for row in part.to_dict("records")
+    ]
+    return {"word": _plain(decode([part.id.iloc[0]])), "guesses": guesses}
 
 
 def _plain(token: str) -> str:

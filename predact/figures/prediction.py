@@ -1,12 +1,12 @@
 """The figures of the book: a tidy frame in, a chart out. Colours, theme and controls stand in `style`."""
 
-from html import escape
 from typing import Any
 
 import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
+from predact import markup
 from predact.claims import prediction
 from predact.figures import style
 
@@ -135,40 +135,45 @@ def tokens_that_lose(frame: pd.DataFrame) -> HTML:
     Args:
         frame: What `prediction.by_token` returns.
     """
-    if frame.empty:
-        return HTML("<p>The two models cut text into different tokens, which cannot be compared one by one.</p>")
     passages = [_passage(passage) for _, passage in frame.groupby(["corpus", "example"], sort=False)]
-    return HTML(f'<dl class="predact-passages mathjax_ignore" style="text-align:left">{"".join(passages)}</dl>')
+    return HTML(markup.render("passages.html", passages=passages))
 
 
-def _passage(passage: pd.DataFrame) -> str:
+def _passage(passage: pd.DataFrame) -> dict[str, Any]:
     peak = passage[passage.offset == 0].iloc[0]
-    numbers = f"{peak.bits:.1f} bits lost: Base {_percent(peak.base)}, RLHF {_percent(peak.rlhf)}"
-    text = "".join(_tinted(token, peak.bits) for token in passage.itertuples())
-    return (
-        f'<dt style="font-weight:400"><b>{escape(peak.corpus)}</b> &middot; {numbers}</dt>'
-        '<dd dir="auto" style="margin:.2em 0 1em;white-space:pre-wrap;overflow-wrap:anywhere">'
-        f"&hellip;{text}&hellip;</dd>"
-    )
+    return {
+        "corpus": peak.corpus,
+        "bits": f"{peak.bits:.1f}",
+        "base": _percent(peak.base),
+        "rlhf": _percent(peak.rlhf),
+        "tokens": [_token(token, peak.bits) for token in passage.itertuples()],
+    }
 
 
-def _tinted(token: Any, most: float) -> str:
-    """One token: orange where RLHF loses, blue where it gains, as strong as its share of the passage's largest loss."""
+def _token(token: Any, most: float) -> dict[str, Any]:
     word = token.text.lstrip(" ")
-    space, shown = token.text[: len(token.text) - len(word)], escape(word).replace("\n", "&crarr;") or "&ensp;"
-    if pd.isna(token.bits):
-        return space + shown
-    strength = round(200 * min(abs(token.bits / most), 1)) if most else 0
-    color = f"{style.RLHF if token.bits > 0 else style.BASE}{strength:02x}"
-    frame = "box-shadow:0 0 0 1.5px;font-weight:600;" if token.offset == 0 else ""
-    hint = f"Base {_percent(token.base)}, RLHF {_percent(token.rlhf)}"
-    return f'{space}<span style="{frame}border-radius:3px;background:{color}" title="{hint}">{shown}</span>'
+    return {
+        "space": token.text[: len(token.text) - len(word)],
+        "word": word.replace("\n", "↵") or "\N{EN SPACE}",
+        "color": _tint(token.bits, most),
+        "peak": token.offset == 0,
+        "base": _percent(token.base),
+        "rlhf": _percent(token.rlhf),
+    }
+
+
+def _tint(bits: float, most: float) -> str:
+    """Orange where RLHF loses bits, blue where it gains; opacity grows with the share of the passage's largest loss."""
+    if pd.isna(bits):
+        return ""
+    opacity = round(200 * min(abs(bits / most), 1)) if most else 0
+    return f"{style.RLHF if bits > 0 else style.BASE}{opacity:02x}"
 
 
 def _percent(probability: float) -> str:
     if probability < 1e-4:
-        return "below 0.01&nbsp;%"
-    return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}&nbsp;%"
+        return "below 0.01\N{NO-BREAK SPACE}%"
+    return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}\N{NO-BREAK SPACE}%"
 
 
 def distances(frame: pd.DataFrame) -> alt.LayerChart:

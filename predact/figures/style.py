@@ -6,12 +6,13 @@ serves light and dark pages; the HTML of a figure is drawn by the book's own scr
 
 import json
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
 from pandas.io.formats.style import Styler
+
+from predact import markup
 
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
 RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
@@ -64,10 +65,7 @@ def _theme() -> alt.theme.ThemeConfig:
 
 def render(spec: dict) -> dict[str, Any]:
     """Return a chart's mimebundle: its specification for Jupyter, and the figure that the book's script draws."""
-    data = json.dumps(spec, allow_nan=False).replace("<", "\\u003c")
-    label = escape(spec.get("description", ""))
-    figure = f'<div class="predact-chart mathjax_ignore" role="figure" aria-label="{label}">'
-    return {MIME: spec, "text/html": f'{figure}<script type="application/json">{data}</script></div>'}
+    return {MIME: spec, "text/html": markup.render("chart.html", spec=spec)}
 
 
 alt.renderers.register("predact", render)
@@ -84,6 +82,11 @@ class Control(NamedTuple):
     value: Any
     choices: Sequence | range
 
+    @property
+    def is_slider(self) -> bool:
+        """Whether the control is a slider over a range of numbers."""
+        return isinstance(self.choices, range)
+
 
 def panels(charts: Sequence[alt.LayerChart], controls: Sequence[Control]) -> dict[str, Any]:
     """Return charts that shared controls move together, the first one as wide as the page, as a mimebundle.
@@ -94,24 +97,10 @@ def panels(charts: Sequence[alt.LayerChart], controls: Sequence[Control]) -> dic
         charts: each declares the parameters that it listens to.
         controls: what sets these parameters.
     """
-    figures = "".join(render(chart.to_dict())["text/html"] for chart in charts)
-    form = "".join(f"<label>{escape(each.label)} {_input(each)}</label>" for each in controls)
-    page = f'<div class="predact-panels"><form>{form}</form><div>{figures}</div></div>'
+    page = markup.render("panels.html", charts=[chart.to_dict() for chart in charts], controls=controls)
     first: Any = charts[0].copy()
     first.params = [alt.param(each.name, value=each.value, bind=_bind(each)).param for each in controls]
     return {MIME: first.to_dict(), "text/html": page}
-
-
-def _input(control: Control) -> str:
-    name, value = escape(control.name), escape(str(control.value))
-    if isinstance(control.choices, range):
-        low, high, step = control.choices[0], control.choices[-1], control.choices.step
-        field = f'<input type="range" name="{name}" min="{low}" max="{high}" step="{step}" value="{value}">'
-        return f"{field} <output>{value}</output>"
-    options = (
-        f"<option{' selected' * (each == control.value)}>{escape(str(each))}</option>" for each in control.choices
-    )
-    return f'<select name="{name}">{"".join(options)}</select>'
 
 
 def _bind(control: Control) -> Any:
