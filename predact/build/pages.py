@@ -15,20 +15,20 @@ BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 
 def numbers(row: Mapping[str, Any]) -> str:
-    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and what chance gives."""
+    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and the value by chance."""
     estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
     chance = "" if row.get("null") is None else f" (by chance {row['null']:.3f})"
     return f"{estimate} [{low}, {high}]{chance} {row['unit']}, n = {row['n']:,}"
 
 
 def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], published: Iterable[Row] = ()) -> str:
-    """Return the claims table: each claim with its verdict, or "not yet run", and the published one of the full scale.
+    """Return the claims table: each claim with its verdict, or "not yet run", and the published one at full scale.
 
     Args:
-        verdicts: rows, of the pair alone.
+        verdicts: rows of this pair only.
         pair: its name.
-        chapters: names of the notebooks that the book holds; a claim links to its own where it is there.
-        published: rows of any pairs; those of this one at another scale are shown, too.
+        chapters: names of the notebooks in the book; a claim links to its notebook if that is one of them.
+        published: rows of any pairs; those of this pair at another scale are shown in a column of their own.
     """
     chapters, found = set(chapters), {row["id"]: row for row in verdicts}
     scales = sorted({row["scale"] for row in found.values()})
@@ -45,12 +45,12 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
 
 
 def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
-    """Return the table of every claim and every pair, a cell tinted by its verdict, as an HTML block.
+    """Return the table of all claims and pairs as an HTML block; the colour of a cell shows its verdict.
 
     Args:
-        verdicts: rows, as `verdict.scorecards` returns them.
+        verdicts: rows, as `across.in_order` returns them.
         first: the pair of the first column.
-        numbers: whether a cell tells the estimate and its interval, too.
+        numbers: whether a cell also shows the estimate and its interval.
     """
     found = {(row["id"], row["pair"]): row for row in verdicts}
     names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))

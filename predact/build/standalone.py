@@ -1,4 +1,4 @@
-"""The blueprint of texts from anywhere: a file of generations in, one self-contained page out."""
+"""Blueprints of texts by any author: a file of generations in, one self-contained page out."""
 
 import re
 import tempfile
@@ -21,24 +21,24 @@ MODEL = "texts"  # whoever wrote them
 EXPECTED = 'expected JSON Lines with {"prompt": "...", "generation": "..."}'
 SHOWN = 20  # prompts in the diagram and the viewer
 STATIC = Path(__file__).parents[2] / "book" / "_static"
-# A word with the white space before it; of scripts that set no spaces, a character.
+# A word with the white space before it; in scripts without spaces (Thai, Chinese, Japanese, ...), a character.
 WORD = re.compile(r"\s*(?:[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+|\S)|\s+")
 
 
 class Texts(NamedTuple):
-    """Generations as ids of words: a frame as `sampling.of_pair` returns it, what the ids stand for, the prompts."""
+    """Generations as ids of words: a frame like that of `sampling.sample_pair`, the word of each id, the prompts."""
 
     written: pd.DataFrame
     words: list[str]
     prompts: dict[str, str]
 
     def decode(self, ids: list[int]) -> str:
-        """Return the text of ids: exactly what stood in the file."""
+        """Return the text of ids, exactly as in the file."""
         return "".join(self.words[each] for each in ids)
 
 
 def read(path: Path) -> Texts:
-    """Read a file of generations, and cut them into words: any model's texts, so no model's tokens.
+    """Read a file of generations and split them into words; their authors' tokenizers are not known.
 
     Raises:
         UserError: the file is missing, empty, not UTF-8 or not JSON Lines; a field is missing; no prompt has two rows.
@@ -67,14 +67,14 @@ def read(path: Path) -> Texts:
 
 
 def page(texts: Texts, title: str) -> str:
-    """Return a page in HTML with the Sankey diagram, the shared n-grams and the alignment; it loads nothing.
+    """Return an HTML page with the Sankey diagram, the shared n-grams and the alignment; it loads no other file.
 
     Args:
         texts: what `read` returns.
-        title: shown above.
+        title: heading of the page.
 
     Raises:
-        UserError: the scripts of the book are not beside the package.
+        UserError: the book's scripts are missing, because predact was not installed from its clone.
     """
     written, decode = texts.written, {MODEL: texts.decode}
     with tempfile.TemporaryDirectory() as root:
@@ -117,7 +117,7 @@ def _static(name: str) -> str:
 
 
 def _table(texts: Texts) -> list[tuple[Any, ...]]:
-    """The most shared n-gram of each prompt, for a long and a short n."""
+    """Return the rows of the table: the most shared n-gram of each prompt, for a long and a short n."""
     tables = [shared_ngrams.commonest_table(texts.written, {MODEL: texts.decode}, n) for n in (10, 5)]
     sizes = texts.written.groupby("prompt", sort=False).size()
     rows = []

@@ -40,14 +40,14 @@ class Caches:
         self.each, self.weights = each, weights
 
     def reorder_cache(self, rows: Tensor) -> None:
-        """Keep these rows of all."""
+        """Keep only these rows, in every cache."""
         for cache in self.each:
             cache.reorder_cache(rows)
         self.weights = self.weights[rows]
 
 
 class Mixture(NamedTuple):
-    """Two models that are called like one."""
+    """Two models with the interface of one."""
 
     models: tuple[Any, Any]
 
@@ -231,8 +231,8 @@ def against_runs(
     """Mixtures beside recorded runs that were stopped where they first earned the same reward.
 
     Args:
-        acted: what `mixture.acting` returns.
-        predicted: what `mixture.predicting` returns.
+        acted: what `mixture_answers` returns.
+        predicted: what `mixture_documents` returns.
         runs: recorded, with rewards by question.
         paths: what `frontier.paths` returns of them.
 

@@ -49,7 +49,7 @@ def read_answers(
         root: of the store.
         pair: the models.
         prompts: what they were asked.
-        written: their answers, as `sampling.of_pair` returns them.
+        written: their answers, as `sampling.sample_pair` returns them.
         settings: how Base is sampled; `max_new_tokens` says how much is written after a nudge, and read of any answer.
         each: answers of a prompt.
         seed: of the sampling.
