@@ -42,7 +42,7 @@ def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
 
 
 def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
-    """Turn totals of strata [..., models * (sum, count)] into values, changes and, of three models, place [..., 3 or 6]."""
+    """Turn totals of strata [..., models * 2] into values, changes and, for three models, place [..., 6 or 3]."""
     with np.errstate(invalid="ignore"):  # a model that wrote nothing
         values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
     changes = np.diff(values, axis=-1)

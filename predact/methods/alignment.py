@@ -169,7 +169,7 @@ def _agreeing(alignment: np.ndarray) -> np.ndarray:
 
 
 def _chain(parts: list[np.ndarray], words: int) -> list[int]:
-    """Return the order of alignment: next is always the sequence that shares most bigrams, on average, with those before."""
+    """Order sequences for alignment: next is always the one that shares most bigrams, on average, with those before."""
     grams = [part[:-1].astype(np.int64) * words + part[1:] for part in parts]
     flat = np.unique(np.concatenate(grams), return_inverse=True)[1]
     holds = np.zeros((len(parts), flat.max(initial=-1) + 1), dtype=bool)

@@ -20,7 +20,7 @@ from predact.texts import corpora
 from predact.texts.corpora import Corpus
 
 AUTO = "auto"
-LARGE = 200_000_000  # parameters, from which on adapters are trained: all weights take 20 bytes each, and disk
+LARGE = 200_000_000  # parameters: larger models train adapters; full finetuning takes 20 bytes each
 BEFORE, AFTER = "before", "after"
 _ORDER = 1_000_000  # between the seeds of two orders
 
@@ -41,7 +41,7 @@ def finetune_pair(
         seed: of the orders.
 
     Returns:
-        Two frames. The documents held out, as `scores.pair_documents` has them, with `when` (before, after) and `order`
+        Two frames. Held-out documents, as `scoring.score_pair` returns them, with `when` (before, after) and `order`
         (0 before). And the validation documents along each run: corpus, category, model, order, rate, failed (it
         diverged), chosen (it is the best one), evaluation, tokens (learned from by then, as Base's tokenizer counts
         them), doc, bytes, nll (nats), world_nll.

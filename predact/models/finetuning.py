@@ -119,7 +119,7 @@ def run(
     rate: float,
     rival: Run | None = None,
 ) -> Run:
-    """Finetune with one learning rate, on what `batches.work` returns; `rival` is the best run so far, see `search`."""
+    """Finetune with one learning rate, on what `plan_updates` returns; `rival` is the best run so far, see `search`."""
     tokens = np.cumsum([0] + [sum(len(row) - 1 for row in batch) for batch in work])
     points = evaluations(len(work))
     found, at, kept = list[np.ndarray](), 0, dict[str, Tensor]()
@@ -233,7 +233,7 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
                 (_nll(model, ordered[start : start + size], vocabulary) / total).backward()
             return room
         except torch.OutOfMemoryError:
-            pass  # what it holds is free only when it is left
+            pass  # tensors of the failed attempt are freed when this block ends
         if size == 1:
             raise UserError(
                 f"context: {len(ordered[0]) - 1} tokens do not fit into memory for finetuning; "
@@ -279,7 +279,7 @@ def passages(text: str, size: int) -> list[tuple[str, bool]]:
 
 
 def plan_batches(sizes: Sequence[int], most: int, updates: int, seed: int) -> list[list[int]]:
-    """Return for each update which texts it learns from: all in random order, again when through, not more than fit.
+    """Return the texts of each update: as many as fit, from all texts in random order, passed through repeatedly.
 
     Only sizes and seed decide, so that models with different tokenizers learn from the same texts.
 

@@ -92,7 +92,7 @@ def fingerprint(model: Model) -> str:
     """Return what identifies the content of a model.
 
     For a folder or a GGUF file the SHA-256 over its weights, configuration and tokenizer; for a hub id the commit that
-    its revision stands for; for weights that are not at hand what their pair file says.
+    its revision stands for; for weights that are not on this machine, the `fingerprint` in the pair file.
 
     Raises:
         UserError: there is no such model.

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-_SHARE = 0.8  # of what is free, for what is planned
+_SHARE = 0.8  # of the free memory is used, at most
 _WIDTHS = 24  # numbers that a pass without gradient holds at its peak, for each position and unit of width
 
 

@@ -216,7 +216,7 @@ def sample(
             done += continued(model, start, first[owner[some]], draws[some], settings, stops)
             continue
         except torch.OutOfMemoryError:
-            start = None  # what it holds is free only when it is left
+            start = None  # frees the cache; other tensors are freed when this block ends
         if width == 1:
             raise UserError("max_new_tokens: one generation does not fit into memory; lower it.")
         width = max(1, min(width, len(owner)) // 2)
