@@ -135,7 +135,7 @@ def _memory(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> I
     each, width = _HELD[method]
     passing = width * 2**11 * config.num_hidden_layers * config.hidden_size
     learns = (sizes[step] * each or held) + passing
-    text = f"To finetune ({method}): {_bytes(learns)} for 2,048 tokens at a time; fewer where they do not fit."
+    text = f"To finetune ({method}): {_bytes(learns)} for 2,048 tokens at a time; fewer if they do not fit."
     yield Finding("memory", text, warns=learns > free)
 
 

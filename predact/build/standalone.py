@@ -44,7 +44,7 @@ def read(path: Path) -> Texts:
         UserError: the file is missing, empty, not UTF-8 or not JSON Lines; a field is missing; no prompt has two rows.
     """
     if not path.is_file():
-        raise UserError(f"file: '{path}' is no file; {EXPECTED}.")
+        raise UserError(f"file: '{path}' is not a file; {EXPECTED}.")
     rows: list[dict] = []
     places: dict[str, str] = {}
     known: dict[str, int] = {}

@@ -17,7 +17,7 @@ SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must 
 
 
 def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
-    """Figure 1, bottom: of 100 generations, how many are aligned with at least so many others, along the text.
+    """Figure 1, bottom: of 100 generations, how many are aligned with at least m others, along the text.
 
     Args:
         frame: what `backbone.mean_curves` returns.

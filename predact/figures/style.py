@@ -225,7 +225,7 @@ def curves(
 def choose_from(
     name: str, label: str, values: Iterable[str], told: dict[str, tuple[str, str]], first: str = ""
 ) -> tuple[Any, alt.Title]:
-    """Return buttons and heading as `choice` does, but no buttons where there is only one value."""
+    """Return buttons and heading as `choice` does, without buttons if there is only one value."""
     known = {each: told.get(each, (each, each[:1].upper() + each[1:])) for each in values}
     buttons, heading = choice(name, label, known, first)
     return (buttons if len(known) > 1 else alt.param(name, value=next(iter(known)))), heading

@@ -84,7 +84,7 @@ def mafft(sequences: Sequence[Ids]) -> np.ndarray:
     lines = {int(name): text.replace(b"\n", b"") for name, _, text in records}
     if {place: line.replace(b"-", b"") for place, line in lines.items()} != shown:
         reason = " ".join(ran.stderr.decode(errors="replace").split())[-200:] or f"exit status {ran.returncode}"
-        raise UserError(f"mafft: it gave no alignment of what it was given ({reason}); use the native engine.")
+        raise UserError(f"mafft: it failed to align the sequences ({reason}); use the native engine.")
     result = np.full((len(rows), len(lines[full[0]])), GAP, np.int64)
     for place, line in lines.items():
         result[place, np.frombuffer(line, np.uint8) != ord("-")] = rows[place]

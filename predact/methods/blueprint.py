@@ -155,7 +155,7 @@ def _texts(places: np.ndarray, told: list[str], texts: list, word: Decode) -> pd
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text in one line, its middle left out where it has more than `most` characters."""
+    """Return a text in one line; if it has more than `most` characters, its middle is left out."""
     line = text.replace("\r", "").replace("\n", "↵")
     return line if len(line) <= most else f"{line[: most * 2 // 3 - 1].rstrip()} … {line[-(most // 3 - 2) :].lstrip()}"
 

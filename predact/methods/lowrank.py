@@ -85,7 +85,7 @@ def read(
 def _batches(
     model: Any, passages: Passages, layers: Sequence[int], draw: np.random.Generator | None = None
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """States [n, H] of the layers, and the tokens that came [OFFSETS, n]; some texts at a time, drawn if asked for."""
+    """States [n, H] of the layers, and the tokens that came [OFFSETS, n]; in random order with `draw`."""
     order = np.arange(len(passages.sequences)) if draw is None else draw.permutation(len(passages.sequences))
     for start in range(0, len(order), _TEXTS):
         some = passages.take(order[start : start + _TEXTS])

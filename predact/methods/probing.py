@@ -1,4 +1,4 @@
-"""Linear probes: what hidden states tell of the tokens to come (claim C9), and what counts alone would tell.
+"""Linear probes: how well hidden states predict the tokens to come (claim C9).
 
 A probe is an affine map from the hidden state at layer l and position t to the last hidden space, fitted to the state
 from which the model itself predicts the token at t + k, and read out by the model's own final norm and head (Pal et
@@ -57,7 +57,7 @@ def memory(hidden: int, layers: int) -> int:
 
 
 def moments(model: Any, passages: Passages, layers: Sequence[int], seed: int = 0) -> list[Moments]:
-    """Stream texts through a model and sum what the probes of some layers need.
+    """Stream texts through a model and accumulate the moments that the probes of some layers need.
 
     Args:
         model: a causal language model.
@@ -122,7 +122,7 @@ def read(
 
     Yields:
         For chunks of positions: place of the layer, target (an offset from 1 on; 0: shuffled), group of each position,
-        logits [positions, V], and the tokens that came: at the one offset, or at all where the target is shuffled.
+        logits [positions, V], and the actual tokens: at that offset, or at all offsets if the target is shuffled.
     """
     norm = _final_norm(model)
     ready = [(probe.weight.float(), probe.bias.float()) for probe in probes]

@@ -1,4 +1,4 @@
-"""Finetuning: a model goes on learning from texts; other texts choose its learning rate and the moment to stop.
+"""Finetuning: a model is trained further on texts; other texts select its learning rate and when to stop.
 
 Every model of a pair is given the same texts in the same batches, in the same order; so that none is handicapped, each
 gets the learning rate that suits it. The loss is the mean nll of the tokens of an update, ends of documents included;
@@ -158,7 +158,7 @@ def _read(model: Any, tokenizer: Any, texts: Sequence[str], settings: Settings) 
 
 @contextmanager
 def weights(model: Any, settings: Settings) -> Iterator[dict[str, Tensor]]:
-    """Make a model's weights trainable, or give it adapters; yields what may be changed; then all is as it was."""
+    """Make a model's weights trainable, or add adapters; yield the trainable tensors; restore the model afterwards."""
     if settings.method == LORA:
         import peft
 
@@ -285,7 +285,7 @@ def plan_batches(sizes: Sequence[int], most: int, updates: int, seed: int) -> li
 
     Args:
         sizes: of the texts, in bytes.
-        most: bytes of an update; a longer text stands alone.
+        most: bytes of an update; a longer text is an update of its own.
         updates: how many.
         seed: of the order.
     """

@@ -1,4 +1,4 @@
-"""Memory: what a model's cache takes, how much is free, and what to do at once so that it fits."""
+"""Memory: what a model's cache takes, how much is free, and how much to process at once so that it fits."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def cache_bytes(config: Any, itemsize: int) -> int:
 
 
 def free(model: Any) -> int | None:
-    """Bytes free on the GPU that a model's first layer is on, what PyTorch keeps for later included; None on a CPU."""
+    """Bytes free on the GPU that a model's first layer is on, including PyTorch's cached memory; None on a CPU."""
     if model.device.type != "cuda":
         return None
     kept = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
@@ -34,7 +34,7 @@ def positions(model: Any) -> int:
 
 
 def rows(model: Any, length: int, most: int) -> int:
-    """How many texts of so many tokens a model writes at once: `most`, or as many as have room for their cache."""
+    """How many texts of `length` tokens a model writes at once: `most`, or as many as have room for their cache."""
     room = free(model)
     if room is None:
         return most

@@ -137,7 +137,7 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     _check_keys(name, given, Pair)
     corpora = given.get("corpora", "real")
     if "{prompt}" not in given.get("frame", "{prompt}"):
-        raise UserError(f"pair: the frame of {name!r} has no {{prompt}} in it: where the prompt is to stand.")
+        raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
     given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
     given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
     given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}

@@ -39,7 +39,7 @@ class Settings:
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Raise UserError for a value out of range."""
         for name, good, expected in (
             ("generations", self.generations >= 1, "a whole number above 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
@@ -68,7 +68,7 @@ def sample_pair(
     steps: Iterable[str] = (),
     rows: int = 256,
 ) -> pd.DataFrame:
-    """Return generations of the models of a pair, from the store where they are there, a shard for every prompt.
+    """Return generations of the models of a pair, from the store if they are there, a shard for every prompt.
 
     Base continues the prompt as plain text in the pair's frame, the others answer it in their chat template.
 
@@ -79,7 +79,7 @@ def sample_pair(
         settings: how to sample.
         seed: of the run.
         steps: which models; all if empty.
-        rows: how many generations are sampled together, at most; no matter of the result.
+        rows: how many generations are sampled together, at most; the result does not depend on it.
 
     Returns:
         A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities,
@@ -191,9 +191,9 @@ def sample(
         model: as `loading.load` returns it; ids at or above ``len(tokenizer)`` are never sampled.
         tokenizer: its tokenizer.
         prompts: their ids.
-        numbers: of `uniforms`, as many rows for each prompt, prompt after prompt; their width is the most tokens.
+        numbers: of `uniforms`, equally many rows per prompt, prompt after prompt; their width limits the tokens.
         settings: top_p, top_k and temperature.
-        rows: how many are sampled together, at most; fewer where memory ends. No matter of the result.
+        rows: how many are sampled together, at most; fewer if memory runs out. The result does not depend on it.
     """
     from transformers import DynamicCache
 

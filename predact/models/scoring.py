@@ -119,7 +119,7 @@ def score_ids(
             until all have been seen; it must not change them.
 
     Returns:
-        Nll in nats (float32), sequence after sequence; NaN for an id that nothing stands before.
+        Nll in nats (float32), sequence after sequence; NaN for an id with nothing before it.
     """
     lengths = np.array([len(each) for each in sequences], dtype=np.int64) - np.asarray(given, dtype=np.int64)
     starts = np.cumsum(lengths) - lengths - given

@@ -81,7 +81,7 @@ def _values() -> re.Pattern:
 
 
 def judge(question: Question, answer: str) -> dict[str, float]:
-    """What a careful reader finds in an answer, and how much it is worth: the true reward.
+    """Return the true reward of an answer, and its parts, as a careful reader finds them.
 
     reward = complete - 0.5 min(wrong, 3) + 0.3 courteous - excess, where ``complete`` is the share of the facts asked
     that are stated, ``wrong`` the number of false statements, ``courteous`` 0, 0.5 or 1 (an opening, a closing), and

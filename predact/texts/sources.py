@@ -75,7 +75,7 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str
             "-p corpora pocket."
         ) from error
     if found.empty:
-        raise UserError(f"seed: {name!r} has no documents so far on as seed {seed}; take a smaller one.")
+        raise UserError(f"seed: {name!r} has too few documents for seed {seed}; choose a smaller seed.")
     return found.text.tolist()
 
 
