@@ -70,7 +70,7 @@ def judge(frame: pd.DataFrame) -> Verdict:
     """C6: do most RLHF generations for a prompt share a long n-gram, and Base's not?
 
     The measure is the share of generations that contain the commonest n-gram of LONG tokens. The rule, `all_above` 0,
-    looks at three cases: RLHF's share above MOST, Base's below it, RLHF's above the higher one of its nulls. The
+    covers three cases: RLHF's share above MOST, Base's below it, RLHF's above the higher one of its nulls. The
     estimate is RLHF's share.
 
     Args:

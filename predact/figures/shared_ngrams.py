@@ -11,7 +11,7 @@ from predact.methods.ngrams import GENERATIONS
 
 
 def shares(frame: pd.DataFrame, quoted: Sequence[int] = (10, 25)) -> alt.LayerChart:
-    """How many generations contain the n-gram that most contain, by its length, beside the nulls.
+    """How many generations contain the most shared n-gram, by its length, beside the nulls.
 
     Args:
         frame: what `shared_ngrams.shares_by_length` returns.

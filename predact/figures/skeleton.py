@@ -25,7 +25,7 @@ FLAT: Any = {"axis": None}
 
 
 def sankey(drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str] = ("RLHF", "Base")) -> alt.LayerChart:
-    """Figure 1, top: anchor spans from left to right as slots, generations as ribbons; below, what the spans say.
+    """Figure 1, top: anchor spans from left to right as slots, generations as ribbons; below, the texts of the spans.
 
     A click on a span marks its generations and lists them; a click beside it lists all.
 

@@ -70,7 +70,7 @@ def mafft(sequences: Sequence[Ids]) -> np.ndarray:
         raise UserError("mafft: no such program on the PATH; install it, or use the native engine (needs nothing).")
     rows = _rows(sequences)
     full = [place for place, row in enumerate(rows) if len(row)]
-    if len(full) < 2:  # MAFFT wants two
+    if len(full) < 2:  # MAFFT needs two
         return align(sequences)
     known, shared = np.unique(np.concatenate([np.unique(row) for row in rows]), return_counts=True)
     symbols = np.full(len(known), _CODES[-1], np.uint8)

@@ -19,7 +19,7 @@ Ids = Sequence[int] | np.ndarray
 
 
 class Order(NamedTuple):
-    """Number of pairs of anchor spans within generations, and of those in the common order."""
+    """Of the pairs of anchor spans within generations: the number in the common order, and of all."""
 
     agreeing: int
     pairs: int

@@ -12,7 +12,7 @@ from predact.methods.probing import OFFSETS
 from predact.models.passages import Passages
 
 EPOCHS, RATE = 8, 1e-2
-_TEXTS = 32  # between two shuffles of what has the same length
+_TEXTS = 32  # texts that are sorted by length at a time
 
 
 class LowRank(torch.nn.Module):

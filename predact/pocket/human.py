@@ -40,7 +40,7 @@ class Question:
 
 @cache
 def questions(split: str) -> list[Question]:
-    """The questions of a split; no entity and kind of question is in two splits, so no test answer is demonstrated.
+    """The questions of a split; no two splits ask the same of the same entity, so no test answer is demonstrated.
 
     *test* is the pair's prompt set of 80 questions, one wording each; *validation* has 32; *train* has every wording.
     """
