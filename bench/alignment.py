@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rows import record, timed
+from rows import need, record, timed
 
 from predact.build import standalone
 from predact.methods import alignment, ngrams
@@ -18,6 +18,7 @@ ENGINES = (alignment.align, alignment.mafft)
 
 
 def main(limit="3", source="pocket", store="_build/store"):
+    need("MAFFT", alignment.mafft_version())
     samples = ngrams.samples(generations(source, store))
     alignment.align([[1, 2], [2]])  # compile
     rows, peer = [], f"MAFFT {alignment.mafft_version()}, --text, default strategy"

@@ -4,12 +4,12 @@ python bench/probes.py [pair] [positions] [store]
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from rows import record, timed
-from sklearn.linear_model import Ridge
+from rows import need, record, timed
 
 from predact.claims import foresight
 from predact.methods import probing
@@ -19,6 +19,7 @@ from predact.texts import prompts
 
 
 def main(pair="pocket", positions="40000", store="_build/store"):
+    need("scikit-learn", find_spec("sklearn"))
     found = pairs.pair(pair)
     written = sampling.sample_pair(
         Path(store), found, prompts.select(found.prompts), sampling.Settings(), steps=["RLHF"]
@@ -59,6 +60,8 @@ def in_memory(model, texts, layers):
 
 
 def ridges(states, targets, probes, penalties):
+    from sklearn.linear_model import Ridge
+
     return [
         (Ridge(alpha=float(probe.penalty[k]) * 2.0**number, solver="cholesky").fit(x, y).coef_, probe, k)
         for x, probe in zip(states, probes, strict=False)

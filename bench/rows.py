@@ -1,6 +1,7 @@
 """The file that every benchmark writes its rows into."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,13 @@ def timed(function, *arguments):
     start = time.perf_counter()
     value = function(*arguments)
     return value, time.perf_counter() - start
+
+
+def need(peer, found):
+    """End with one line where a peer is not installed: its rows are not measured."""
+    if not found:
+        print(f"{sys.argv[0]}: {peer} is not installed, so nothing is compared with it")
+        sys.exit()
 
 
 def record(rows):

@@ -8,14 +8,14 @@ Documents longer than a window are left out: beyond it the harness moves on with
 import contextlib
 import os
 import sys
+from importlib.util import find_spec
 
 import numpy as np
-from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
 from overhead import measured
-from rows import record, timed
+from rows import need, record, timed
 
-from predact.models import loading, pairs, tokens
+from predact.models import loading, pairs
+from predact.models.tokens import encode, prefix_token
 from predact.models.passages import gold_passages
 from predact.texts import corpora
 
@@ -27,20 +27,25 @@ TOLERANCE = 1e-4  # nats a token
 
 def rolling(harness, texts):
     """The harness's log-likelihood of each text, its bars and messages kept quiet."""
+    from lm_eval.api.instance import Instance
+
     requests = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
     with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing), contextlib.redirect_stdout(nothing):
         return harness.loglikelihood_rolling(requests, disable_tqdm=True)
 
 
 def main(pair="pocket", documents="100", *names):
+    need("lm-eval", find_spec("lm_eval"))
+    from lm_eval.models.huggingface import HFLM
+
     model, tokenizer = loading.load(pairs.pair(pair).models["Base"], "cpu")
     selected = corpora.select(names or ["pocket"], int(documents))
     whole = [text for corpus in selected for text in corpus.texts]
-    texts = [text for text, ids in zip(whole, tokens.encode(tokenizer, whole), strict=True) if 0 < len(ids) <= CONTEXT]
+    texts = [text for text, ids in zip(whole, encode(tokenizer, whole), strict=True) if 0 < len(ids) <= CONTEXT]
     passages = gold_passages(tokenizer, [corpora.Corpus("all", "kind", texts, None, "")])
     lengths = [len(ids) - 1 for ids in passages.sequences]
     chosen = np.random.default_rng(0).random(sum(lengths)) < SHARE
-    same = {"pretrained": model, "tokenizer": tokenizer, "prefix_token_id": tokens.prefix_token(tokenizer)}
+    same = {"pretrained": model, "tokenizer": tokenizer, "prefix_token_id": prefix_token(tokenizer)}
     peers = {size: HFLM(**same, batch_size=size, max_length=CONTEXT) for size in SIZES}
     trial = {size: timed(rolling, peers[size], texts[:16])[1] for size in SIZES}
     size = min(trial, key=trial.get)

@@ -135,9 +135,10 @@ def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = Fals
     from predact.claims.verdict import claims
     from predact.discussion import across
 
-    pairs.pair(pair)
     folders = sorted(Path("_build").glob("*")) if every else [out or Path("_build", pairs.slug(pair))]
     rows = execute.verdicts(path for folder in folders for path in sorted((folder / "notebooks").glob("*.ipynb")))
+    if not (rows or every):
+        pairs.pair(pair)
     shown = across.in_order([*(across.published(book.PUBLISHED) if every else []), *rows])
     if as_json:
         typer.echo(json.dumps(shown, indent=1))

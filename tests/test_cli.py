@@ -7,8 +7,8 @@ import pytest
 
 from predact import cli
 from predact.build import execute
-from predact.claims import verdict
 from predact.models import pairs
+from tests.made import executed, row
 
 
 @pytest.fixture
@@ -74,15 +74,16 @@ def test_check_of_a_model_that_nobody_has(predact):
     refused(predact("check", "--base", "org/nobody"), "base, rlhf: both models must be named")
 
 
-def test_scorecard(predact, tmp_path):
-    row = verdict.Verdict("C1", "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, "pocket")
+def test_scorecard_reads_the_executed_notebooks_of_a_pair(predact, tmp_path):
     assert json.loads(predact("scorecard", "--json")[1]) == []
-    verdict.record(tmp_path / "_build/store", row)
+    executed(tmp_path / "_build/pocket/notebooks/02_one.ipynb", row("C2"))
+    executed(tmp_path / "_build/pocket/notebooks/03_two.ipynb", row("C1"))
+    executed(tmp_path / "_build/another/notebooks/03_two.ipynb", row("C3", "another"))
     code, out, _ = predact("scorecard", "--pair", "pocket", "--json")
     assert code == 0
     assert json.loads(out) == [
         {
-            "id": "C1",
+            "id": id,
             "claim": "…",
             "verdict": "holds",
             "estimate": 1.4,
@@ -90,34 +91,42 @@ def test_scorecard(predact, tmp_path):
             "high": 1.5,
             "unit": "perplexity ratio",
             "n": 900,
-            "pair": "pocket",
             "null": None,
+            "pair": "pocket",
+            "scale": "full",
         }
+        for id in ("C1", "C2")
     ]
-    assert "holds: 1.400 [1.300, 1.500] perplexity ratio, n = 900" in predact("scorecard")[1]
+    lines = predact("scorecard")[1].splitlines()
+    assert lines[1] == "    holds: 1.400 [1.300, 1.500] perplexity ratio, n = 900"
+    assert lines.count("    not yet run") == 7
+    executed(tmp_path / "mine/notebooks/02_one.ipynb", row("C1", verdict="fails"))
+    assert json.loads(predact("scorecard", "--out", "mine", "--json")[1])[0]["verdict"] == "fails"
 
 
 def test_a_pair_of_ones_own_is_found_by_its_name(predact, tmp_path):
-    row = verdict.Verdict("C1", "…", "fails", 1.0, 0.9, 1.1, "perplexity ratio", 9, "mine=org/a::org/b")
-    verdict.record(tmp_path / "_build/store", row)
+    executed(tmp_path / "_build/mine/notebooks/02_one.ipynb", row(pair="mine=org/a::org/b", verdict="fails"))
     for pair in ("mine", "mine=org/a::org/b"):
         assert json.loads(predact("scorecard", "--pair", pair, "--json")[1])[0]["verdict"] == "fails"
 
 
 def test_scorecard_of_all_pairs(predact, tmp_path):
     assert json.loads(predact("scorecard", "--all", "--json")[1]) == []
-    for pair, id in (("pocket", "C2"), ("mine=org/a::org/b", "C1"), ("pocket", "C1")):
-        row = verdict.Verdict(id, "…", "holds", 1.4, 1.3, 1.5, "perplexity ratio", 900, pair)
-        verdict.record(tmp_path / "_build/store", row)
+    executed(tmp_path / "_build/pocket/notebooks/02_one.ipynb", row("C2"), row("C1"))
+    executed(tmp_path / "_build/mine/notebooks/02_one.ipynb", row("C1", "mine=org/a::org/b"))
+    published = tmp_path / "book/published/claims/pocket-dpo/C1.json"
+    published.parent.mkdir(parents=True)
+    published.write_text(json.dumps(row("C1", "pocket-dpo")))
     found = json.loads(predact("scorecard", "--all", "--json")[1])
-    assert [(row["id"], row["pair"]) for row in found] == [
+    assert [(each["id"], each["pair"]) for each in found] == [
         ("C1", "mine=org/a::org/b"),
         ("C1", "pocket"),
+        ("C1", "pocket-dpo"),
         ("C2", "pocket"),
     ]
     lines = predact("scorecard", "--all")[1].splitlines()
     assert lines[1].startswith("    mine holds: 1.400") and lines[2].startswith("    pocket holds: 1.400")
-    assert lines.count("    not yet run") == 7
+    assert lines[3].startswith("    pocket-dpo holds: 1.400") and lines.count("    not yet run") == 7
 
 
 @pytest.mark.parametrize("command", ["book", "run", "check", "scorecard"])
@@ -133,12 +142,15 @@ def test_outside_a_project(predact):
 class TestInAProject:
     @pytest.fixture(autouse=True)
     def project(self, tmp_path):
-        (tmp_path / "_toc.yml").touch()
+        toc = "format: jb-book\nroot: index\nparts:\n- chapters: [{file: notebooks/02_one}, {file: notebooks/03_two}]\n"
+        (tmp_path / "_toc.yml").write_text(toc)
         (tmp_path / "notebooks").mkdir()
-        sources = {"02_one": "pair: str = 'pocket'\nseed: int = 0\nn: int = 3", "03_two": "seed: int = 0"}
-        for name, source in sources.items():
+        scale = "pair: str = 'pocket'\nscale: str = ''\nseed: int = 0\nn: int = 3"
+        for name, source in {"02_one": scale, "03_two": "seed: int = 0"}.items():
             cell = {"cell_type": "code", "source": source, "metadata": {"tags": ["parameters"]}, "outputs": []}
-            (tmp_path / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))
+            kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+            made = {"cells": [cell | {"execution_count": None}], "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
+            (tmp_path / "notebooks" / f"{name}.ipynb").write_text(json.dumps(made))
 
     @pytest.fixture
     def planned(self, monkeypatch):
@@ -159,6 +171,14 @@ class TestInAProject:
         assert out.splitlines()[0].split() == ["02_one", "1.2", "s"]
         assert out.splitlines()[1].split() == ["03_two", "4.5", "s", "(unchanged)"]
 
+    def test_settings_reach_the_notebooks_that_are_run_at_a_scale(self, predact, planned):
+        given = ("-p", "documents", "7", "-p", "corpora", "news,a.txt", "--scale", "laptop", "--prompts", "general")
+        predact("run", *given)
+        more = {"documents": 7, "corpora": ["news", "a.txt"], "prompts": "general"}
+        assert planned["02_one"] == {"scale": "laptop"} | more and planned["03_two"] == {}
+        predact("run", "-p", "top_p", "1")
+        assert planned["02_one"] == {"top_p": 1} and planned["03_two"] == {}
+
     def test_defaults_are_not_injected_and_out_is_named_after_the_pair(self, predact, planned):
         predact("run", "--only", "02")
         assert planned == {"02_one": {}, "out": "_build/pocket"}
@@ -175,6 +195,10 @@ class TestInAProject:
         )
         refused(predact("run", "-p", "nn", "5"), "nn: no such parameter, did you mean 'n'?")
         refused(predact("run", "-p", "n", "five"), "n: expected int, got 'five'")
+        refused(predact("run", "-p", "documnts", "5"), "documnts: no such parameter, did you mean 'documents'?")
+        refused(predact("run", "-p", "documents", "five"), "documents: expected int, got 'five'")
+        refused(predact("run", "-p", "documents", "0"), "documents: expected greater than or equal to 1, not 0")
+        refused(predact("run", "-p", "engine", "muscle"), "engine: expected", "'muscle'")
         refused(predact("run", "-p", "n"), "-p n: expected a name and a value")
         refused(predact("run", "-p", "seed", "5"), "write --seed 5")
         refused(predact("run", "--only", "7"), "only: no notebook begins with '7'", "02_one")

@@ -39,6 +39,7 @@ def build(project: Path, out: Path, pair: str) -> Path:
         "scorecard.md": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), published),
         "pairs.md": pages.pairs(everyone, pair),
         "pairs_short.md": pages.pairs(everyone, pair, numbers=False),
+        "settings.md": pages.settings(),
         "status.md": pages.status(notebooks),
     }
     (out / "book" / "_generated").mkdir()

@@ -10,6 +10,7 @@ from predact.build.notebook import brief
 from predact.claims.verdict import claims, told
 from predact.discussion.across import Row
 from predact.models.pairs import title
+from predact.models.runs import Settings, scales
 
 BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
@@ -72,6 +73,16 @@ def _cell(row: Row | None) -> dict[str, str] | None:
     if not row:
         return None
     return {"verdict": row["verdict"], **{name: told(row[name]) for name in ("estimate", "low", "high")}}
+
+
+def settings() -> str:
+    """Return the table of all settings: what each says, and its value at every scale."""
+    fields, known = Settings.model_fields, scales()
+    rows = [
+        (_code(name), str(field.description), *(_code(at.get(name, field.default)) for at in known.values()))
+        for name, field in fields.items()
+    ]
+    return _table(("Setting", "Says", *(f"`{scale}`" for scale in known)), rows) + "\n"
 
 
 def status(notebooks: Iterable[Path]) -> str:

@@ -19,6 +19,7 @@ from predact.methods import alignment, anchors
 from predact.models import loading, sampling
 from predact.models.pairs import Pair
 from predact.pocket import human, world
+from predact.recipe.answers import ANSWER_TOKENS
 from predact.recipe.recipe import SCALES
 from predact.recipe.trajectory import RANKS, bits_per_byte
 from predact.texts.prompts import Prompt
@@ -71,7 +72,7 @@ def of_base(root: Path, pair: Pair, samples: int = 8) -> dict[str, float]:
     """
     asked = human.questions("validation")
     prompts = [Prompt(each.id, each.entity.kind, each.prompt) for each in asked]
-    settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=160)
+    settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=ANSWER_TOKENS)
     written = sampling.sample_pair(root, pair, prompts, settings, steps=["Base"])
     decode, known = loading.tokenizer(pair.models["Base"]).decode, {each.id: each for each in asked}
     rewards = [human.judge(known[str(row.prompt)], decode(row.ids))["reward"] for row in written.itertuples()]

@@ -21,14 +21,18 @@ from tqdm import tqdm
 from predact import stats, store
 from predact.methods.ngrams import shares
 from predact.models import loading, sampling, scoring
+from predact.models.cache import empty
+from predact.models.distributions import entropies
 from predact.models.pairs import Pair
 from predact.models.passages import Passages, gold_passages
 from predact.pocket import human, world
+from predact.recipe.answers import ANSWER_TOKENS, text_of
 from predact.recipe.recipe import SCALES
 from predact.texts.corpora import Corpus
 
 WEIGHTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _RECORD = SCALES["full"].record  # answers to each question and documents of each corpus: as runs were recorded
+_ROWS = 128  # answers whose logits are held at a time
 MEASURES = ("excess", "share10", "entropy")
 
 
@@ -52,13 +56,13 @@ class Mixture(NamedTuple):
     models: tuple[Any, Any]
 
     def __call__(self, input_ids: Any, past_key_values: Caches, **options: Any) -> SimpleNamespace:
-        """Logits of both, added; `input_ids` are the same for both, or a tuple of what each reads."""
+        """Logits of both, added where the first has them; `input_ids` are the same for both, or what each reads."""
         read = input_ids if isinstance(input_ids, tuple) else (input_ids, input_ids)
         first, second = (
-            model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            model(input_ids=ids.to(model.device), past_key_values=cache, use_cache=True, logits_to_keep=1).logits
             for model, ids, cache in zip(self.models, read, past_key_values.each, strict=True)
         )
-        return SimpleNamespace(logits=torch.lerp(first, second, past_key_values.weights))
+        return SimpleNamespace(logits=torch.lerp(first, second.to(first.device), past_key_values.weights))
 
 
 @torch.inference_mode()
@@ -80,19 +84,21 @@ def sample_mixture(
         numbers: of `sampling.uniforms`.
         settings: how to sample.
     """
-    from transformers import DynamicCache
-
-    empty = [DynamicCache(config=model.config) for model in mixture.models]
-    caches = Caches(empty, torch.tensor(weights, dtype=torch.float32)[:, None, None])
+    each, device = [empty(model) for model in mixture.models], mixture.models[0].device
+    caches = Caches(each, torch.tensor(weights, dtype=torch.float32, device=device)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
     stops = sorted(set().union(*(sampling.stop_ids(model, tokenizer) for model in mixture.models)))
-    return sampling.continued(mixture, caches, first, torch.from_numpy(numbers), settings, torch.tensor(stops))
+    draws, ends = torch.from_numpy(numbers).to(device), torch.tensor(stops, device=device)
+    return sampling.continued(mixture, caches, first, draws, settings, ends)
 
 
 def mixture_answers(
     root: Path, pair: Pair, weights: Sequence[float] = WEIGHTS, samples: int = _RECORD.samples
 ) -> pd.DataFrame:
-    """Answers of mixtures to the validation questions, sampled from the whole distribution, with their true reward.
+    """Answers of mixtures to the validation questions, with their true reward: measured as runs were recorded.
+
+    They are sampled from the whole distribution and cut off after ANSWER_TOKENS; an end counts as a token of the
+    answer; entropy is that of the whole distribution at every token (`trajectory.recorder`).
 
     Args:
         root: of the store.
@@ -101,11 +107,11 @@ def mixture_answers(
         samples: answers to each question.
 
     Returns:
-        A row per answer: weight, question, ids, nll (nats, under the mixture), reward, text.
+        A row per answer: weight, question, ids (with its end), entropy (nats, summed over the ids), reward, text.
     """
-    settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=160)
+    settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=ANSWER_TOKENS)
     known = {question.id: question for question in human.questions("validation")}
-    decode = loading.tokenizer(pair.models["Base"]).decode
+    tokenizer = loading.tokenizer(pair.models["Base"])
     inputs = _inputs(pair) | {
         "frame": pair.frame,
         "weights": list(weights),
@@ -115,9 +121,9 @@ def mixture_answers(
     frame = store.frame(root, "mixture", inputs, lambda: _answers(pair, weights, settings))
     order = frame.question.map({name: place for place, name in enumerate(known)})  # that of the recorded rewards
     frame = frame.assign(order=order).sort_values(["weight", "order"], kind="stable", ignore_index=True)
-    frame["text"] = frame.ids.map(decode)
+    frame["text"] = [text_of(tokenizer, ids) for ids in frame.ids]
     judged = [human.judge(known[str(row.question)], str(row.text))["reward"] for row in frame.itertuples()]
-    return frame.assign(reward=judged)[["weight", "question", "ids", "nll", "reward", "text"]]
+    return frame.assign(reward=judged)[["weight", "question", "ids", "entropy", "reward", "text"]]
 
 
 def _inputs(pair: Pair) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def _inputs(pair: Pair) -> dict[str, Any]:
 
 
 def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) -> pd.DataFrame:
-    """Rows weight, question, ids, nll; questions whose prompts are equally long are answered together, by all mixtures.
+    """Rows weight, question, ids, entropy; questions with prompts of one length are answered together, by all mixtures.
 
     A question's random numbers are the same for all weights.
     """
@@ -134,7 +140,7 @@ def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) 
         (each.id, sampling.ask(tokenizer, each.prompt, pair.frame), sampling.ask(chat, each.prompt, None))
         for each in human.questions("validation")
     ]
-    rows = []
+    rows: list[tuple] = []
     for _, group in groupby(
         tqdm(sorted(asked, key=_lengths), desc="mixtures", leave=False, disable=None), key=_lengths
     ):
@@ -143,9 +149,37 @@ def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) 
         keys = [f"{name}/{number}" for name, number in zip(names, samples, strict=True)]
         numbers = sampling.uniforms(0, keys, settings, settings.max_new_tokens)
         made = sample_mixture(Mixture((base, rlhf)), tokenizer, (first, second), mixed, numbers, settings)
-        told = zip(mixed, names, made, strict=True)
-        rows += [(weight, name, one.ids, -sum(one.log_probabilities)) for weight, name, one in told]
-    return pd.DataFrame(rows, columns=["weight", "question", "ids", "nll"])
+        ids = [[*each.ids, tokenizer.eos_token_id] if each.finish == "stop" else each.ids for each in made]
+        entropy = _entropies((base, rlhf), tokenizer, (first, second), ids, mixed)
+        rows += zip(mixed, names, ids, entropy, strict=True)
+    return pd.DataFrame(rows, columns=["weight", "question", "ids", "entropy"])
+
+
+def _entropies(
+    models: tuple[Any, Any], tokenizer: Any, prompts: tuple[list, list], answers: list[list[int]], weights: list[float]
+) -> np.ndarray:
+    """Entropy in nats of a mixture, summed over the tokens of each answer."""
+    sums = np.zeros(len(answers))
+    for start in range(0, len(answers), _ROWS):
+        some = slice(start, start + _ROWS)
+        lengths = list(map(len, answers[some]))
+        first, second = (
+            _logits(
+                model,
+                tokenizer,
+                Passages(
+                    [[*asked, *ids] for asked, ids in zip(given[some], answers[some], strict=True)],
+                    list(map(len, given[some])),
+                    list(range(len(lengths))),
+                ),
+                sum(lengths),
+            )
+            for model, given in zip(models, prompts, strict=True)
+        )
+        each = torch.tensor(weights[some], dtype=torch.float32).repeat_interleave(torch.tensor(lengths))
+        found = entropies(torch.lerp(first, second, each[:, None]))
+        sums[some] = np.bincount(np.repeat(np.arange(len(lengths)), lengths), found, len(lengths))
+    return sums
 
 
 def _lengths(asked: tuple[str, list[int], list[int]]) -> tuple[int, int]:
@@ -209,10 +243,10 @@ def mixture_frontier(acted: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFra
 def _strata(acted: pd.DataFrame, predicted: pd.DataFrame, weight: float) -> list[np.ndarray]:
     """Sums by question [questions, 5] of a mixture, then by document [documents, 2] for each corpus."""
     answers = acted[acted.weight == weight].groupby("question", sort=False)
-    sums = answers.agg(reward=("reward", "mean"), nll=("nll", "sum"))
-    sums["tokens"] = answers.ids.agg(lambda ids: sum(map(len, ids)) + len(ids))  # an end is a token, too
+    sums = answers.agg(reward=("reward", "mean"), entropy=("entropy", "sum"))
+    sums["tokens"] = answers.ids.agg(lambda ids: sum(map(len, ids)))
     sums["share10"] = answers.ids.agg(lambda ids: shares(list(ids), 10)[-1])
-    questions = sums[["reward", "share10", "nll", "tokens"]].assign(count=1).to_numpy(float)
+    questions = sums[["reward", "share10", "entropy", "tokens"]].assign(count=1).to_numpy(float)
     documents = predicted[predicted.weight == weight].assign(lost=lambda each: each.nll - each.floor)
     return [questions, *(part[["lost", "bytes"]].to_numpy(float) for _, part in documents.groupby("corpus"))]
 
@@ -220,9 +254,9 @@ def _strata(acted: pd.DataFrame, predicted: pd.DataFrame, weight: float) -> list
 def _measures(totals: Sequence[np.ndarray]) -> np.ndarray:
     """Totals of `_strata` to reward, excess, share10 and entropy [..., 4]."""
     questions, *corpora = totals
-    reward, share10, nll, tokens, count = np.moveaxis(questions[..., :5], -1, 0)
+    reward, share10, entropy, tokens, count = np.moveaxis(questions[..., :5], -1, 0)
     excess = np.mean([each[..., 0] / each[..., 1] for each in corpora], axis=0) / np.log(2)
-    return np.stack([reward / count, excess, share10 / count, nll / tokens], -1)
+    return np.stack([reward / count, excess, share10 / count, entropy / tokens], -1)
 
 
 def against_runs(

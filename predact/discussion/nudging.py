@@ -21,7 +21,7 @@ from predact import stats, store
 from predact.claims import materials
 from predact.claims.materials import Work
 from predact.models import loading, sampling, scoring
-from predact.models.distributions import summarize
+from predact.models.distributions import entropies
 from predact.models.pairs import Pair
 from predact.models.runs import Run
 from predact.models.sampling import Settings
@@ -121,9 +121,9 @@ def _read(pair: Pair, answers: pd.DataFrame, asked: Mapping[Any, list[int]], lon
     entropy, strange = (np.full(len(row), np.nan, np.float32) for _ in range(2))
     for author in answers.author.unique():
         mine = np.flatnonzero(answers.author == author)
-        model, tokenizer = loading.loaded(pair.models["Base" if author == NUDGED else author])
+        model = pair.models["Base" if author == NUDGED else author]
         before, after = [given[at] for at in mine], [ids[at] for at in mine]
-        _, entropy[np.isin(row, mine)] = measured(model, tokenizer, before, after)
+        _, entropy[np.isin(row, mine)] = measured(*loading.loaded(model), before, after)
     if asked:
         begun = [each[len(each) - nudge :] for each, nudge in zip(given, nudges, strict=True)]
         before = [[*asked[name], *each] for name, each in zip(answers.prompt, begun, strict=True)]
@@ -145,7 +145,7 @@ def measured(
     entropy = np.zeros(sum(map(len, ids)), np.float32)
 
     def observe(places: np.ndarray, logits: Tensor) -> None:
-        entropy[places] = summarize(logits, np.array([1])).entropy
+        entropy[places] = entropies(logits)
 
     nll = scoring.score_ids(model, sequences, list(map(len, given)), len(tokenizer), observe=observe)
     return nll, entropy

@@ -36,6 +36,8 @@ def train(
 ) -> list[LowRank]:
     """Train a probe for each layer with AdamW on streamed states; keep the epoch that is best on texts held out.
 
+    A probe is trained, and afterwards is, where its layer is.
+
     Args:
         model: whose states are read; it is not changed.
         vocabulary: number of ids.
@@ -47,9 +49,9 @@ def train(
     """
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
-    scales = [float(state.float().square().mean().sqrt()) for state in next(_batches(model, held_out, layers))[0]]
-    hidden = model.config.get_text_config().hidden_size
-    probes = [LowRank(hidden, rank, vocabulary, scale) for scale in scales]
+    first, hidden = next(_batches(model, held_out, layers))[0], model.config.get_text_config().hidden_size
+    scales = [float(state.square().mean().sqrt()) for state in first]
+    probes = [LowRank(hidden, rank, vocabulary, scale).to(x.device) for scale, x in zip(scales, first, strict=True)]
     steps = [torch.optim.AdamW(probe.parameters(), lr=RATE) for probe in probes]
     best, kept = [np.inf] * len(layers), [probe.state_dict() for probe in probes]
     for _ in range(EPOCHS):
@@ -77,9 +79,10 @@ def read(
     """Read the probes out, as `probing.read` does."""
     for states, _, row, column, (_, ids, groups) in probing.states(model, passages, layers):
         for place, (state, probe) in enumerate(zip(states, probes, strict=True)):
-            logits = probe(state[row, column].float().cpu())
+            logits = probe(state[row, column].float())
             for offset in range(1, OFFSETS + 1):
-                yield place, offset, groups[row], logits[offset - 1], ids[row, column + offset][:, None]
+                wanted = ids[row, column + offset][:, None].to(logits.device)
+                yield place, offset, groups[row], logits[offset - 1], wanted
 
 
 def _batches(
@@ -91,11 +94,11 @@ def _batches(
         some = passages.take(order[start : start + _TEXTS])
         for states, _, row, column, (_, ids, _) in probing.states(model, some, layers, quiet=True):
             wanted = torch.stack([ids[row, column + k] for k in range(1, OFFSETS + 1)])
-            yield [state[row, column].float().cpu().clone() for state in states], wanted
+            yield [state[row, column].float() for state in states], wanted
 
 
 def _loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten().to(logits.device))
 
 
 @torch.no_grad()

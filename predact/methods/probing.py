@@ -7,7 +7,7 @@ matrix serves every offset, every target and every penalty.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,10 +73,10 @@ def moments(model: Any, passages: Passages, layers: Sequence[int], seed: int = 0
     for held, last, row, column, _ in states(model, passages, layers):
         ahead = [last[row, column + k] for k in range(OFFSETS)]
         y = torch.stack([*ahead, ahead[0][torch.randperm(len(row), generator=draw)]], 1).double()
-        flat, squares = y.flatten(1), y.square().sum((0, 2))
         for place, state in enumerate(held):
-            x = state[row, column].double()
-            sums = (x.sum(0), flat.sum(0), x.T @ x, x.T @ flat, squares)
+            x, y = state[row, column].double(), y.to(state.device)
+            flat = y.flatten(1)
+            sums = (x.sum(0), flat.sum(0), x.T @ x, x.T @ flat, y.square().sum((0, 2)))
             if len(found) == place:
                 found.append(Moments(0, *map(torch.zeros_like, sums)))
             _add(found[place], len(x), sums)
@@ -127,7 +127,7 @@ def read(
     norm = _final_norm(model)
     ready = [(probe.weight.float(), probe.bias.float()) for probe in probes]
     for held, _, row, column, (output, ids, groups) in states(model, passages, layers):
-        ahead = torch.stack([ids[row, column + k] for k in range(1, OFFSETS + 1)], 1).to(held[0].device)
+        ahead = torch.stack([ids[row, column + k] for k in range(1, OFFSETS + 1)], 1).to(model.device)
         for place, (state, (weight, bias)) in enumerate(zip(held, ready, strict=True)):
             x = state[row, column].float()
             for target in range(OFFSETS + 1):
@@ -173,6 +173,7 @@ def states(
 ) -> Iterator[tuple[list[Tensor], Tensor, Tensor, Tensor, Any]]:
     """Yield, batch by batch, states [B, T, H] of layers and before the final norm, and the positions that serve.
 
+    Each state is where its layer is; positions and ids are on the CPU.
     Padding stands on the right, where a causal model cannot see it, so no attention mask is needed.
     """
     body, norm, limit = scoring.body(model), _final_norm(model), loading.context_limit(model)
@@ -207,7 +208,7 @@ def states(
             row = torch.tensor([place for place, span in enumerate(spans) for _ in span])
             column = torch.tensor([t for span in spans for t in span])
             groups = np.array([group for _, _, group in batch])
-            yield held, last, row, column, (output, ids, groups)
+            yield held, last, row, column, (replace(output, hidden_states=None), ids, groups)
             bar.update(len(batch))
 
 

@@ -198,7 +198,7 @@ def learn(
         rate: the highest learning rate.
     """
     optimizer = torch.optim.AdamW(changed.values(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
-    room = 2**11 if model.device.type == "cpu" else min(2**14, 2**28 // vocabulary)  # logits of at most 1 GB
+    room = 2**9 if model.device.type == "cpu" else min(2**14, 2**28 // vocabulary)  # logits of at most 1 GB
     yield 0, True
     for done, batch in enumerate(tqdm(work, desc=f"learning rate {rate:.1g}", leave=False, disable=None), 1):
         optimizer.param_groups[0]["lr"] = rate * schedule(done, len(work))
@@ -217,7 +217,8 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
         model: the model, its gradients zero.
         batch: rows of ids.
         vocabulary: ids from here on take no probability.
-        room: positions, padded, that are tried at once. If they do not fit, half as many are, with a warning.
+        room: positions, padded, that are tried at once: on a CPU few, so that little is padded. If they do not fit,
+            half as many are, with a warning.
 
     Returns:
         How many positions fitted.
@@ -229,8 +230,8 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
     while True:
         size = max(1, room // (len(ordered[0]) - 1))
         try:
-            for start in range(0, len(ordered), size):
-                (_nll(model, ordered[start : start + size], vocabulary) / total).backward()
+            for some in _together(ordered, room):
+                (_nll(model, some, vocabulary) / total).backward()
             return room
         except torch.OutOfMemoryError:
             pass  # tensors of the failed attempt are freed when this block ends
@@ -243,6 +244,14 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
         torch.cuda.empty_cache()
         room = max(1, min(room, len(ordered) * (len(ordered[0]) - 1)) // 2)
         warnings.warn(f"finetuning: out of memory; {room} tokens at a time now, the batch stays.", stacklevel=2)
+
+
+def _together(ordered: Rows, room: int) -> Iterator[Rows]:
+    """Part rows, the longest first, into batches of at most `room` positions when padded, or of a single row."""
+    while ordered:
+        size = max(1, room // (len(ordered[0]) - 1))
+        yield ordered[:size]
+        ordered = ordered[size:]
 
 
 def _nll(model: Any, some: Rows, vocabulary: int) -> Tensor:

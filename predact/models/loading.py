@@ -1,6 +1,7 @@
 """Loading a model and its tokenizer from a folder, a GGUF file or the hub; what identifies it; how it reads text."""
 
 import copy
+import gc
 import hashlib
 import re
 from functools import cache, lru_cache
@@ -51,7 +52,7 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
     loaded, report = found
     if report["missing_keys"]:
         raise _unusable(model, f"{len(report['missing_keys'])} of its weights are missing")
-    if options["device_map"] == "auto" and {"cpu", "disk"} & set(map(str, loaded.hf_device_map.values())):
+    if options["device_map"] == "auto" and {"cpu", "meta"} & {each.device.type for each in loaded.parameters()}:
         raise UserError(
             f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
             "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
@@ -60,9 +61,13 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
 
 
 def loaded(model: Model) -> tuple[Any, Any]:
-    """Like `load`, on the default device, keeping the last model: one at a time, as two may not fit into memory."""
+    """Like `load`, on the default device, keeping the last model: one at a time, as two may not fit into memory.
+
+    So who asks for another model must have let go of this one.
+    """
     if model not in _held:
         _held.clear()
+        gc.collect()  # a model spread over devices refers to itself
         _held[model] = load(model)
     return _held[model]
 

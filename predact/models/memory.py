@@ -17,11 +17,20 @@ def cache_bytes(config: Any, itemsize: int) -> int:
 
 
 def free(model: Any) -> int | None:
-    """Bytes free on the GPU that a model's first layer is on, including PyTorch's cached memory; None on a CPU."""
+    """Bytes free on the fullest GPU that a model is on, including PyTorch's cached memory; None on a CPU."""
     if model.device.type != "cuda":
         return None
-    kept = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-    return torch.cuda.mem_get_info(model.device)[0] + kept
+    return min(_free(device) for device in devices(model))
+
+
+def _free(device: torch.device) -> int:
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def devices(model: Any) -> set[torch.device]:
+    """Return the devices that a model's layers are spread over, about evenly."""
+    return {each.device for each in model.parameters()}
 
 
 def positions(model: Any) -> int:
@@ -34,8 +43,12 @@ def positions(model: Any) -> int:
 
 
 def rows(model: Any, length: int, most: int) -> int:
-    """How many texts of `length` tokens a model writes at once: `most`, or as many as have room for their cache."""
+    """How many texts of `length` tokens a model writes at once: `most`, or as many as have room for their cache.
+
+    Each GPU that the model is spread over keeps the cache of its own layers.
+    """
     room = free(model)
     if room is None:
         return most
-    return max(1, min(most, int(_SHARE * room) // (length * cache_bytes(model.config, model.dtype.itemsize))))
+    each = length * cache_bytes(model.config, model.dtype.itemsize)
+    return max(1, min(most, int(_SHARE * room) * len(devices(model)) // each))

@@ -8,8 +8,10 @@ logit differently in its last bit; only a random number that falls between the t
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ from predact.models import loading, memory, tokens
 from predact.models.pairs import Pair
 from predact.texts.prompts import Prompt
 
-_CANDIDATES = 64  # the most probable tokens looked at first; nearly always the nucleus is among them
+_CANDIDATES = 8  # the most probable tokens looked at first; where the nucleus is larger, 16 times as many, and so on
 
 
 @dataclass(frozen=True)
@@ -90,33 +92,61 @@ def sample_pair(
     """
     parts = []
     for step in tuple(steps) or tuple(pair.models):
-        bar = tqdm(prompts, desc=f"sampling {step}", unit="prompt", leave=False, disable=None)
-        tokens = 0
-        for prompt in bar:
-            made = _stored(root, pair, step, prompt, settings, seed, rows)
-            tokens += int(made.ids.map(len).sum())
-            bar.set_postfix_str(f"{tokens / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
-            parts.append(made.assign(model=step, category=prompt.category, prompt=prompt.id))
+        framed = pair.frame if step == "Base" else None
+        given = [ask(loading.tokenizer(pair.models[step]), prompt.text, framed) for prompt in prompts]
+        bar = tqdm(total=len(prompts), desc=f"sampling {step}", unit="prompt", leave=False, disable=None)
+        found, tokens = {}, 0
+        for places in _alike(given, max(1, rows // settings.generations)):
+            asked = [(prompts[place], given[place]) for place in places]
+            for place, made in zip(places, _stored(root, pair, step, asked, settings, seed, rows), strict=True):
+                prompt = prompts[place]
+                found[place] = made.assign(model=step, category=prompt.category, prompt=prompt.id)
+                tokens += int(made.ids.map(len).sum())
+                bar.update()
+                bar.set_postfix_str(f"{tokens / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
+        bar.close()
+        parts += [found[place] for place in range(len(prompts))]
     frame = pd.concat(parts, ignore_index=True)
     return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
 
 
+def _alike(given: Sequence[list[int]], most: int) -> Iterator[list[int]]:
+    """Places of prompts that are equally long, so many at a time: they can be sampled together."""
+    order = sorted(range(len(given)), key=lambda place: len(given[place]))
+    for _, group in groupby(order, key=lambda place: len(given[place])):
+        places = list(group)
+        yield from (places[start : start + most] for start in range(0, len(places), most))
+
+
 def _stored(
-    root: Path, pair: Pair, step: str, prompt: Prompt, settings: Settings, seed: int, rows: int
-) -> pd.DataFrame:
-    model, frame = pair.models[step], pair.frame if step == "Base" else None
+    root: Path,
+    pair: Pair,
+    step: str,
+    asked: Sequence[tuple[Prompt, list[int]]],
+    settings: Settings,
+    seed: int,
+    rows: int,
+) -> Iterator[pd.DataFrame]:
+    """Generations after each of some prompts equally long; from the first one missing on they are sampled together."""
+    model = pair.models[step]
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"prompt": [prompt.id, prompt.text], "frame": frame, **asdict(settings)}
+    inputs |= {"frame": pair.frame if step == "Base" else None, **asdict(settings)}
+    made: dict[int, list[Generation]] = {}
 
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = loading.loaded(model)
-        given = ask(tokenizer, prompt.text, frame)
-        room = room_after(loaded, len(given), f"prompts: the prompt {prompt.id!r}")
-        numbers = uniforms(seed, [f"{prompt.id}/{index}" for index in range(settings.generations)], settings, room)
-        made = sample(loaded, tokenizer, [given], numbers, settings, rows)
-        return pd.DataFrame({"sample": range(len(made)), "given": [given] * len(made), **columns(made)})
+    def compute(place: int) -> pd.DataFrame:
+        if place not in made:
+            loaded, tokenizer = loading.loaded(model)
+            room = room_after(loaded, len(asked[place][1]), f"prompts: the prompt {asked[place][0].id!r}")
+            keys = [f"{prompt.id}/{index}" for prompt, _ in asked[place:] for index in range(settings.generations)]
+            numbers = uniforms(seed, keys, settings, room)
+            drawn = iter(sample(loaded, tokenizer, [ids for _, ids in asked[place:]], numbers, settings, rows))
+            made.update((at, list(islice(drawn, settings.generations))) for at in range(place, len(asked)))
+        given = [asked[place][1]] * settings.generations
+        return pd.DataFrame({"sample": range(len(given)), "given": given, **columns(made[place])})
 
-    return store.frame(root, "generations", inputs, compute)
+    for place, (prompt, _) in enumerate(asked):
+        key = inputs | {"prompt": [prompt.id, prompt.text]}
+        yield store.frame(root, "generations", key, partial(compute, place))
 
 
 def columns(generations: Sequence[Generation]) -> dict[str, list]:
@@ -195,10 +225,10 @@ def sample(
         settings: top_p, top_k and temperature.
         rows: how many are sampled together, at most; fewer if memory runs out. The result does not depend on it.
     """
-    from transformers import DynamicCache
+    from predact.models import cache as caches
 
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=model.device)
-    cache = DynamicCache(config=model.config)
+    cache = caches.empty(model)
     given = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
     output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
     if output.past_key_values is None:
@@ -272,14 +302,15 @@ def nucleus_floor(p: Tensor, top_p: float, top_k: int = 0) -> Tensor:
     size = p.shape[1]
     if top_p == 1 and not 0 < top_k < size:
         return p.new_zeros(len(p), 1)
-    count = min(size, max(_CANDIDATES, top_k + 1))
-    while True:
-        values = p.topk(count).values
+    floor, rows, count = p.new_empty(len(p), 1), torch.arange(len(p), device=p.device), max(_CANDIDATES, top_k + 1)
+    while len(rows):
+        count = min(size, count)
+        values = p[rows].topk(count).values
         upto = values.cumsum(1, dtype=torch.float64)
         before = torch.cat([torch.zeros_like(upto[:, :1]), upto[:, :-1]], 1)
         keep = (before < top_p) if top_p < 1 else torch.ones_like(before, dtype=torch.bool)
         keep &= torch.arange(count, device=p.device) < (top_k or size)
-        floor = values.gather(1, keep.sum(1, keepdim=True) - 1)
-        if count == size or bool((values[:, -1:] < floor).all()):
-            return floor
-        count = min(size, 16 * count)
+        floor[rows] = values.gather(1, keep.sum(1, keepdim=True) - 1)
+        rows = rows[(values[:, -1:] == floor[rows])[:, 0]] if count < size else rows[:0]
+        count *= 16
+    return floor

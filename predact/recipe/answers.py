@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from predact.models import cache as caches
 from predact.pocket.human import Question
 from predact.recipe.training import Batch, pad
 
@@ -45,7 +46,7 @@ def sample(
     ids = torch.tensor([[tokenizer.pad_token_id] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = (ids != tokenizer.pad_token_id).long()
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache, rows = DynamicCache(config=model.config), torch.arange(len(asked))
+    cache, rows = caches.empty(model), torch.arange(len(asked))
     written: list[list[int]] = [[] for _ in asked]
     for _ in range(ANSWER_TOKENS):
         output = model(

@@ -31,7 +31,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTr
 from predact.errors import UserError, near
 from predact.models import scoring
 from predact.pocket import world
-from predact.pocket.shipped import RUNS, load, package, save
+from predact.pocket.shipped import RUNS, SHIPPED, load, package, save
 from predact.recipe import rewards, rlhf, training
 from predact.recipe.rlhf import Budget
 from predact.recipe.trajectory import recorder
@@ -275,7 +275,8 @@ def make(out: Path, scale: str, stage: str = "") -> Path:
 
 def stored(root: Path, scale: str) -> Path:
     """Return the folder of a store for a scale and this version of the recipe's code."""
-    sources = sorted(Path(__file__).parent.glob("*.[py]*"))
+    folders = Path(__file__).parent, SHIPPED  # the recipe's code; the world and the people
+    sources = [path for folder in folders for path in sorted(folder.glob("*.[py]*"))]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     return root / "recipe" / f"{scale}-{version}"
 

@@ -4,34 +4,65 @@ import ast
 import json
 from pathlib import Path
 
+import altair as alt
 import pandas as pd
 import papermill
 import pytest
 import yaml
 
 from predact import store
-from predact.build import execute, notebook
+from predact.build import notebook, parameters
+from predact.claims import prediction
+from predact.claims.verdict import MIME, Verdict
 from predact.errors import UserError
+from predact.figures import prediction as prediction_figures
+from predact.models import runs
+from predact.models.tokens import Per
+from tests.made import row
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CELL = 'store: str = "kept"  # folder\ndocuments: int = 100  # how many\n'
+CELL = """
+pair: str = "pocket"  # a pair
+scale: str = "laptop"  # how much
+shown: int = 8  # how many are drawn
+store: str = "kept"  # folder
+"""
 
 
 def namespace(*cells, **values):
-    return {"In": ["", *cells, "notebook.start(globals())"], "store": "kept", "documents": 100} | values
+    given = {"pair": "pocket", "scale": "laptop", "shown": 8, "store": "kept"}
+    return {"In": ["", *cells, "notebook.start(globals())"]} | given | values
 
 
-def test_start_returns_the_store():
-    assert notebook.start(namespace(CELL)) == Path("kept")
-    assert notebook.start(namespace(CELL, "# Parameters\ndocuments = 7\n", documents=7)) == Path("kept")
+def test_start_returns_the_run():
+    run = notebook.start(namespace(CELL))
+    assert (run.name, run.pair.name, run.scale, run.root, run.seed) == ("pocket", "pocket", "laptop", Path("kept"), 0)
+    assert run.settings == runs.run("pocket", "laptop").settings
+
+
+def test_what_papermill_injects_or_the_notebook_declares_is_a_setting():
+    run = notebook.start(namespace(CELL, "# Parameters\ndocuments = 7\nshown = 3\n", documents=7, shown=3))
+    assert (run.settings.documents, run.scale) == (7, "laptop, documents 7")
+    own = notebook.start(namespace(CELL, "seed: int = 4  # of all\ndocuments: int = 9  # a few\n", seed=4, documents=9))
+    assert (own.settings.documents, own.seed) == (9, 4)
+    elsewhere = notebook.start(namespace(CELL, "import documents", documents=5))
+    assert elsewhere.settings.documents == 30, "a name that no cell assigns is none"
+
+
+def test_a_notebook_says_itself_what_it_has_no_parameter_for(tmp_path):
+    cell = "shown: int = 8  # how many"
+    run = notebook.start({"In": ["", cell, ""], "shown": 8}, pair="pocket-dpo", store=str(tmp_path))
+    assert (run.name, run.root, run.scale) == ("pocket-dpo", tmp_path, run.pair.scale)
+    with_parameter = notebook.start(namespace(CELL), pair="pocket-dpo", store="elsewhere")
+    assert (with_parameter.name, with_parameter.root) == ("pocket", Path("kept")), "a parameter comes first"
 
 
 def test_start_sees_the_project_from_inside_notebooks(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").touch()
     monkeypatch.chdir(tmp_path / "notebooks")
-    assert notebook.start(namespace(CELL)).resolve() == (tmp_path / "kept").resolve()
+    assert notebook.start(namespace(CELL)).root.resolve() == (tmp_path / "kept").resolve()
 
 
 def test_start_refuses_an_injected_parameter_that_is_not_declared():
@@ -40,8 +71,12 @@ def test_start_refuses_an_injected_parameter_that_is_not_declared():
 
 
 def test_start_refuses_a_value_of_another_type():
-    with pytest.raises(UserError, match="documents: expected int, got '7'"):
+    with pytest.raises(UserError, match="shown: expected int, got '7'"):
+        notebook.start(namespace(CELL, "# Parameters\nshown = '7'\n", shown="7"))
+    with pytest.raises(UserError, match="documents: expected a valid integer, not '7'"):
         notebook.start(namespace(CELL, "# Parameters\ndocuments = '7'\n", documents="7"))
+    with pytest.raises(UserError, match="documents: expected greater than or equal to 1, not 0"):
+        notebook.start(namespace(CELL, "# Parameters\ndocuments = 0\n", documents=0))
 
 
 def test_user_error_is_shown_as_one_line():
@@ -57,9 +92,15 @@ def test_start_keeps_library_warnings_out_and_our_own_in(recwarn):
     assert [str(warning.message) for warning in recwarn.list] == ["ours"]
 
 
-def test_provenance_shows_the_results_used_escaped(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed as data."""
+    bundles = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+    return bundles
+
+
+def test_provenance_shows_the_results_used_escaped(tmp_path, shown):
     notebook.start(namespace(CELL))
     inputs = {"model": "f" * 64, "corpus": "<script>alert(1)</script>"}
     store.frame(tmp_path, "score", inputs, lambda: pd.DataFrame({"x": [1]}))
@@ -68,7 +109,18 @@ def test_provenance_shows_the_results_used_escaped(tmp_path, monkeypatch):
     assert "1 stored results" in page and "&lt;script&gt;" in page and "<script>" not in page
     assert "f" * 12 in page and "f" * 13 not in page
     assert [result["inputs"] for result in record["results"]] == [inputs]
+    assert record["scale"] == "laptop" and record["settings"] == runs.run("pocket", "laptop").settings.model_dump()
     json.dumps(record)
+
+
+def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):
+    notebook.start(namespace(CELL, "# Parameters\ndocuments = 7\n", documents=7))
+    verdict = Verdict("C1", "…", "holds", 1.5, 1.4, 1.6, "perplexity ratio", 200)
+    notebook.show(verdict)
+    (bundle,) = shown
+    assert bundle["text/markdown"] == verdict._repr_markdown_()
+    numbers = {"estimate": 1.5, "low": 1.4, "high": 1.6, "n": 200}
+    assert bundle[MIME] == row(scale="laptop, documents 7", **numbers) == json.loads(json.dumps(bundle[MIME]))
 
 
 def test_brief():
@@ -90,6 +142,10 @@ class TestRules:
             assert len(source.splitlines()) <= most, source
             assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(ast.parse(source)))
 
+    def test_no_line_of_code_is_wider_than_a_phone_or_a_page_shows(self, path):
+        lines = [line for cell in self.cells(path) for line in "".join(cell["source"]).splitlines()]
+        assert [line for line in lines if len(line) > 80] == []
+
     def test_tables_escape_what_models_have_written(self, path):
         """A Styler of pandas does not, unless told so: `style.table` does."""
         assert not [cell for cell in self.cells(path) if ".style." in "".join(cell["source"])]
@@ -97,16 +153,24 @@ class TestRules:
     def test_parameters_come_first_then_start_and_provenance_last(self, path):
         sources = ["".join(cell["source"]) for cell in self.cells(path)]
         assert "parameters" in self.cells(path)[0]["metadata"]["tags"]
-        assert "notebook.start(globals())" in sources[1]
+        assert "run = notebook.start(globals()" in sources[1]
         assert sources[-1].strip() == "notebook.provenance()"
 
     def test_papermill_lists_every_parameter_with_type_default_and_meaning(self, path):
-        declared, listed = execute.parameters(path), papermill.inspect_notebook(path)
-        assert {"store", "seed"} <= declared.keys() == listed.keys()
-        assert len(declared) == len(ast.parse("".join(self.cells(path)[0]["source"])).body)
+        cell = "".join(self.cells(path)[0]["source"])
+        declared, listed = parameters.of_notebook(path), papermill.inspect_notebook(path)
+        assert declared.keys() == listed.keys() == parameters.declared(cell).keys()
+        assert "seed" in declared and {"store", "published"} & declared.keys()
+        assert "pair" not in declared or {"pair", "scale", "store"} <= declared.keys()
+        assert len(declared) == len(ast.parse(cell).body)
         for name, parameter in declared.items():
-            assert listed[name]["inferred_type_name"] == parameter.type
-            assert len(listed[name]["help"].split()) > 1, name
+            assert listed[name]["inferred_type_name"] == parameter.type == parameters.declared(cell)[name]
+            parameters.check_types(parameters.declared(cell), {name: parameter.default})
+            assert len(parameter.help.split()) > 1 and listed[name]["help"] == parameter.help, name
+
+    def test_a_parameter_that_is_a_setting_is_of_its_type(self, path):
+        for name, parameter in parameters.of_notebook(path).items():
+            assert name not in runs.Settings.model_fields or runs.checked({name: parameter.default})
 
     def test_it_stands_in_the_table_of_contents(self, path):
         toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -118,3 +182,32 @@ def test_the_table_of_contents_names_only_what_exists():
     files = [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     missing = [name for name in files if not any((ROOT / name).with_suffix(end).exists() for end in (".md", ".ipynb"))]
     assert missing == []
+
+
+def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, tmp_path, shown):
+    """A model against itself, on two files: no increase anywhere, exactly."""
+    for name in ("one", "two"):
+        written = [json.dumps({"text": f"{name} cat {n} sat on the mat. " * 20}) for n in range(30)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(written))
+    given = {
+        "pair": f"{folders[0]}::{folders[0]}",
+        "corpora": [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")],
+    }
+    given |= {"store": str(tmp_path / "store"), "documents": 3, "updates": 4, "rates": [1e-3]}
+    cells = json.loads((ROOT / "notebooks/02_world_modeling.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    sources.insert(1, notebook.INJECTED + "\n".join(f"{name} = {value!r}" for name, value in given.items()))
+    space = {"__name__": "__main__", "In": [""]}
+    for source in sources:
+        space["In"].append(source)
+        exec(source, space)
+    rows = [bundle[MIME] for bundle in shown if MIME in bundle]
+    found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
+    assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
+    assert rows[0]["n"] == 6 and rows[0]["pair"] == given["pair"] and rows[0]["scale"].startswith("full, corpora [")
+    sums = space["held_out"].groupby(["when", "order"]).nll.sum()
+    assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
+    assert isinstance(prediction_figures.perplexity_increase(space["by_corpus"]), alt.LayerChart)
+    assert prediction.loss_by_position(space["tokens"], Per.TOKEN).unit.nunique() == 2
+    settings = shown[-1][notebook.PROVENANCE]["settings"]
+    assert (settings["documents"], settings["updates"], settings["orders"]) == (3, 4, 2)

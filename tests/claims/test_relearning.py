@@ -1,47 +1,13 @@
 """What finetuning leaves of the gap, and when a model is back: by hand, and against plain loops."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
-import vl_convert
 
 from predact.claims import prediction, relearning
-from predact.figures import relearning as relearning_figures
 from predact.models.finetuned import AFTER, BEFORE
-
-MODELS = ("Base", "SFT", "RLHF")
-
-
-def documents(nll, same=True, world=1.0):
-    """What `finetuned.of_pair` returns for nll {corpus: {model: (before, after)}}, each a list by document."""
-    parts = [
-        pd.DataFrame({"doc": range(len(each)), "nll": each, "bytes": 100, "words": 20, "tokens": 50}).assign(
-            corpus=corpus, category="kind", model=model, when=when, world_nll=world, order=0
-        )
-        for when in (BEFORE, AFTER)
-        for corpus, found in nll.items()
-        for model, each in ((model, both[when == AFTER]) for model, both in found.items())
-    ]
-    frame = pd.concat(parts, ignore_index=True).astype({"nll": float})
-    frame.attrs["same_tokenizer"] = same
-    return frame
-
-
-def runs(nll, tokens=(0, 10, 30), corpus="news", world=1.0, order=0):
-    """Rows of the best run of each model {model: [evaluations][documents]}, and of one that was not chosen."""
-    parts = []
-    for model, each in nll.items():
-        for chosen, rate, values in ((True, 1e-3, np.array(each, float)), (False, 3e-4, np.array(each, float)[:2] + 9)):
-            rows = {"tokens": np.repeat(tokens[: len(values)], values.shape[1]), "nll": values.ravel()}
-            rows |= {"doc": np.tile(range(values.shape[1]), len(values)), "bytes": 10, "world_nll": world}
-            rows |= {"evaluation": np.repeat(range(len(values)), values.shape[1])}
-            where = {"corpus": corpus, "category": "kind", "model": model, "order": order}
-            parts.append(pd.DataFrame(where | rows | {"rate": rate, "chosen": chosen, "failed": False}))
-    frame = pd.concat(parts, ignore_index=True)
-    frame.attrs["same_tokenizer"] = True
-    return frame
+from predact.models.tokens import Per
+from tests.made import held_out, learned, values
 
 
 @pytest.fixture
@@ -52,8 +18,8 @@ def random():
 
 
 def test_the_gap_before_and_after_is_that_of_each_moment():
-    frame = documents({"one": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 5])}})
-    found = relearning.before_and_after(frame)
+    frame = held_out({"one": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 5])}})
+    found = relearning.before_and_after(frame, Per.TOKEN)
     ratio = found[(found.unit == "perplexity ratio") & (found.model == "RLHF")].set_index(["corpus", "when"]).estimate
     assert ratio["one", BEFORE] == pytest.approx(np.exp(20 / 100)) and ratio["one", AFTER] == pytest.approx(
         np.exp(0.01)
@@ -66,7 +32,7 @@ def test_the_gap_before_and_after_is_that_of_each_moment():
 
 
 def test_what_is_left_of_the_gap_by_hand():
-    frame = documents({"one": {"Base": ([10, 20], [5, 5]), "SFT": ([10, 20], [5, 4]), "RLHF": ([20, 30], [6, 9])}})
+    frame = held_out({"one": {"Base": ([10, 20], [5, 5]), "SFT": ([10, 20], [5, 4]), "RLHF": ([20, 30], [6, 9])}})
     found = relearning.remaining(frame).set_index("model")
     assert found.estimate["RLHF"] == pytest.approx(5 / 20)
     assert (found.low["RLHF"], found.high["RLHF"]) == pytest.approx((1 / 10, 4 / 10)), "one document twice"
@@ -75,10 +41,9 @@ def test_what_is_left_of_the_gap_by_hand():
 
 
 def test_several_orders_are_averaged_and_the_interval_holds_those_of_each():
-    one = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 7])}})
-    two = documents({"news": {"Base": ([10, 20], [5, 6]), "RLHF": ([20, 30], [9, 9])}})
+    one = held_out({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 7])}})
+    two = held_out({"news": {"Base": ([10, 20], [5, 6]), "RLHF": ([20, 30], [9, 9])}})
     both = pd.concat([one, two[two.when == AFTER].assign(order=1)], ignore_index=True)
-    both.attrs["same_tokenizer"] = True
     found, (first, second) = (
         relearning.remaining(both).iloc[0],
         (relearning.remaining(each).iloc[0] for each in (one, two)),
@@ -86,7 +51,7 @@ def test_several_orders_are_averaged_and_the_interval_holds_those_of_each():
     assert first.estimate == pytest.approx(3 / 20) and second.estimate == pytest.approx(7 / 20)
     assert found.estimate == pytest.approx(5 / 20)
     assert (found.low, found.high) == (first.low, second.high)
-    gaps = [relearning.before_and_after(each) for each in (both, one, two)]
+    gaps = [relearning.before_and_after(each, Per.TOKEN) for each in (both, one, two)]
     rlhf, first, second = (
         each[(each.unit == "perplexity ratio") & (each.model == "RLHF") & (each.corpus == "news")].set_index("when")
         for each in gaps
@@ -97,8 +62,8 @@ def test_several_orders_are_averaged_and_the_interval_holds_those_of_each():
 
 
 def test_curves_of_several_orders_are_averaged_as_far_as_all_of_them_went():
-    first = runs({"Base": [[4, 4], [3, 3]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
-    second = runs({"Base": [[4, 4], [2, 2]], "RLHF": [[8, 8], [4, 4]]}, tokens=(0, 14, 30), order=1)
+    first = learned({"Base": [[4, 4], [3, 3]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
+    second = learned({"Base": [[4, 4], [2, 2]], "RLHF": [[8, 8], [4, 4]]}, tokens=(0, 14, 30), order=1)
     both = pd.concat([first, second], ignore_index=True)
     found = relearning.learning_curves(both)
     rlhf = found[(found.model == "RLHF") & (found.unit == relearning.BITS)]
@@ -110,7 +75,7 @@ def test_curves_of_several_orders_are_averaged_as_far_as_all_of_them_went():
 
 
 def test_curves_are_means_over_documents(random):
-    frame = runs(random, tokens=(0, 10, 30, 70), world=0.5)
+    frame = learned(random, tokens=(0, 10, 30, 70), world=0.5)
     found = relearning.learning_curves(frame).set_index(["model", "unit", "tokens"])
     for model, nll in random.items():
         for place, tokens in enumerate((0, 10, 30, 70)):
@@ -121,7 +86,7 @@ def test_curves_are_means_over_documents(random):
     start = found.loc["Base", relearning.ABOVE_START, 0]
     assert (start[["estimate", "low", "high"]] == 0).all()
     assert (found.low <= found.estimate).all() and (found.estimate <= found.high).all()
-    unknown = relearning.learning_curves(runs(random, tokens=(0, 10, 30, 70), world=np.nan))
+    unknown = relearning.learning_curves(learned(random, tokens=(0, 10, 30, 70), world=np.nan))
     assert set(unknown.unit) == {relearning.BITS, relearning.ABOVE_START}
 
 
@@ -139,7 +104,7 @@ def test_curves_are_means_over_documents(random):
     ],
 )
 def test_tokens_to_recover_by_hand(path, expected):
-    found = relearning.recovered(runs({"Base": [[4, 4], [3, 3]], "RLHF": path})).iloc[0]
+    found = relearning.recovered(learned({"Base": [[4, 4], [3, 3]], "RLHF": path})).iloc[0]
     assert found.estimate == found.low == found.high == pytest.approx(expected)
     assert (found.model, found.corpus, found.learned, found.documents) == ("RLHF", "news", 30, 2)
 
@@ -148,7 +113,7 @@ def test_the_interval_of_tokens_to_recover_is_that_of_resampled_documents():
     draw = np.random.default_rng(1)
     base = draw.gamma(9, 1, 40)
     path = base + np.array([4, 1, -0.3])[:, None] + draw.normal(0, 1, (3, 40))
-    found = relearning.recovered(runs({"Base": [base, base], "RLHF": path})).iloc[0]
+    found = relearning.recovered(learned({"Base": [base, base], "RLHF": path})).iloc[0]
     times = []
     for _ in range(2000):
         chosen = draw.integers(40, size=40)
@@ -178,30 +143,34 @@ def test_words_for_what_was_and_was_not_reached():
 
 
 def table(documents, runs):
-    measured = relearning.before_and_after(documents), relearning.remaining(documents), relearning.recovered(runs)
+    measured = (
+        relearning.before_and_after(documents, Per.TOKEN),
+        relearning.remaining(documents),
+        relearning.recovered(runs),
+    )
     return relearning.recovery_table(*measured)
 
 
 def test_tables_and_the_answer_say_what_the_frames_say():
-    frame = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 6])}})
-    learned = runs({"Base": [[4, 4], [3, 3]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
-    (row,) = table(frame, learned).itertuples(index=False)
+    frame = held_out({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 6])}})
+    path = learned({"Base": [[4, 4], [3, 3]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
+    (row,) = table(frame, path).itertuples(index=False)
     assert row[:2] == ("news", "RLHF") and row[2] == "1.221 (1.221 to 1.221)" and row[3] == "1.020 (1.020 to 1.020)"
     assert row[4:] == ("0.100 (0.100 to 0.100)", "after 20 tokens (20 to 20)")
-    said = relearning.recovery_in_words(relearning.remaining(frame), relearning.recovered(learned))
+    said = relearning.recovery_in_words(relearning.remaining(frame), relearning.recovered(path))
     assert "on 1 of 1 corpora (half of these within 20 tokens)" in said and "10.0% to 10.0% of the gap" in said
-    same = documents({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([10, 20], [5, 5])}})
-    assert table(same, learned).iloc[0]["share of the gap left"] == "–"
-    assert relearning.recovery_in_words(relearning.remaining(same), relearning.recovered(learned)).endswith(
+    same = held_out({"news": {"Base": ([10, 20], [5, 5]), "RLHF": ([10, 20], [5, 5])}})
+    assert table(same, path).iloc[0]["share of the gap left"] == "–"
+    assert relearning.recovery_in_words(relearning.remaining(same), relearning.recovered(path)).endswith(
         "(half of these within 20 tokens)."
     )
     assert "on 0 of 1 corpora." in relearning.recovery_in_words(
-        relearning.remaining(same), relearning.recovered(runs({"Base": [[1, 1]], "RLHF": [[8, 8]]}))
+        relearning.remaining(same), relearning.recovered(learned({"Base": [[1, 1]], "RLHF": [[8, 8]]}))
     )
 
 
 def test_the_table_of_learning_rates_says_how_each_run_ended():
-    frame = runs({"Base": [[4, 4], [3, 3], [2, 2]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
+    frame = learned({"Base": [[4, 4], [3, 3], [2, 2]], "RLHF": [[8, 8], [6, 6], [2, 2]]})
     frame.loc[(frame.model == "RLHF") & ~frame.chosen, "failed"] = True
     found = relearning.tried(frame)
     assert found.columns.tolist() == ["corpus", "model", "0.0003", "0.001"]
@@ -216,13 +185,14 @@ def test_the_table_of_learning_rates_says_how_each_run_ended():
     [([6, 6.1], "holds"), ([4, 6.5], "undecided"), ([4.9, 5.0], "fails")],
 )
 def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected):
-    frame = documents(
+    frame = held_out(
         {
             "one": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], [6, 7])},
             "two": {"Base": ([10, 20], [5, 5]), "RLHF": ([20, 30], after)},
         }
     )
-    found, verdict = relearning.judge(frame, "a pair")
+    found = relearning.before_and_after(frame, Per.TOKEN)
+    verdict = relearning.judge(found)
     assert (verdict.id, verdict.verdict, verdict.n) == ("C2", expected, 4)
     assert verdict.unit == "perplexity ratio after finetuning"
     mean = (np.log(np.exp((13 - 10) / 100)) + (sum(after) - 10) / 100) / 2
@@ -230,52 +200,12 @@ def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected)
     assert set(found.when) == {BEFORE, AFTER}
 
 
-def figures(models=MODELS, world=1.0, reached=True):
-    draw = np.random.default_rng(0)
-    numbers = {model: (draw.gamma(9, 2, 9) + 5 * n, draw.gamma(9, 2, 9) + n) for n, model in enumerate(models)}
-    gaps = relearning.before_and_after(documents({"news": numbers, "<b>": numbers}, world=world))
-    nll = {
-        model: draw.gamma(9, 2, (5, 9)) + 8 * n * (reached + 0.0) + 30 * n * (not reached)
-        for n, model in enumerate(models)
-    }
-    tokens = (0, 900, 2000, 4000, 9000)
-    learned = pd.concat([runs(nll, tokens, corpus, world) for corpus in ("news", "<b>")], ignore_index=True)
-    return (
-        relearning_figures.before_and_after(gaps),
-        relearning_figures.learning_curves(relearning.learning_curves(learned), relearning.recovered(learned)),
-    )
-
-
-@pytest.mark.parametrize("width", [300, 700])
-@pytest.mark.parametrize("kind", [{}, {"models": ("Base", "RLHF"), "world": np.nan}, {"reached": False}])
-def test_figures_can_be_drawn_in_every_state_of_their_controls(kind, width):
-    for chart in figures(**kind):
-        spec = chart.to_dict() | {"width": width}
-        assert chart.to_dict()["width"] == "container" and "RLHF" in spec["description"]
-        for param in [param for param in spec["params"] if "bind" in param]:
-            first = param["value"]
-            for value in param["bind"].get("options", [False, True]):
-                param["value"] = value
-                svg = vl_convert.vegalite_to_svg(spec)
-                assert "NaN" not in svg and "undefined" not in svg and "Infinity" not in svg and ">RLHF<" in svg
-            param["value"] = first
-        names = {param["name"] for param in spec["params"]}
-        assert ("steps" in names) is ("models" not in kind)
-
-
-def test_figures_draw_what_the_frames_say():
-    gaps, curves = figures()
-    spec = gaps.to_dict() | {"width": 500}
-    svg = vl_convert.vegalite_to_svg(spec)
-    assert svg.count(" → ") >= 3
-    data = next(iter(spec["datasets"].values()))
-    one = next(row for row in data if (row["corpus"], row["model"], row["when"]) == ("news", "RLHF", AFTER))
-    assert one["change"] in svg and one["change"].endswith(f"{one['estimate']:.3f}")
-    alone = {
-        **spec,
-        "params": [{**each, "value": AFTER} if each["name"] == "show" else each for each in spec["params"]],
-    }
-    svg = vl_convert.vegalite_to_svg(alone)
-    assert " → " not in svg and f">{one['label']}<" in svg
-    drawn = json.dumps(curves.to_dict())
-    assert "Tokens learned from" in drawn and "Base's start " in drawn
+def test_its_rung_averages_orders_and_leaves_out_what_was_before():
+    rows = [
+        {"corpus": "one", "doc": doc, "model": model, "when": when, "order": order, "nll": nll * np.log(2), "bytes": 10}
+        for doc in range(4)
+        for model, nlls in (("Base", (9, 2, 4)), ("SFT", (9, 5, 5)), ("RLHF", (9, 4, 8)))
+        for when, order, nll in zip(("before", "after", "after"), (0, 1, 2), nlls, strict=True)
+    ]
+    rung = relearning.rung(pd.DataFrame(rows))
+    assert values(rung) == pytest.approx([0.3, 0.5, 0.6]) and rung.claim == "C2"

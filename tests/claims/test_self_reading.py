@@ -10,7 +10,10 @@ import torch
 from predact.claims import self_reading
 from predact.errors import UserError
 from predact.models import loading, pairs, sampling, tokens
+from predact.models.passages import GOLD
+from predact.models.tokens import Per
 from predact.texts.corpora import Corpus
+from tests.made import values
 
 TEXTS = ["the cat sat on the mat and the dog ran", "a dog", "to the river where the other cat saw a naïve café owner"]
 SETTINGS = sampling.Settings(max_new_tokens=6)
@@ -57,11 +60,7 @@ def test_every_reader_scores_every_author_after_the_prefix(tmp_path, pair, sourc
         made = {step: self_reading.complete(tmp_path, pair, step, source, SETTINGS, 0) for step in pair.models}
         for row in scores[scores.source == source.name].itertuples():
             given = source.prefixes[row.prefix]
-            ids = (
-                source.gold[row.prefix]
-                if row.author == self_reading.GOLD
-                else made[row.author].ids[row.prefix].tolist()
-            )
+            ids = source.gold[row.prefix] if row.author == GOLD else made[row.author].ids[row.prefix].tolist()
             assert row.nll == pytest.approx(dense_nll(loaded[row.scorer], given, ids, len(tokenizer)), rel=1e-4)
             whole, start = (tokenizer.decode(each[1:]).encode() for each in ([*given, *ids], given))
             assert row.tokens == len(ids) and row.bytes == len(whole) - len(start)
@@ -82,9 +81,9 @@ def test_models_of_different_tokenizers_read_the_text(tmp_path, folders, make_to
     make_model(3, max_position_embeddings=256).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     pair = pairs.pair(f"{folders[0]}::{folder}")
-    assert not self_reading.same_tokenizer(pair)
+    assert tokens.compared_per(pair) is Per.BYTE
     scores = self_reading.cross_reading(tmp_path / "store", pair, sources[:1], SETTINGS)
-    row = scores[(scores.scorer == "RLHF") & (scores.author == self_reading.GOLD)].iloc[0]
+    row = scores[(scores.scorer == "RLHF") & (scores.author == GOLD)].iloc[0]
     reader, base = loading.load(pair.models["RLHF"])[0], loading.tokenizer(pair.models["Base"])
     given, gold = sources[0].prefixes[0], sources[0].gold[0]
     begin, text = base.decode(given[1:]), base.decode(given[1:] + gold)
@@ -107,14 +106,14 @@ def table(nll):
 
 def test_self_perplexity_by_hand():
     scores = table({"one": {"Base": [5, 15], "RLHF": [5, 5]}, "two": {"Base": [10, 30], "RLHF": [10, 10]}})
-    frame = self_reading.self_perplexity(scores).set_index(["category", "source", "unit", "model"])
+    frame = self_reading.self_perplexity(scores, Per.TOKEN).set_index(["category", "source", "unit", "model"])
     assert frame.estimate["narrative", "one", self_reading.PERPLEXITY, "Base"] == pytest.approx(np.exp(1))
     assert frame.estimate["narrative", "two", self_reading.BITS, "Base"] == pytest.approx(0.5 / np.log(2))
     assert frame.estimate["narrative", "one", self_reading.RATIO, "RLHF"] == pytest.approx(np.exp(-0.5))
     overall = frame.loc[(self_reading.ALL, self_reading.MEAN, self_reading.RATIO, "RLHF")]
     assert overall.estimate == pytest.approx(np.exp((-0.5 - 1) / 2)) and overall.prefixes == 4
     assert frame.low["narrative", "one", self_reading.RATIO, "RLHF"] == pytest.approx(np.exp(-1))
-    bytewise = self_reading.self_perplexity(scores, same_tokenizer=False)
+    bytewise = self_reading.self_perplexity(scores, Per.BYTE)
     assert self_reading.PERPLEXITY not in set(bytewise.unit)
     ratio = bytewise[(bytewise.unit == self_reading.RATIO) & (bytewise.model == "RLHF") & (bytewise.source == "one")]
     assert ratio.estimate.item() == pytest.approx(np.exp(-5 / 40))
@@ -125,7 +124,7 @@ def test_self_perplexity_by_hand():
 )
 def test_c5_looks_at_every_source(rlhf, verdict):
     scores = table({"one": {"Base": [10, 10, 10], "RLHF": [4, 5, 6]}, "two": {"Base": [10, 10, 10], "RLHF": rlhf}})
-    found = self_reading.judge(self_reading.self_perplexity(scores), "a pair")
+    found = self_reading.judge(self_reading.self_perplexity(scores, Per.TOKEN))
     assert found.verdict == verdict and found.n == 6
     assert found.estimate == pytest.approx(np.exp((0.5 + sum(rlhf) / 30) / 2 - 1))
 
@@ -142,3 +141,14 @@ def test_matrix_by_hand():
     assert cells.index.get_level_values("category").unique().tolist() == [self_reading.ALL, "narrative"]
     assert cells.estimate["all", "Base", "Base"] == pytest.approx((0.25 + 0.5) / 2 / np.log(2))
     assert cells.estimate["all", "Base", "RLHF"] == pytest.approx((0.5 + 1) / 2 / np.log(2))
+
+
+def test_its_rung_is_nats_per_token_of_own_completions():
+    nll = {
+        "one": {"Base": [5, 15], "SFT": [8, 8], "RLHF": [1, 3]},
+        "two": {"Base": [1, 1], "SFT": [2, 4], "RLHF": [7, 7]},
+    }
+    scores = table(nll)
+    foreign = scores.assign(author=GOLD, nll=99)
+    rung = self_reading.rung(pd.concat([foreign, scores], ignore_index=True))
+    assert values(rung) == pytest.approx([(1 + 0.1) / 2, (0.8 + 0.3) / 2, (0.2 + 0.7) / 2]) and rung.claim == "C5"

@@ -1,14 +1,15 @@
-import json
-from dataclasses import replace
+"""Claims are found, rows are named, rules are shared; and one file is enough for a claim more."""
 
 import pandas as pd
 import pytest
 
 from predact.claims import verdict
-from predact.claims.verdict import CLAIMS, Verdict
+from predact.claims.verdict import Verdict
 from predact.errors import UserError
+from predact.models import runs
 
-ROW = Verdict("C1", CLAIMS["C1"].claim, "holds", 1.5, 1.4, 1.6, "perplexity ratio", 200, "pocket")
+CLAIMS = verdict.claims()
+ROW = Verdict("C1", CLAIMS["C1"].claim, "holds", 1.5, 1.4, 1.6, "perplexity ratio", 200)
 
 
 def test_nine_claims_and_the_notebooks_that_test_them():
@@ -31,39 +32,31 @@ def test_a_claim_about_every_case_needs_every_interval(low, high, said):
     assert verdict.all_above(pd.Series(low), pd.Series(high), nothing=1) == said
 
 
-def test_the_scorecard_holds_what_was_recorded_last_in_the_order_of_the_claims(tmp_path):
-    assert verdict.scorecard(tmp_path, "pocket") == []
-    for row in (replace(ROW, id="C3"), ROW, replace(ROW, verdict="undecided")):
-        verdict.record(tmp_path, row)
-    rows = verdict.scorecard(tmp_path, "pocket")
-    assert [(row["id"], row["verdict"]) for row in rows] == [("C1", "undecided"), ("C3", "holds")]
-    assert list(rows[0]) == ["id", "claim", "verdict", "estimate", "low", "high", "unit", "n", "pair", "null"]
-    assert json.loads(json.dumps(rows)) == rows
+def test_the_one_row_of_a_frame_is_its_only_one():
+    frame = pd.DataFrame({"x": [1, 2]})
+    assert verdict.only(frame[frame.x == 2]).x == 2
+    for none_or_two in (frame[frame.x > 2], frame):
+        with pytest.raises(ValueError):
+            verdict.only(none_or_two)
 
 
-def test_a_verdict_of_a_later_store_counts(tmp_path):
-    verdict.record(tmp_path / "published", ROW)
-    verdict.record(tmp_path / "published", replace(ROW, pair="another"))
-    verdict.record(tmp_path / "own", replace(ROW, verdict="fails"))
-    rows = verdict.scorecards(tmp_path / "published", tmp_path / "own", tmp_path / "missing")
-    assert [(row["pair"], row["verdict"]) for row in rows] == [("another", "holds"), ("pocket", "fails")]
+def test_without_an_interval_there_is_no_verdict():
+    row = pd.Series({"estimate": 1.0, "low": float("nan"), "high": float("nan")})
+    with pytest.raises(UserError, match=r"^prompts_limit, documents: C1 needs two prompts and two documents at least"):
+        verdict.conclude(CLAIMS["C1"], "holds", row, "perplexity ratio", 1)
 
 
-def test_pairs_do_not_mix(tmp_path):
-    names = ["a/b::c", "a-b-c", "a/b/c", "../up", "pocket", "pocket::pocket", "x" * 300, "x" * 301]
-    for name in names:
-        verdict.record(tmp_path, replace(ROW, pair=name))
-    assert [[row["pair"] for row in verdict.scorecard(tmp_path, name)] for name in names] == [[name] for name in names]
-    assert {path.parent for path in tmp_path.rglob("*.json")} == set((tmp_path / "claims").iterdir())
+def test_what_cannot_be_compared_is_undecided():
+    row = verdict.unmeasured(CLAIMS["C3"], "more mass")
+    assert (row.id, row.verdict, row.estimate, row.low, row.high, row.n) == ("C3", "undecided", None, None, None, 0)
+    assert row.unit == "more mass: not compared, for the tokenizers differ"
 
 
-def test_nothing_is_left_where_a_verdict_cannot_be_written(tmp_path):
-    (tmp_path / "claims").write_text("a file where a folder should be")
-    with pytest.raises(UserError, match="^store: "):
-        verdict.record(tmp_path, ROW)
-    with pytest.raises(ValueError):
-        verdict.record(tmp_path / "other", replace(ROW, estimate=float("nan")))
-    assert not (tmp_path / "other").exists()
+def test_a_row_has_the_pair_and_the_scale_of_its_run():
+    row = ROW.of_run(runs.run("pocket", "laptop", documents=7))
+    assert list(row) == "id claim verdict estimate low high unit n null pair scale".split()
+    assert (row["pair"], row["scale"], row["null"]) == ("pocket", "laptop, documents 7", None)
+    assert (ROW.pair, ROW.scale) == ("", ""), "a verdict itself belongs to no run"
 
 
 def test_a_verdict_reads_as_a_sentence():

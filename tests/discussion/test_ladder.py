@@ -1,15 +1,13 @@
 """The ladder Base, SFT, RLHF: rungs by hand, places on the way, and rungs of real frames against plain sums."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import vl_convert
 
-from predact.claims.backbone import LEAST_OTHERS
+from predact.claims.verdict import Rung
 from predact.discussion import ladder
-from predact.discussion.ladder import CHANGE, PLACE, VALUE, Rung
+from predact.discussion.ladder import CHANGE, PLACE, VALUE
 from predact.figures import discussion as discussion_figures
-from predact.methods.ngrams import GENERATIONS
 
 
 def rung(values, units=40, noise=0.0, claim="C1", measure="something"):
@@ -70,45 +68,6 @@ def test_the_answer_sorts_by_intervals():
     )
 
 
-def test_rungs_of_frames_against_plain_sums():
-    draw = np.random.default_rng(2)
-    rows = [
-        {"corpus": corpus, "doc": doc, "model": model, "nll": draw.uniform(1, 9), "bytes": 3 + doc}
-        for corpus in ("x", "y")
-        for doc in range(4)
-        for model in ladder.STEPS
-    ]
-    documents = pd.DataFrame(rows)
-    found = ladder.climb([ladder.predicting(documents)]).estimate[:3]
-    sums = documents.groupby(["model", "corpus"])[["nll", "bytes"]].sum()
-    bits = (sums.nll / sums.bytes / np.log(2)).groupby("model").mean()
-    assert found.tolist() == pytest.approx([bits[step] for step in ladder.STEPS])
-    written = pd.DataFrame(
-        {"prompt": prompt, "model": model, "ids": [1] * 12 if sample < held else [sample] * 3}
-        for model, held in zip(ladder.STEPS, (1, 2, 4), strict=True)
-        for prompt in ("p", "q")
-        for sample in range(4)
-    )
-    counts = pd.DataFrame(
-        {"prompt": prompt, "model": model, "text": GENERATIONS, "covered": 2 * place, "tokens": 10}
-        for place, model in enumerate(ladder.STEPS)
-        for prompt in ("p", "q")
-    )
-    curves = {
-        (step, GENERATIONS): np.full((2, len(LEAST_OTHERS), 5), 7.0 + place) for place, step in enumerate(ladder.STEPS)
-    }
-    values = [ladder.climb([each]).estimate[:3].tolist() for each in ladder.sharing(written, counts, curves)]
-    np.testing.assert_allclose(values, [[0.25, 0.5, 1], [0, 0.2, 0.4], [7, 8, 9]])
-
-
-def test_the_figure_draws_every_rung_and_marks_what_lies_out():
-    climbed = ladder.climb([rung([10, 4, 6]), rung([0, 1, 0.1], measure="far", claim="C6")])
-    spec = discussion_figures.ladder(climbed).to_dict()
-    assert spec["width"] == "container" and "C6  far 10.00 (10.00 to 10.00)" in spec["description"]
-    svg = vl_convert.vegalite_to_svg(spec | {"width": 700})
-    assert "▸" in svg and "10 → 4 → 6" in svg and ">Base<" in svg and ">RLHF<" in svg
-
-
 def test_a_pair_without_sft_has_no_place_on_the_way():
     units = np.stack([np.tile([10.0, 6.0], (20, 1)), np.ones((20, 2))], 2)
     climbed = ladder.climb([Rung("C1", "something", [units])])
@@ -116,14 +75,3 @@ def test_a_pair_without_sft_has_no_place_on_the_way():
     assert climbed.estimate.tolist() == pytest.approx([10, 6, -4])
     assert "no model between" in ladder.who_did_it(climbed)
     assert "no model between" in vl_convert.vegalite_to_svg(discussion_figures.ladder(climbed).to_json())
-
-
-def test_after_finetuning_orders_are_averaged_and_what_was_before_is_left_out():
-    rows = [
-        {"corpus": "one", "doc": doc, "model": model, "when": when, "order": order, "nll": nll * np.log(2), "bytes": 10}
-        for doc in range(4)
-        for model, nlls in (("Base", (9, 2, 4)), ("SFT", (9, 5, 5)), ("RLHF", (9, 4, 8)))
-        for when, order, nll in zip(("before", "after", "after"), (0, 1, 2), nlls, strict=True)
-    ]
-    climbed = ladder.climb([ladder.relearning(pd.DataFrame(rows))])
-    assert climbed.estimate[:3].tolist() == pytest.approx([0.3, 0.5, 0.6]) and set(climbed.claim) == {"C2"}

@@ -10,6 +10,8 @@ from predact.discussion import frontier, mixture
 from predact.figures import discussion as mixture_figures
 from predact.models import loading, pairs, sampling, scoring
 from predact.pocket import human, shipped, world
+from predact.recipe import trajectory
+from predact.recipe.answers import ANSWER_TOKENS, Answers
 
 SETTINGS = sampling.Settings(3, top_p=1.0, max_new_tokens=24)
 
@@ -98,7 +100,7 @@ def test_a_mixture_never_predicts_worse_than_the_mean_of_its_models(predicted):
 def acted():
     """Answers of two mixtures to four questions: rewards that differ by question, one of them alike throughout."""
     rows = [
-        {"weight": weight, "question": question, "ids": ids, "nll": 2.0 * len(ids), "reward": reward, "text": ""}
+        {"weight": weight, "question": question, "ids": ids, "entropy": 2.0 * len(ids), "reward": reward, "text": ""}
         for weight, level in ((0.5, 0.4), (1.0, 0.7))
         for question, own in enumerate((-0.1, 0.1, -0.2, 0.2))
         for ids, reward in ((list(range(12)), level + own), (list(range(7 * (weight == 0.5), 12)), level + own))
@@ -110,7 +112,7 @@ def test_where_a_mixture_stands_by_hand(acted, predicted):
     found = mixture.mixture_frontier(acted, predicted[predicted.weight > 0]).set_index(["weight", "measure"])
     assert found.estimate[0.5]["reward"] == pytest.approx(0.4) and found.estimate[1.0]["reward"] == pytest.approx(0.7)
     assert found.estimate[0.5]["share10"] == 0.5 and found.estimate[1.0]["share10"] == 1.0
-    assert found.estimate[0.5]["entropy"] == pytest.approx(2 * (12 + 5) / (13 + 6)), "an end is a token, too"
+    assert found.estimate[0.5]["entropy"] == pytest.approx(2)
     part = predicted[predicted.weight == 0.5]
     sums = part.assign(lost=part.nll - part.floor).groupby("corpus")[["lost", "bytes"]].sum()
     assert found.estimate[0.5]["excess"] == pytest.approx((sums.lost / sums.bytes).mean() / np.log(2))
@@ -147,12 +149,26 @@ def test_answers_to_the_questions_are_judged(pair, tmp_path, monkeypatch):
     made = mixture.mixture_answers(tmp_path, pair, (0.0, 0.9), samples=2)
     assert made.groupby(["weight", "question"]).size().tolist() == [2] * 8
     assert list(dict.fromkeys(made.question)) == [each.id for each in asked], "beside rewards of runs by question"
-    known = {each.id: each for each in asked}
+    known, eos = {each.id: each for each in asked}, loading.tokenizer(pair.models["Base"]).eos_token_id
     for row in made.itertuples():
         assert row.reward == human.judge(known[row.question], row.text)["reward"]
-        assert row.nll > 0 and row.text == loading.tokenizer(pair.models["Base"]).decode(row.ids)
+        assert row.text == loading.tokenizer(pair.models["Base"]).decode(row.ids, skip_special_tokens=True)
+        assert len(row.ids) <= ANSWER_TOKENS and (row.ids[-1] == eos or len(row.ids) == ANSWER_TOKENS)
     monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("a model was loaded"))
     pd.testing.assert_frame_equal(mixture.mixture_answers(tmp_path, pair, (0.0, 0.9), samples=2), made)
+
+
+def test_rlhf_alone_is_measured_as_a_run_is_recorded(pair, both, tmp_path, monkeypatch):
+    """One way for all: the recorder, given the answers of the mixture at 1, finds the same entropy."""
+    asked = human.questions("validation")[:3]
+    monkeypatch.setattr(human, "questions", lambda _: asked)
+    made = mixture.mixture_answers(tmp_path, pair, (0.0, 1.0), samples=2)
+    own, (rlhf, tokenizer) = made[made.weight == 1], both[1]
+    known = {each.id: each for each in asked}
+    questions = [known[name] for name in own.question]
+    prompts = [sampling.ask(tokenizer, each.prompt, None) for each in questions]
+    recorded = trajectory.distribution(rlhf, rlhf, tokenizer, Answers(questions, prompts, own.ids.map(list).tolist()))
+    assert own.entropy.sum() / own.ids.map(len).sum() == pytest.approx(recorded["entropy"], rel=1e-4)
 
 
 def test_the_figure_is_drawn(acted, predicted):

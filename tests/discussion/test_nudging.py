@@ -10,6 +10,7 @@ from predact.discussion import nudging
 from predact.discussion.nudging import BRANCHING, COUNTS, NUDGED, STRANGE
 from predact.figures import discussion as nudging_figures
 from predact.models import loading, pairs, sampling
+from predact.models.tokens import Per
 from predact.texts import prompts
 
 SETTINGS = sampling.Settings(4, max_new_tokens=12)
@@ -113,7 +114,7 @@ def test_a_nudge_is_compared_with_the_same_positions():
 
 def test_models_with_other_tokens_are_not_nudged(pair, asked, read, monkeypatch, tmp_path):
     _, written, _ = read
-    monkeypatch.setattr(nudging.self_reading, "same_tokenizer", lambda _: False)
+    monkeypatch.setattr(nudging, "compared_per", lambda _: Per.BYTE)
     frame = nudging.read_answers(tmp_path, pair, asked, written, SETTINGS, each=2)
     assert NUDGED not in set(frame.author) and frame.strange.isna().all() and frame.entropy.notna().all()
     after = nudging.after_nudges(frame)

@@ -1,18 +1,14 @@
 import json
-from html.parser import HTMLParser
-from pathlib import Path
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
 
-from predact.claims import prediction
 from predact.figures import prediction as prediction_figures
 from predact.figures import style
+from tests.figures.made import NASTY, Page
 
-NASTY = "</script><b>\\(x\\) & \"q\" 'a'\u2028"
 UNITS = ("perplexity ratio", "bits per byte above Base", "bits per byte", "bits per byte above the world")
 
 
@@ -51,22 +47,6 @@ ALL = {
     "perplexity_increase": lambda **kind: prediction_figures.perplexity_increase(by_corpus(**kind)),
     "by_position": lambda **kind: prediction_figures.loss_along_document(by_position(**kind)),
 }
-
-
-class Page(HTMLParser):
-    """Collects the elements of a page and the text below each."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.elements = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append([tag, dict(attrs), ""])
-
-    def handle_data(self, data):
-        self.elements[-1][2] += data
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -175,69 +155,3 @@ def test_tokens_without_any_difference_are_not_tinted():
         alpha.startswith("00") for alpha in prediction_figures.tokens_that_lose(frame).data.split(style.BASE)[1:]
     )
     assert "cannot be compared" in prediction_figures.tokens_that_lose(frame[:0]).data
-
-
-def luminance(color):
-    channels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-
-
-def lab(linear):
-    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
-    x, y, z = np.cbrt(xyz / [0.9505, 1, 1.089])
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-# Machado, Oliveira & Fernandes 2009, severity 1
-BLINDNESS = {
-    "none": np.eye(3),
-    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-}
-
-
-@pytest.mark.parametrize("kind", BLINDNESS)
-def test_colours_can_be_told_apart_with_any_vision(kind):
-    seen = {n: lab(np.clip(BLINDNESS[kind] @ luminance(getattr(style, n)), 0, 1)) for n in ("BASE", "STEP", "RLHF")}
-    assert np.linalg.norm(seen["BASE"] - seen["RLHF"]) > 40
-    assert min(np.linalg.norm(seen["STEP"] - seen[other]) for other in ("BASE", "RLHF")) > 15
-
-
-@pytest.mark.parametrize("color", [style.BASE, style.STEP, style.RLHF, style.NULL])
-@pytest.mark.parametrize("page", ["#ffffff", "#121212"])
-def test_colours_stand_out_on_light_and_dark_pages(color, page):
-    light, dark = sorted((float(luminance(each) @ [0.2126, 0.7152, 0.0722]) for each in (color, page)), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) > 3
-
-
-def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, tmp_path):
-    """A model against itself, on two files: no increase anywhere, exactly."""
-    for name in ("one", "two"):
-        written = [json.dumps({"text": f"{name} cat {n} sat on the mat. " * 20}) for n in range(30)]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(written))
-    notebook = json.loads(Path(__file__).parents[2].joinpath("notebooks", "02_world_modeling.ipynb").read_text())
-    space = {"__name__": "__main__"}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        exec("".join(cell["source"]), space)
-        if "parameters" in cell["metadata"].get("tags", []):
-            files = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
-            space |= {"pair": f"{folders[0]}::{folders[0]}", "corpora": files, "store": str(tmp_path / "store")}
-            space |= {"documents": 3, "updates": 4, "rates": [1e-3]}
-    rows = space["claims"].scorecard(tmp_path / "store", space["pair"])
-    found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
-    assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
-    assert rows[0]["n"] == 6
-    sums = space["held_out"].groupby(["when", "order"]).nll.sum()
-    assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
-    assert isinstance(prediction_figures.perplexity_increase(space["by_corpus"]), alt.LayerChart)
-    assert prediction.loss_by_position(space["tokens"]).unit.nunique() == 2
-
-
-def test_a_table_escapes_texts_and_rounds_numbers():
-    frame = pd.DataFrame({"text": ["<script>alert(1)</script> & 'x'"], "estimate": [0.12345], "low": [np.nan]})
-    page = style.table(frame, 2).to_html()
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in page and "<script" not in page
-    assert ">0.12<" in page and ">–<" in page

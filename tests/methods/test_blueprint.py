@@ -8,41 +8,18 @@ import pytest
 
 from predact.methods import alignment, alignments, blueprint
 from predact.methods.blueprint import ELSEWHERE, IN_PLACE, OTHER, STATES
-from predact.methods.ngrams import GENERATIONS
-
-SPANS = {"A": range(10, 15), "B": range(20, 26), "C": range(30, 38), "D": range(40, 52)}  # no two sums of sizes equal
-PLANS = ["ABC"] * 5 + ["CA", "BA", "", "A", "AB"]
-
-
-def texts(plans):
-    """Generations: each passage of a plan after two tokens that stand nowhere else, and one at the end."""
-    fresh = iter(range(100, 10**6))
-    return [
-        [each for span in plan for each in (next(fresh), next(fresh), *SPANS[span])] + [next(fresh)] for plan in plans
-    ]
-
-
-def frame(generations, prompt="p", model="RLHF"):
-    """Generations aligned, as `backbone.of_pair` gives them."""
-    columns = [np.flatnonzero(row != alignment.GAP) for row in alignment.align(generations)]
-    ids = [np.array(each, np.int64) for each in generations]
-    place = {"model": model, "category": "c", "prompt": prompt, "text": GENERATIONS, "row": range(len(ids))}
-    return pd.DataFrame(place | {"ids": ids, "columns": columns})
-
-
-def word(ids):
-    return "".join(f" w{each}" for each in ids)
+from tests.made import PLANS, SPANS, aligned_rows, planned, word
 
 
 def made(generations, decode=word, **settings):
-    return blueprint.blueprint(frame(generations), {"RLHF": decode}, **settings)
+    return blueprint.blueprint(aligned_rows(generations), {"RLHF": decode}, **settings)
 
 
 def by_chance(seed, generations=20):
     """Plans that mostly keep the order of the alphabet."""
     draw = np.random.default_rng(seed)
     plans = [[span for span in SPANS if draw.random() < 0.7] for _ in range(generations)]
-    return texts(draw.permutation(plan) if draw.random() < 0.3 else plan for plan in plans)
+    return planned(draw.permutation(plan) if draw.random() < 0.3 else plan for plan in plans)
 
 
 def starts(span, text):
@@ -64,7 +41,7 @@ def recount(drawn, generations):
 
 
 def test_nodes_by_hand():
-    nodes = made(texts(PLANS)).nodes
+    nodes = made(planned(PLANS)).nodes
     counts = nodes.pivot(index="slot", columns="state", values="count")
     assert counts.to_numpy().tolist() == [[7, 2, 1], [7, 0, 3], [6, 0, 4]], "C is larger than A, and B than A"
     assert nodes.pivot(index="slot", columns="state", values="top").to_numpy().tolist() == [
@@ -79,7 +56,7 @@ def test_nodes_by_hand():
 
 
 def test_ribbons_by_hand():
-    generations = texts(PLANS)
+    generations = planned(PLANS)
     ribbons = made(generations).ribbons
     inner = ribbons[ribbons.slot.isin([1, 2])][["slot", "source", "target", "count", "who"]]
     assert inner.to_numpy().tolist() == [
@@ -148,7 +125,7 @@ def test_states_by_hand():
 
 
 def test_without_spans_one_ribbon_leads_from_the_beginning_to_the_end():
-    generations = texts([""] * 3) + [[]]
+    generations = planned([""] * 3) + [[]]
     drawn = made(generations)
     (ribbon,) = drawn.ribbons.to_dict("records")
     assert drawn.nodes.empty and {"slot", "state", "count", "held", "prompt", "model"} <= set(drawn.nodes.columns)
@@ -169,7 +146,7 @@ def test_without_spans_one_ribbon_leads_from_the_beginning_to_the_end():
 )
 def test_spans_are_those_that_are_wanted_and_hold_most_neighbouring_pairs(settings, spans):
     """In A 4 · 9 pairs, in B 5 · 7, in C 7 · 6."""
-    drawn = made(texts(PLANS), **settings)
+    drawn = made(planned(PLANS), **settings)
     assert drawn.nodes.groupby("slot").text.first().tolist() == [word(SPANS[each]) for each in spans]
     assert all(len(held) == len(spans) for held in [*drawn.nodes.held, *drawn.ribbons.held, *drawn.texts.places])
 
@@ -238,7 +215,7 @@ def test_prompts_and_models_are_told_apart_and_only_generations_count(tmp_path):
     written = [
         {"model": model, "category": "c", "prompt": prompt, "sample": row, "ids": np.array(ids, np.int64)}
         for (prompt, model), each in plans.items()
-        for row, ids in enumerate(texts(each))
+        for row, ids in enumerate(planned(each))
     ]
     aligned = alignments.align_pair(tmp_path, pd.DataFrame(written))
     decode = {"Base": word, "RLHF": lambda ids: word(ids).upper()}
@@ -253,12 +230,12 @@ def test_prompts_and_models_are_told_apart_and_only_generations_count(tmp_path):
 
 def test_cells_are_the_tokens_of_the_alignment_with_the_others_that_agree():
     generations = [[1, 2, 3, 4], [1, 2, 9, 3], [], [2, 3, 4]]
-    cells = blueprint.cells(frame(generations), {"RLHF": word})
+    cells = blueprint.cells(aligned_rows(generations), {"RLHF": word})
     assert cells.tokens.tolist() == [[f" w{each}" for each in row] for row in generations]
     assert cells.others.tolist() == [[1, 2, 2, 1], [1, 2, 0, 2], [], [2, 2, 1]]
     assert cells.row.tolist() == [0, 1, 2, 3] and set(cells.model + cells.prompt) == {"RLHFp"}
     many = by_chance(1)
-    aligned, cells = alignment.align(many), blueprint.cells(frame(many), {"RLHF": word})
+    aligned, cells = alignment.align(many), blueprint.cells(aligned_rows(many), {"RLHF": word})
     others = [row[row >= 0].tolist() for row in alignment.companions(aligned)]
     assert cells.others.tolist() == others and (cells.width == aligned.shape[1]).all()
     assert cells["columns"].tolist() == [np.flatnonzero(row != alignment.GAP).tolist() for row in aligned]

@@ -3,13 +3,12 @@
 from collections import Counter
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predact.claims import shared_ngrams
 from predact.methods import ngrams
+from tests.made import written
 
 LARGE = [3, 2**31, 2**31 - 1, 0, 70_000]
 
@@ -23,16 +22,6 @@ def containing(generations, n):
 def brute(generations, longest):
     most = [max(containing(generations, n).values(), default=0) for n in range(1, longest + 1)]
     return np.array(most) / max(1, len(generations))
-
-
-def frame(prompts, model="Base"):
-    """Generations as `sampling.of_pair` gives them, without the columns that no one reads here."""
-    rows = [
-        {"model": model, "category": "tales", "prompt": prompt, "sample": sample, "ids": np.array(ids, dtype=np.int64)}
-        for prompt, generations in prompts.items()
-        for sample, ids in enumerate(generations)
-    ]
-    return pd.DataFrame(rows)
 
 
 few = st.lists(st.lists(st.sampled_from(LARGE[:3]), max_size=12), max_size=6)
@@ -128,7 +117,7 @@ def test_an_empty_generation_from_the_store_is_shuffled_too():
 
 @pytest.mark.parametrize(("prompts", "each", "size"), [(5, 8, 5), (9, 3, 3)])
 def test_the_null_of_other_prompts_takes_one_generation_of_each(prompts, each, size):
-    made = frame({f"p{i}": [[i, j] for j in range(each)] for i in range(prompts)})
+    made = written({f"p{i}": [[i, j] for j in range(each)] for i in range(prompts)})
     draws = ngrams.across(made, 0)
     assert len(draws) == prompts
     for draw in draws:
@@ -138,46 +127,3 @@ def test_the_null_of_other_prompts_takes_one_generation_of_each(prompts, each, s
         assert max(taken.values()) == 1, "no generation is in two draws"
     assert {ids[0] for ids in taken} == set(range(prompts))
     assert np.array_equal(draws, ngrams.across(made, 0)) and not np.array_equal(draws, ngrams.across(made, 1))
-
-
-def test_the_frame_of_the_figure_by_hand():
-    first, second = [[1, 2, 3], [1, 2, 4], [1, 5], [6]], [[7, 8], [8, 7], [9], []]
-    found = shared_ngrams.shares_by_length(frame({"a": first, "b": second}), longest=3)
-    assert found.columns.tolist() == ["model", "text", "n", "estimate", "low", "high", "unit", "prompts"]
-    assert found.text.unique().tolist() == [ngrams.GENERATIONS, ngrams.ACROSS, ngrams.SHUFFLED]
-    own = found[found.text == ngrams.GENERATIONS]
-    assert own.n.tolist() == [1, 2, 3] and own.estimate.tolist() == [(0.75 + 0.5) / 2, (0.5 + 0.25) / 2, 0.25 / 2]
-    assert own.low.tolist() == [0.5, 0.25, 0] and own.high.tolist() == [0.75, 0.5, 0.25]
-    assert set(found.prompts) == {2} and set(found.unit) == {shared_ngrams.UNIT}
-    null = found[found.text == ngrams.ACROSS]
-    assert null.estimate.iloc[0] == 0.5, "no token is in both prompts, and a draw has one generation of each"
-    alone = found[found.text == ngrams.SHUFFLED]
-    assert alone.estimate.iloc[0] == own.estimate.iloc[0], "shuffling leaves single tokens where they are"
-
-
-def test_models_are_measured_apart_and_the_same_seed_gives_the_same_frame():
-    draw = np.random.default_rng(0)
-    texts = {prompt: draw.integers(0, 9, (6, 30)) for prompt in "abcd"}
-    both = pd.concat([frame(texts), frame({prompt: [[1] * 30] * 6 for prompt in "abcd"}, "RLHF")], ignore_index=True)
-    found = shared_ngrams.shares_by_length(both, 5)
-    pd.testing.assert_frame_equal(found, shared_ngrams.shares_by_length(both, 5))
-    other = shared_ngrams.shares_by_length(both, 5, seed=1)
-    changed = set(found.text[found.estimate != other.estimate])
-    assert changed == {ngrams.ACROSS, ngrams.SHUFFLED}, "the seed is that of the nulls"
-    assert found[found.model == "RLHF"].estimate.tolist() == [1] * 15
-    pd.testing.assert_frame_equal(found[found.model == "Base"], shared_ngrams.shares_by_length(frame(texts), 5))
-
-
-def test_the_table_names_the_ngram_and_who_contains_it():
-    made = pd.concat(
-        [frame({"a": [[5], [1, 2, 3], [0, 1, 2]]}), frame({"a": [[4, 4], [4], [2]], "b": [[1], []]}, "RLHF")],
-        ignore_index=True,
-    )
-    decode = {"Base": lambda ids: "-".join(map(str, ids)), "RLHF": lambda ids: "+".join(map(str, ids))}
-    found = shared_ngrams.commonest_table(made, decode, n=2)
-    assert found.drop(columns=["category", "n"]).to_numpy().tolist() == [
-        ["Base", "a", "1-2", 2 / 3, 2, [1, 2]],
-        ["RLHF", "a", "4+4", 1 / 3, 1, [0]],
-        ["RLHF", "b", "", 0, 0, []],
-    ]
-    assert found.columns.tolist() == ["model", "category", "prompt", "n", "text", "share", "count", "samples"]

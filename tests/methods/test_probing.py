@@ -57,6 +57,12 @@ def identity(hidden):
     return Probe(eye, torch.zeros(TARGETS, hidden, dtype=torch.float64), torch.zeros(TARGETS))
 
 
+def test_states_come_with_what_the_head_needs_and_not_with_those_of_all_layers():
+    model = ARCHITECTURES["Llama"]()
+    for held, last, _, _, (output, _, _) in probing.states(model, passages([20, 12]), [0, 2]):
+        assert len(held) == 2 and held[1] is last and output.hidden_states is None
+
+
 def test_the_penalty_is_the_best_of_the_grid_by_an_explicit_hat_matrix():
     x, y = noisy(40, 6)
     centred = x - x.mean(0)

@@ -11,7 +11,7 @@ from predact.claims import foresight
 from predact.claims.foresight import Design
 from predact.methods import probing
 from predact.methods.probing import OFFSETS, Probe
-from predact.models import distributions, finetuned, finetuning, loading, pairs, sampling, scoring
+from predact.models import distributions, finetuned, finetuning, loading, pairs, runs, sampling, scoring
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.models.passages import gold_passages
 from predact.texts.corpora import Corpus
@@ -155,7 +155,7 @@ def test_finetuning_learns(pair, root, method):
 
 
 def test_check_has_no_objection(pair, monkeypatch):
-    monkeypatch.setattr(check.effort, "_SECONDS", 0.01)
-    found = list(check.findings(pair))
+    monkeypatch.setattr(check, "_SECONDS", 0.01)
+    found = list(check.findings(runs.run(pair.name)))
     assert [finding.text for finding in found if finding.warns] == []
     assert {finding.topic for finding in found} == {"models", "tokenizers", "memory", "work", "time"}

@@ -1,10 +1,13 @@
 """Mass curve, entropy and support against a dense float64 softmax, and against distributions known by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from predact.models import distributions
+from predact.models import distributions, loading, pairs
+from predact.models.passages import gold_passages, own_passages
+from predact.texts.corpora import Corpus
 
 
 def dense(logits):
@@ -23,6 +26,20 @@ def test_every_measure_against_a_dense_softmax(vocabulary):
         clear = np.abs(np.log(p / threshold)).min(1) > 1e-5  # no token so near that float32 may see it on either side
         assert clear.mean() > 0.5
         np.testing.assert_array_equal(found.support[clear, column], (p > threshold).sum(1)[clear])
+
+
+@pytest.mark.parametrize("vocabulary", [5, 1025, 50_000])
+def test_the_entropy_alone_needs_no_sorting(vocabulary, monkeypatch):
+    logits = 6 * torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(0))
+    expected, given = distributions.summarize(logits).entropy, logits.clone()
+    monkeypatch.setattr(distributions, "_descending", lambda _: pytest.fail("rows were sorted"))
+    np.testing.assert_allclose(distributions.entropies(logits), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(distributions.entropies(logits), -xlogx(dense(logits)), rtol=1e-6)
+    assert torch.equal(logits, given) and distributions.entropies(torch.zeros(3, 7)) == pytest.approx(np.log(7))
+
+
+def xlogx(p):
+    return (p * np.log(p)).sum(1)
 
 
 def test_a_distribution_by_hand():
@@ -53,3 +70,56 @@ def test_rows_do_not_depend_on_each_other(monkeypatch):
         alone = distributions.summarize(logits[row : row + 1])
         np.testing.assert_array_equal(alone.mass[0], whole.mass[row])
         np.testing.assert_array_equal(alone.support[0], whole.support[row])
+
+
+TEXTS = ["the cat sat on the mat", "a dog ran", "to the river where the other cat saw a naïve café owner"]
+
+
+CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
+
+
+def written(tokenizer, counts):
+    """Generations as `sampling.of_pair` gives them: for each prompt so many, some empty."""
+    draw = np.random.default_rng(0)
+    rows = [
+        {"prompt": prompt, "sample": sample, "given": np.array([0, 5 + place]), "ids": draw.integers(5, 290, size)}
+        for place, (prompt, sizes) in enumerate(counts.items())
+        for sample, size in enumerate(sizes)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("positions", [10**6, 7])
+def test_measures_against_a_dense_softmax(tmp_path, folders, tokenizer, positions):
+    model = pairs.Model(str(folders[0]))
+    passages = own_passages(written(tokenizer, {"a": [3, 9], "b": [4]}), each=9)
+    found = distributions.measure_distributions(tmp_path, model, passages, positions)
+    dense = {}
+    for sequence, given, group in zip(passages.sequences, passages.given, passages.groups, strict=True):
+        with torch.no_grad():
+            logits = loading.load(model)[0](torch.tensor([sequence])).logits[0, given - 1 : -1, : len(tokenizer)]
+        for place, p in enumerate(logits.double().softmax(-1).numpy()):
+            nll = -np.log(p[sequence[given + place]])
+            dense[group, place, round(nll, 3)] = (p, nll)
+    assert len(found.positions) == min(positions, 16)
+    sums = np.zeros_like(found.mass)
+    for row in found.positions.itertuples():
+        p, nll = dense[row.group, row.position, round(float(row.nll), 3)]
+        assert row.top1 == pytest.approx(p.max(), rel=1e-4) and row.nll == pytest.approx(nll, rel=1e-4)
+        assert row.entropy == pytest.approx(-(p * np.log(p)).sum(), rel=1e-4)
+        assert found.positions.loc[row.Index, "1e-04"] == (p > 1e-4).sum()
+        sums[row.group] += -np.sort(-p)[: len(found.ranks)].cumsum()[found.ranks - 1]
+    np.testing.assert_allclose(found.mass, sums, rtol=1e-4)
+
+
+def test_positions_are_the_same_for_models_that_cut_text_alike_and_follow_the_seed(tmp_path, folders, tokenizer):
+    passages = gold_passages(tokenizer, [CORPUS])
+    base, rlhf = (pairs.Model(str(folder)) for folder in folders)
+    places = [
+        distributions.measure_distributions(tmp_path, model, passages, 9, seed)
+        .positions[["group", "position"]]
+        .to_numpy()
+        .tolist()
+        for model, seed in ((base, 0), (rlhf, 0), (base, 1))
+    ]
+    assert places[0] == places[1] != places[2]

@@ -1,5 +1,7 @@
 """What fits into memory: the cache counted on a real one, and what happens where memory ends."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,21 @@ def test_cache_bytes_are_those_of_a_cache(make_model, heads):
 def test_on_a_cpu_nothing_is_planned_by_what_is_free(model):
     assert memory.free(model) is None
     assert (memory.positions(model), memory.rows(model, 10**9, 7)) == (1024, 7)
+
+
+def test_a_spread_model_has_as_much_room_as_its_fullest_gpu(model, monkeypatch):
+    """Of 2 GPUs one has 8,000 bytes free and 2,000 kept for later, the other 6,000: each holds half of the cache."""
+    places = [torch.device("cuda", number) for number in range(2)]
+    spread = SimpleNamespace(device=places[0], config=model.config, dtype=torch.float32)
+    spread.parameters = lambda: [SimpleNamespace(device=place) for place in (places[0], places[1], places[0])]
+    told = {"mem_get_info": ((8_000, 0), (6_000, 0)), "memory_reserved": (2_500, 0), "memory_allocated": (500, 0)}
+    for name, values in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, values=values: values[device.index])
+    assert memory.free(spread) == 6_000
+    assert memory.positions(spread) == 4_800 // (24 * 32 * 4)
+    assert memory.rows(spread, 3, 100) == 9_600 // (3 * 512)
+    spread.parameters = lambda: [SimpleNamespace(device=places[0])]
+    assert memory.free(spread) == 10_000 and memory.rows(spread, 3, 100) == 8_000 // (3 * 512)
 
 
 @pytest.mark.parametrize(("free", "positions", "rows"), [(10**12, 2**15, 100), (10**7, 2604, 10), (1, 1, 1)])

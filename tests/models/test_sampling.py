@@ -1,9 +1,11 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -370,7 +372,8 @@ def test_prompts_of_the_same_text_are_answered_independently(tmp_path, pair):
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, pair, monkeypatch):
-    whole = sampling.sample_pair(tmp_path / "whole", pair, PROMPTS, SETTINGS)
+    alone = partial(sampling.sample_pair, pair=pair, prompts=PROMPTS, settings=SETTINGS, rows=SETTINGS.generations)
+    whole = alone(tmp_path / "whole")
     sample, calls = sampling.sample, []
 
     def killed(*arguments, **settings):
@@ -381,13 +384,31 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, pair, monkeypatch):
 
     monkeypatch.setattr(sampling, "sample", killed)
     with pytest.raises(KeyboardInterrupt):
-        sampling.sample_pair(tmp_path / "cut", pair, PROMPTS, SETTINGS)
+        alone(tmp_path / "cut")
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").rglob("*.*")}
     assert len(written) == 2 * 2
-    again = sampling.sample_pair(tmp_path / "cut", pair, PROMPTS, SETTINGS)
+    again = alone(tmp_path / "cut")
     assert by_key(again) == by_key(whole)
     assert len(calls) == 2 * len(PROMPTS) + 1
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_prompts_equally_long_are_sampled_together_but_for_those_stored(tmp_path, pair, monkeypatch):
+    texts = ("the cat", "the dog", "the mat ran", "the the", "a cat", "the mat")
+    asked = [Prompt(text, "short", text) for text in texts]
+    alone = sampling.sample_pair(tmp_path / "alone", pair, asked, SETTINGS, steps=["Base"], rows=1)
+    sizes = alone.drop_duplicates("prompt").given.map(len).tolist()
+    sampling.sample_pair(tmp_path / "some", pair, asked[:2], SETTINGS, steps=["Base"])
+    sample, calls = sampling.sample, []
+
+    def counted(model, tokenizer, prompts, *others):
+        calls.append(len(prompts))
+        return sample(model, tokenizer, prompts, *others)
+
+    monkeypatch.setattr(sampling, "sample", counted)
+    again = sampling.sample_pair(tmp_path / "some", pair, asked, SETTINGS, steps=["Base"])
+    pd.testing.assert_frame_equal(again.drop(columns="log_probabilities"), alone.drop(columns="log_probabilities"))
+    assert sorted(calls) == sorted(Counter(sizes[2:]).values())
 
 
 def test_a_run_that_is_stored_loads_no_model(tmp_path, pair, monkeypatch):

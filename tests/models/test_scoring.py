@@ -19,7 +19,9 @@ from transformers import (
 )
 
 from predact.errors import UserError
-from predact.models import scoring, tokens
+from predact.models import loading, pairs, scoring, tokens
+from predact.models.tokens import Per, compared_per
+from predact.texts import corpora
 
 TEXTS = [
     "the cat sat on the mat",
@@ -116,9 +118,9 @@ from predact.models import distributions, scoring
 sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
 model = LlamaForCausalLM(LlamaConfig(vocab_size=50_257, max_position_embeddings=1024, **sizes)).eval()
 sequences = torch.randint(50_257, (8, 513)).tolist()
-observe = lambda places, logits: distributions.spread(logits)
+observe = lambda places, logits: distributions.summarize(logits)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-model(torch.tensor([sequences[0][:9]])), distributions.spread(torch.randn(2, 50_257))
+model(torch.tensor([sequences[0][:9]])), distributions.summarize(torch.randn(2, 50_257))
 before = peak()
 scoring.score_ids(model, sequences, [1] * 8, 50_257, room=64, observe=observe)
 print(peak() - before)
@@ -223,3 +225,70 @@ def test_documents_sums_in_float64_and_counts_bytes_words_and_scored_tokens():
 def test_bad_context(model, tokenizer):
     with pytest.raises(UserError, match="context: expected a whole number above 0, not 0"):
         scoring.score(model, tokenizer, ["a"], context=0)
+
+
+@pytest.fixture
+def texts():
+    return corpora.Corpus("made", "file", ["the cat sat", "the dog ran 🙂", "on"], np.array([1.0, 2.0, 3.0]), "made-1")
+
+
+def pair_of(base, rlhf):
+    return pairs.pair(f"{base}::{rlhf}")
+
+
+def test_measure_loads_no_model_for_what_is_stored(tmp_path, folders, texts, monkeypatch):
+    model = pair_of(*folders).models["Base"]
+    first = scoring.score_corpus(tmp_path, model, texts)
+    monkeypatch.setattr(loading, "load", lambda model: pytest.fail("the model was loaded"))
+    loading._held.clear()
+    assert scoring.score_corpus(tmp_path, model, texts).equals(first)
+    with pytest.raises(pytest.fail.Exception):
+        scoring.score_corpus(tmp_path, model, texts, context=8)
+
+
+def test_measure_keeps_finished_shards_when_killed(tmp_path, folders, texts, monkeypatch):
+    model = pair_of(*folders).models["Base"]
+    whole = scoring.score_corpus(tmp_path / "whole", model, texts)
+    monkeypatch.setattr(scoring, "_SHARD", 1)
+    score, calls = scoring.score, []
+
+    def killed(*arguments, **settings):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return score(*arguments, **settings)
+
+    monkeypatch.setattr(scoring, "score", killed)
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score_corpus(tmp_path / "cut", model, texts)
+    again = scoring.score_corpus(tmp_path / "cut", model, texts)
+    assert len(calls) == 4
+    assert again.drop(columns="nll").equals(whole.drop(columns="nll"))
+    np.testing.assert_allclose(again.nll, whole.nll, atol=1e-5)
+
+
+def test_pair_documents(tmp_path, folders, texts):
+    pair = pair_of(*folders)
+    frame = scoring.score_pair(tmp_path, pair, [texts])
+    assert compared_per(pair) is Per.TOKEN
+    assert frame.model.tolist() == ["Base"] * 3 + ["RLHF"] * 3
+    assert frame.world_nll.tolist() == [1.0, 2.0, 3.0] * 2
+    assert frame.bytes.tolist() == [11, 16, 2] * 2
+    tokens = scoring.score(*loading.load(pair.models["RLHF"]), texts.texts)
+    mine = frame[(frame.model == "RLHF") & (frame.doc == 1)].nll.item()
+    assert mine == pytest.approx(tokens[tokens.doc == 1].nll.sum(), abs=1e-4)
+    assert not np.allclose(frame.nll[:3], frame.nll[3:])
+
+
+def test_a_model_beside_itself_scores_exactly_the_same(tmp_path, folders, texts):
+    frame = scoring.score_pair(tmp_path, pair_of(folders[0], folders[0]), [texts])
+    assert frame.nll[:3].tolist() == frame.nll[3:].tolist()
+
+
+def test_tokenizers_that_differ_are_noticed(tmp_path, folders, texts, make_model, make_tokenizer):
+    make_model(1).save_pretrained(tmp_path / "other")
+    make_tokenizer("ran ran on on dog dog", bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path / "other")
+    pair = pair_of(folders[0], tmp_path / "other")
+    frame = scoring.score_pair(tmp_path / "store", pair, [texts])
+    assert compared_per(pair) is Per.BYTE
+    assert frame.tokens[:3].tolist() != frame.tokens[3:].tolist()

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from predact.errors import UserError
-from predact.models import finetuned, finetuning, loading, pairs, scoring
+from predact.models import finetuned, finetuning, loading, pairs, scoring, tokens
 from predact.models.finetuned import AFTER, BEFORE
 from predact.models.finetuning import FULL, LORA, Settings
+from predact.models.tokens import Per
 from predact.texts import corpora
 
 WAYS = ["the cat sat on the mat", "the dog ran to the river", "the other cat saw a café", "a naïve owner ran"]
@@ -48,7 +49,6 @@ def test_documents_held_out_are_scored_before_and_after(done, pair, texts):
     assert after.drop(columns="nll").equals(before.drop(columns="nll"))
     sums = after.groupby(["corpus", "model"]).nll.sum() / before.groupby(["corpus", "model"]).nll.sum()
     assert (sums < 1).all(), "every model has learned something of every corpus"
-    assert documents.attrs["same_tokenizer"] is True
 
 
 def test_the_scores_after_are_those_of_the_stored_weights(done, pair, texts):
@@ -72,7 +72,6 @@ def documents_of(model, tokenizer, texts):
 
 def test_curves_have_a_row_for_each_run_evaluation_and_document(done, texts):
     _, _, runs = done
-    assert runs.attrs["same_tokenizer"] is True
     for (corpus, model), part in runs.groupby(["corpus", "model"]):
         whole = next(each for each in texts if each.name == corpus)
         validation = corpora.split(whole)["validation"]
@@ -166,9 +165,9 @@ def test_models_with_other_tokenizers_learn_from_the_same_texts(tmp_path, folder
     other.save_pretrained(tmp_path / "other")
     pair = pairs.pair(f"{folders[0]}::{tmp_path / 'other'}")
     documents, runs = finetuned.finetune_pair(tmp_path / "store", pair, texts[1:], replace(SETTINGS, rates=[1e-2]))
-    assert documents.attrs["same_tokenizer"] is False
-    tokens = {model: part.tokens.unique().tolist() for model, part in runs.groupby("model")}
-    assert tokens["Base"] == tokens["RLHF"], "as Base counts them"
+    assert tokens.compared_per(pair) is Per.BYTE and set(documents.model) == set(pair.models)
+    learned = {model: part.tokens.unique().tolist() for model, part in runs.groupby("model")}
+    assert learned["Base"] == learned["RLHF"], "as Base counts them"
 
 
 def test_runs_come_back_from_the_store_as_they_were():

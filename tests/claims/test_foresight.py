@@ -233,13 +233,13 @@ def test_the_answer_says_what_the_contrasts_say():
 
 @pytest.mark.parametrize(("interval", "verdict"), [(UP, "holds"), (DOWN, "fails"), (UNSURE, "undecided")])
 def test_the_claim_rests_on_the_interaction(interval, verdict):
-    found = foresight.judge(rows(DOWN, DOWN, DOWN, DOWN, interval), "a pair")
+    found = foresight.judge(rows(DOWN, DOWN, DOWN, DOWN, interval))
     assert (found.id, found.verdict, found.estimate, found.n) == ("C9", verdict, interval[0], 9)
 
 
 def test_where_neither_reads_the_other_the_claim_stays_open():
     nothing = rows().iloc[:0]
-    found = foresight.judge(nothing, "a pair")
+    found = foresight.judge(nothing)
     assert (found.verdict, found.estimate, found.n) == ("undecided", None, 0) and "tokenizers differ" in found.unit
     assert "beyond Base's: not compared, for the tokenizers differ –, 95 % interval – to –" in found._repr_markdown_()
     assert "nothing tests the objection" in foresight.objection_in_words(nothing)

@@ -1,0 +1,204 @@
+"""Executing notebooks: what is skipped, what a failure leaves behind, what an executed one tells."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import papermill
+import pytest
+
+from predact.build import execute
+from predact.errors import UserError
+from tests.made import executed, row, write_notebook
+
+PARAMETERS = """\
+seed: int = 0  # seed of all that is random
+n: int = 3  # how many
+texts: list[str] = []  # files
+name: str = ""  # empty unless given
+store: str = "_build/store"  # folder of results"""
+
+
+COMPUTE = """\
+import pandas as pd
+from predact import store as keep
+from predact.build import notebook
+run = notebook.start(globals(), pair="pocket")
+keep.frame(run.root, "toy", {"n": n, "seed": seed}, lambda: pd.DataFrame({"x": range(n)}))"""
+
+
+def run(project, chapter, **words):
+    work = execute.plan([chapter], {}, {name: str(word) for name, word in words.items()})
+    return next(execute.run(project, project / "out", work))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project of two chapters, the second one without parameters of its own."""
+    project = tmp_path_factory.mktemp("project")
+    chapters = "[{file: notebooks/02_toy}, {file: book/prose}, {file: notebooks/01_bare}]"
+    (project / "_toc.yml").write_text(f"format: jb-book\nroot: index\nparts:\n- chapters: {chapters}\n")
+    write_notebook(project / "notebooks/02_toy.ipynb", PARAMETERS, COMPUTE, "notebook.provenance()")
+    write_notebook(project / "notebooks/01_bare.ipynb", "seed: int = 0  # of all")
+    return project
+
+
+@pytest.fixture(scope="module")
+def chapter(project):
+    return project / "notebooks/02_toy.ipynb"
+
+
+@pytest.fixture(scope="module")
+def done(project, chapter):
+    """The toy, executed once."""
+    return run(project, chapter)
+
+
+def test_notebooks_come_in_the_order_of_the_table_of_contents(project):
+    assert [path.stem for path in execute.find(project)] == ["02_toy", "01_bare"]
+    assert [path.stem for path in execute.find(project, "01")] == ["01_bare"]
+
+
+def test_an_executed_notebook_tells_its_values_and_its_results(project, chapter, done):
+    assert done.executed and done.name == "02_toy" and done.seconds > 0 and done.warnings == ""
+    target = project / "out/notebooks/02_toy.ipynb"
+    assert execute.values(target) == {"seed": 0, "n": 3, "texts": [], "name": "", "store": "_build/store"}
+    (result,) = execute.results(target)
+    assert result["stage"] == "toy" and result["inputs"] == {"n": 3, "seed": 0}
+
+
+def test_nothing_changed_nothing_executed(project, chapter, done):
+    assert not run(project, chapter).executed
+
+
+def test_a_lost_result_is_made_again(project, chapter, done):
+    for path in (project / "_build/store/toy").iterdir():
+        path.unlink()
+    assert run(project, chapter).executed
+
+
+def test_a_changed_text_or_parameter_counts_as_a_change(project, chapter, done):
+    def key(**injected):
+        return execute._key(project, chapter, injected)
+
+    text = project / "text.txt"
+    text.write_text("one")
+    before = key(texts=["text.txt"])
+    assert key(texts=["text.txt"]) == before
+    text.write_text("longer")
+    assert len({before, key(texts=["text.txt"]), key(), key(n=4)}) == 4
+
+
+def test_a_failing_notebook_leaves_the_executed_one_as_it_was(project, chapter, done):
+    source, target = chapter.read_text(), project / "out/notebooks" / chapter.name
+    before = target.read_bytes()
+    write_notebook(chapter, PARAMETERS, COMPUTE, "1 / 0")
+    try:
+        with pytest.raises(execute.Failed) as caught:
+            run(project, chapter)
+    finally:
+        chapter.write_text(source)
+    assert str(caught.value).startswith(f"{chapter.stem} failed in cell 3: ZeroDivisionError: division by zero (see ")
+    assert "\n" not in str(caught.value)
+    assert target.read_bytes() == before
+    assert (project / "out/failed" / chapter.name).exists()
+
+
+def test_a_mistake_of_the_user_leaves_nothing_behind(project, chapter, tmp_path):
+    source = chapter.read_text()
+    write_notebook(chapter, PARAMETERS, "from predact.errors import UserError\nraise UserError('n: too many.')")
+    try:
+        with pytest.raises(UserError, match="^n: too many.$"):
+            next(execute.run(project, tmp_path / "out", {chapter: {}}))
+    finally:
+        chapter.write_text(source)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="^out: cannot make .*file/notebooks"):
+        next(execute.run(project, tmp_path / "file", {chapter: {}}))
+
+
+@pytest.mark.parametrize("code, why", [("import os; os._exit(1)", "Kernel died"), ("while True: pass", "timed out")])
+def test_dead_or_endless_kernel_is_one_line(project, chapter, monkeypatch, code, why):
+    source = chapter.read_text()
+    monkeypatch.setattr(execute, "CELL_TIMEOUT", 1)
+    write_notebook(chapter, PARAMETERS, code)
+    try:
+        with pytest.raises(execute.Failed, match=f"{chapter.stem} failed: .*{why}") as caught:
+            run(project, chapter)
+    finally:
+        chapter.write_text(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_papermill_with_an_unknown_parameter_is_an_error(project, chapter, tmp_path):
+    command = [sys.executable, "-m", "papermill", chapter, tmp_path / "out.ipynb", "-p", "sede", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project)
+    assert done.returncode != 0
+    assert "UserError: sede: no such parameter, did you mean 'seed'" in done.stderr
+    cells = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    errors = [output for cell in cells for output in cell.get("outputs", []) if output["output_type"] == "error"]
+    assert [len(error["traceback"]) for error in errors] == [1]
+
+
+def test_unknown_names_are_refused_before_anything_runs(project, chapter, tmp_path):
+    with pytest.raises(UserError, match="sede: no such parameter, did you mean 'seed'?"):
+        execute.plan([chapter], {}, {"sede": "1"})
+    with pytest.raises(UserError, match="only: no notebook begins with '99'"):
+        execute.find(project, "99")
+    with pytest.raises(UserError, match="no book here"):
+        execute.find(tmp_path)
+
+
+SHOWING = """\
+import pandas as pd
+from predact import store as keep
+from predact.build import notebook
+from predact.claims.verdict import Verdict
+run = notebook.start(globals())
+n = run.settings.documents
+kept = keep.frame(run.root, "toy", {"n": n}, lambda: pd.DataFrame({"x": [float(n)]}))
+notebook.show(Verdict("C1", "…", "holds", kept.x[0], 1.0, 99.0, "documents", 9))"""
+
+
+def test_verdicts_travel_with_the_executed_notebook(project, tmp_path):
+    source, root = tmp_path / "notebooks/03_claim.ipynb", tmp_path / "store"
+    parameters = 'pair: str = "pocket"  # a pair\nscale: str = "laptop"  # how much\nstore: str = "store"  # a folder'
+    write_notebook(source, parameters, SHOWING, "notebook.provenance()")
+    (done,) = execute.run(tmp_path, tmp_path / "out", execute.plan([source], {"store": str(root)}, {}))
+    target = tmp_path / "out/notebooks/03_claim.ipynb"
+    (shown,) = execute.verdicts([target, tmp_path / "not_there.ipynb"])
+    assert done.executed
+    numbers = {"estimate": 30.0, "low": 1.0, "high": 99.0, "unit": "documents", "n": 9}
+    assert shown == row(scale="laptop", **numbers)
+    assert execute.values(target)["documents"] == 30, "settings stand beside the parameters"
+    by_hand = tmp_path / "by_hand.ipynb"
+    papermill.execute_notebook(source, by_hand, {"documents": 7, "store": str(root)}, progress_bar=False, cwd=tmp_path)
+    assert execute.verdicts([by_hand]) == [row(scale="laptop, documents 7", **numbers | {"estimate": 7.0})]
+    assert execute.verdicts([target]) == [shown], "another run into another file changes nothing"
+    shutil.rmtree(root)
+    assert execute.verdicts([target]) == [shown], "nor does a store that is gone"
+
+
+def test_verdicts_come_notebook_by_notebook(tmp_path):
+    paths = [tmp_path / f"{name}.ipynb" for name in "ab"]
+    executed(paths[0], row("C2"), row("C1"))
+    executed(paths[1], row("C2", verdict="fails"))
+    found = [(each["id"], each["verdict"]) for each in execute.verdicts(paths)]
+    assert found == [("C2", "holds"), ("C1", "holds"), ("C2", "fails")]
+
+
+def test_settings_are_planned_where_there_is_a_scale(tmp_path):
+    with_scale, without = tmp_path / "notebooks/01_a.ipynb", tmp_path / "notebooks/02_b.ipynb"
+    write_notebook(with_scale, 'scale: str = ""  # how much\nshown: int = 8  # prompts')
+    write_notebook(without, "documents: int = 200  # of each\nseed: int = 0  # of all")
+    given = {"documents": "7", "shown": "8", "corpora": "news"}
+    assert execute.plan([with_scale, without], {"scale": "laptop", "seed": "3"}, given) == {
+        with_scale: {"scale": "laptop", "documents": 7, "corpora": ["news"]},
+        without: {"documents": 7, "seed": 3},
+    }
+    with pytest.raises(UserError, match="^documents: expected greater than or equal to 1, not 0"):
+        execute.plan([with_scale], {}, {"documents": "0"})
+    with pytest.raises(UserError, match="^document: no such parameter, did you mean 'documents'?"):
+        execute.plan([with_scale], {}, {"document": "7"})

@@ -1,0 +1,86 @@
+"""Materials: what a run's settings make of them; corpora in turns; one name for what several claims need."""
+
+import numpy as np
+import pytest
+
+from predact.claims import materials
+from predact.claims.materials import Work
+from predact.models import runs
+from predact.models.pairs import ENDS
+from predact.texts.corpora import Corpus
+
+
+def corpus(name, category):
+    return Corpus(name, category, ["a"], None, name)
+
+
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [
+        ("a1 a2 b1 b2 c1", "a1 b1 c1 a2 b2"),
+        ("a1 a2 a3 b1", "a1 b1 a2 a3"),
+        ("a1 b1 a2 b2", "a1 b1 a2 b2"),
+        ("b1 a1 a2", "b1 a1 a2"),
+        ("a1", "a1"),
+    ],
+)
+def test_categories_take_turns_in_the_order_of_their_corpora(given, turns):
+    found = materials.by_turns([corpus(name, name[0]) for name in given.split()])
+    assert " ".join(each.name for each in found) == turns
+
+
+def test_texts_and_questions_are_those_of_the_pair_unless_told_otherwise(tmp_path):
+    usual = runs.run("pocket", "classroom", root=tmp_path)
+    assert {each.name for each in materials.texts(usual)} > {"news", "stories"}
+    assert len(materials.questions(usual)) == usual.settings.prompts_limit
+    (tmp_path / "mine.txt").write_text("one two\n\nthree")
+    other = runs.run("pocket", "classroom", root=tmp_path, corpora=[str(tmp_path / "mine.txt")], prompts="general")
+    assert [each.category for each in materials.texts(other)] == ["file"]
+    assert materials.questions(other)[0] != materials.questions(usual)[0]
+    another = runs.run("pocket", "classroom", 1, tmp_path, corpora=["news"])
+    assert (
+        materials.texts(another)[0].texts
+        != materials.texts(runs.run("pocket", "classroom", 0, corpora=["news"]))[0].texts
+    )
+
+
+def test_decoders_are_of_each_model_named(tmp_path):
+    run = runs.run("pocket", root=tmp_path)
+    assert list(materials.decoders(run)) == list(ENDS) and materials.all_steps(run) == ["Base", "SFT", "RLHF"]
+    decode = materials.decoders(run, materials.all_steps(run))
+    assert set(decode) == {"Base", "SFT", "RLHF"} and isinstance(decode["SFT"]([30, 31]), str)
+
+
+def test_what_is_scored_is_stored_and_summed_by_document(tmp_path):
+    run = runs.run("pocket", root=tmp_path, corpora=["news", "config"], documents=2)
+    tokens, documents = materials.scores(run), materials.documents(run)
+    assert documents.groupby(["corpus", "model"]).size().tolist() == [2] * 6
+    sums = tokens.dropna().groupby(["corpus", "model", "doc"]).nll.sum()
+    found = documents.set_index(["corpus", "model", "doc"]).nll[sums.index]
+    np.testing.assert_allclose(found, sums, rtol=1e-5)
+
+
+def test_finetuning_takes_some_targets_in_turns(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(materials.finetuned, "finetune_pair", lambda *arguments: given.append(arguments))
+    told = {"finetuning_documents": 3, "corpora": ["news", "config"]}
+    for more in ({}, {"targets": ["stories", "poems"]}, {"targets_limit": 1}):
+        materials.finetunings(runs.run("pocket", "full", 5, tmp_path, **told | more))
+    named = [[each.name for each in texts] for _, _, texts, *_ in given]
+    assert named == [["news", "config"], ["stories", "poems"], ["news"]]
+    assert all(len(each.texts) == 3 for _, _, texts, *_ in given for each in texts)
+    root, _, _, settings, orders, seed = given[0]
+    assert (root, orders, seed, settings.updates) == (tmp_path, 2, 5, 64)
+
+
+def test_work_is_counted_by_the_settings():
+    run = runs.run("pocket", corpora=["news", "config"], documents=10, generations=7, max_new_tokens=5, measured=2)
+    assert materials.documents_work(run) == {"documents": Work(scored=3 * 2 * 10 * 500)}
+    questions = len(materials.questions(run))
+    assert materials.generations_work(run) == {"generations": Work(sampled=3 * questions * 7 * 5)}
+    conditions = materials.conditions_work(run)
+    assert conditions["conditions"] == Work(scored=3 * (2 * 10 * 500 + questions * 2 * 5))
+    assert conditions["generations"] == materials.generations_work(run)["generations"]
+    told = {"targets": ["a", "b", "c"], "targets_limit": 2, "orders": 3, "updates": 9, "batch": 450}
+    work = materials.finetunings_work(runs.run("pocket", "full", **told))
+    assert work == {"finetunings": Work(learned=3 * 2 * 3.5 * 9 * 100)}

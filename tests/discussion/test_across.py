@@ -1,0 +1,35 @@
+"""Many pairs: verdicts from published files, the last one of a claim and pair, in one order."""
+
+import json
+
+from predact.discussion import across
+from tests.made import row
+
+
+def test_published_verdicts_are_files_in_folders(tmp_path):
+    for pair, id in (("b", "C1"), ("a", "C9"), ("a", "C2")):
+        (tmp_path / pair).mkdir(exist_ok=True)
+        (tmp_path / pair / f"{id}.json").write_text(json.dumps(row(id, pair)))
+    (tmp_path / "made.json").write_text("{}")
+    assert [(each["pair"], each["id"]) for each in across.published(tmp_path)] == [
+        ("a", "C2"),
+        ("a", "C9"),
+        ("b", "C1"),
+    ]
+    assert across.published(tmp_path / "missing") == []
+
+
+def test_they_come_claim_by_claim_and_of_several_the_last_counts():
+    rows = [row("C9", "b"), row("C2", "b"), row("C2", "a=x::y"), row("C2", "c::d"), row("C2", "b", "fails")]
+    found = [(each["id"], each["pair"], each["verdict"]) for each in across.in_order(rows)]
+    assert found == [
+        ("C2", "a=x::y", "holds"),
+        ("C2", "b", "fails"),
+        ("C2", "c::d", "holds"),
+        ("C9", "b", "holds"),
+    ]
+
+
+def test_pairs_do_not_mix():
+    names = ["a/b::c", "a-b-c", "a/b/c", "../up", "pocket", "pocket::pocket", "x" * 300, "x" * 301]
+    assert sorted(each["pair"] for each in across.in_order(row(pair=name) for name in names)) == sorted(names)

@@ -1,0 +1,61 @@
+"""The viewer and the curves along the text, against the frames."""
+
+import json
+
+import numpy as np
+import pytest
+
+from predact.figures import backbone as backbone_figures
+from predact.methods import alignments, ngrams
+from tests.figures.made import BOTH, along, bound, chart, felt, of, shown
+
+
+@pytest.mark.parametrize("model", BOTH)
+@pytest.mark.parametrize("least", [1, 2, 5, 10])
+def test_the_viewer_shows_tokens_in_columns_where_so_many_agree(least, model):
+    aligned, _, cells, _, _ = of("more than are listed")
+    made = alignments.matrix(aligned[aligned.model == model])
+    agree = [np.unique(column[column >= 0], return_counts=True)[1].max() for column in made.T]
+    wanted = (made >= 0)[:, np.array(agree) >= least].sum()
+    svg = shown(chart("viewer", "more than are listed"), agreeing=least, model=model)
+    assert svg.count('aria-roledescription="rect mark"') == wanted > 0
+    everything = cells[cells.model == model].tokens.map(len).sum()
+    assert wanted == everything if least == 1 else wanted < everything
+
+
+def test_the_viewer_is_drawn_on_a_canvas_and_told_in_words():
+    spec = json.loads(chart("viewer", "one prompt"))
+    assert spec["usermeta"]["embedOptions"] == {"renderer": "canvas", "actions": False}
+    assert json.loads(chart("sankey", "one prompt"))["usermeta"]["embedOptions"]["renderer"] == "svg"
+    others = {model: np.concatenate([*part.others]) for model, part in of("one prompt")[2].groupby("model")}
+    assert spec["description"].startswith("Alignment of 10 generations; ")
+    assert all(f"{model}, {others[model].mean():.1f} on average" in spec["description"] for model in BOTH)
+
+
+@pytest.mark.parametrize("others", [1, 5])
+def test_only_the_chosen_number_of_others_is_drawn(others):
+    data = along()
+    spec = backbone_figures.companions_along_text(data).to_json()
+    svg = shown(spec, others=others)
+    chosen = data[data.others == others].round(2)
+    numbers = [*zip(chosen.position.astype(int).astype(str), chosen.estimate, chosen.low, chosen.high, strict=True)]
+    drawn = felt(svg, "model", "text", "position", "estimate", "95 % from", "to")
+    expected = zip(chosen.model, chosen.text, numbers, strict=True)
+    assert [(*each[:3], *map(float, each[3:])) for each in drawn] == [(m, t, *rest) for m, t, rest in expected]
+    assert f"aligned with at least {others} others" in svg and bound(spec)["others"]["options"] == [1, 5]
+    first = data[(data.others == 5) & (data.model == "Base") & (data.text == ngrams.GENERATIONS)].estimate
+    told = f"Base, generations {first.iloc[0]:.0f} at the beginning, {first.iloc[5]:.0f} in the middle, "
+    assert f"{told}{first.iloc[-1]:.0f} at the end" in json.loads(spec)["description"]
+
+
+def test_the_number_of_others_is_one_that_there_is():
+    (choice,) = [
+        each
+        for each in backbone_figures.companions_along_text(along(others=(2, 3))).to_dict()["params"]
+        if "bind" in each
+    ]
+    assert choice["value"] == 2 and choice["bind"]["options"] == [2, 3]
+
+
+def test_a_single_number_of_others_is_no_choice():
+    assert bound(backbone_figures.companions_along_text(along(others=(5,))).to_json()) == {}

@@ -1,0 +1,126 @@
+"""Frames made by hand that tests of several modules begin with."""
+
+import json
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from predact.claims import verdict
+from predact.methods import alignment
+from predact.methods.ngrams import GENERATIONS
+from predact.models import distributions
+from predact.models.distributions import Measured
+from predact.models.finetuned import AFTER, BEFORE
+from predact.models.passages import GOLD, OWN
+
+
+def written(texts, model="Base"):
+    """Generations as `sampling.of_pair` gives them, without the columns that no one reads here."""
+    rows = [
+        {"model": model, "category": f"of {prompt}", "prompt": prompt, "sample": sample, "ids": np.array(ids, np.int64)}
+        for prompt, generations in texts.items()
+        for sample, ids in enumerate(generations)
+    ]
+    return pd.DataFrame(rows)
+
+
+def measured(mass, support, groups=2, positions=50):
+    """What `measure` returns for a model that is everywhere the same, up to a little noise by group."""
+    ranks = distributions.ranks(64)
+    noise = 1 + 0.01 * np.arange(groups)
+    curve = np.minimum(1, mass + (1 - mass) * (ranks - 1) / 63)
+    frame = pd.DataFrame(
+        {"group": np.repeat(np.arange(groups), positions), "position": np.tile(np.arange(positions), groups)}
+    )
+    frame = frame.assign(nll=1.0, top1=mass, entropy=0.5)
+    for threshold in distributions.THRESHOLDS:
+        frame[f"{threshold:.0e}"] = np.round(support * noise[frame.group] * 10)
+    return Measured(frame, np.outer(noise, curve) * positions, ranks)
+
+
+def conditions(base_gold, rlhf_gold, base_own, rlhf_own):
+    given = {("Base", GOLD): base_gold, ("RLHF", GOLD): rlhf_gold, ("Base", OWN): base_own, ("RLHF", OWN): rlhf_own}
+    return {place: measured(*numbers) for place, numbers in given.items()}
+
+
+SPANS = {"A": range(10, 15), "B": range(20, 26), "C": range(30, 38), "D": range(40, 52)}  # no two sums of sizes equal
+
+
+PLANS = ["ABC"] * 5 + ["CA", "BA", "", "A", "AB"]
+
+
+def planned(plans):
+    """Generations: each passage of a plan after two tokens that stand nowhere else, and one at the end."""
+    fresh = iter(range(100, 10**6))
+    return [
+        [each for span in plan for each in (next(fresh), next(fresh), *SPANS[span])] + [next(fresh)] for plan in plans
+    ]
+
+
+def aligned_rows(generations, prompt="p", model="RLHF"):
+    """Generations aligned, as `alignments.align_pair` gives them."""
+    columns = [np.flatnonzero(row != alignment.GAP) for row in alignment.align(generations)]
+    ids = [np.array(each, np.int64) for each in generations]
+    place = {"model": model, "category": "c", "prompt": prompt, "text": GENERATIONS, "row": range(len(ids))}
+    return pd.DataFrame(place | {"ids": ids, "columns": columns})
+
+
+def word(ids):
+    return "".join(f" w{each}" for each in ids)
+
+
+def held_out(nll, world=1.0):
+    """What `finetuned.finetune_pair` returns for nll {corpus: {model: (before, after)}}, each a list by document."""
+    parts = [
+        pd.DataFrame({"doc": range(len(each)), "nll": each, "bytes": 100, "words": 20, "tokens": 50}).assign(
+            corpus=corpus, category="kind", model=model, when=when, world_nll=world, order=0
+        )
+        for when in (BEFORE, AFTER)
+        for corpus, found in nll.items()
+        for model, each in ((model, both[when == AFTER]) for model, both in found.items())
+    ]
+    return pd.concat(parts, ignore_index=True).astype({"nll": float})
+
+
+def learned(nll, tokens=(0, 10, 30), corpus="news", world=1.0, order=0):
+    """Rows of the best run of each model {model: [evaluations][documents]}, and of one that was not chosen."""
+    parts = []
+    for model, each in nll.items():
+        for chosen, rate, values in ((True, 1e-3, np.array(each, float)), (False, 3e-4, np.array(each, float)[:2] + 9)):
+            rows = {"tokens": np.repeat(tokens[: len(values)], values.shape[1]), "nll": values.ravel()}
+            rows |= {"doc": np.tile(range(values.shape[1]), len(values)), "bytes": 10, "world_nll": world}
+            rows |= {"evaluation": np.repeat(range(len(values)), values.shape[1])}
+            where = {"corpus": corpus, "category": "kind", "model": model, "order": order}
+            parts.append(pd.DataFrame(where | rows | {"rate": rate, "chosen": chosen, "failed": False}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def values(rung):
+    """The value of a rung for each model: the mean over its strata of sums over counts."""
+    return np.mean([stratum[..., 0].sum(0) / stratum[..., 1].sum(0) for stratum in rung.strata], axis=0)
+
+
+def row(id="C1", pair="pocket", verdict="holds", **more):
+    """A verdict as a row."""
+    numbers = {"estimate": 1.4, "low": 1.3, "high": 1.5, "unit": "perplexity ratio", "n": 900, "null": None}
+    return {"id": id, "claim": "…", "verdict": verdict} | numbers | {"pair": pair, "scale": "full"} | more
+
+
+def executed(path, *rows, **metadata):
+    """Write a notebook that has shown these verdicts."""
+    cells = [
+        {"cell_type": "code", "source": "", "metadata": {}, "outputs": [{"output_type": "display_data", "data": data}]}
+        for data in ({verdict.MIME: each} for each in rows)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def write_notebook(path, *sources, title="A chapter", tag="parameters"):
+    """A notebook of these code cells, the first one tagged."""
+    cells = [nbformat.v4.new_markdown_cell(f"# {title}"), *map(nbformat.v4.new_code_cell, sources)]
+    cells[1].metadata["tags"] = [tag]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)

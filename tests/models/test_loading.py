@@ -1,0 +1,161 @@
+"""Loading: what comes back, what it is known by, and what is refused."""
+
+import shutil
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from predact.errors import UserError
+from predact.models import loading, pairs
+
+
+def model_of(folder, **settings):
+    return pairs.Model(str(folder), **settings)
+
+
+def test_load(folders, model, tokenizer):
+    loaded, its_tokenizer = loading.load(model_of(folders[0]))
+    assert not loaded.training
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+    assert its_tokenizer.get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_are_float32_whatever_the_dtype(tmp_path, make_model, tokenizer, tied):
+    make_model(tie_word_embeddings=tied).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, _ = loading.load(model_of(tmp_path, dtype="bfloat16"), device="cpu")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        hidden = loaded.model(ids).last_hidden_state
+        logits = loaded(ids).logits
+    assert (hidden.dtype, logits.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(logits, hidden.float() @ loaded.get_input_embeddings().weight.float().T) or not tied
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_loaded_keeps_one_model(folders):
+    base, rlhf = map(model_of, folders)
+    first = loading.loaded(base)
+    assert loading.loaded(base)[0] is first[0]
+    loading.loaded(rlhf)
+    assert list(loading._held) == [rlhf]
+
+
+def test_fingerprint_is_of_the_content(tmp_path, folders):
+    base, rlhf = (loading.fingerprint(model_of(folder)) for folder in folders)
+    assert base != rlhf
+    copy = tmp_path / "copy"
+    shutil.copytree(folders[0], copy)
+    (copy / "README.md").write_text("not part of the model")
+    assert loading.fingerprint(model_of(copy)) == base
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        before = loading.fingerprint(model_of(copy))
+        (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+        assert loading.fingerprint(model_of(copy)) != before
+
+
+def test_a_hub_id_is_fingerprinted_by_its_commit(monkeypatch):
+    monkeypatch.setattr(loading, "_commit", lambda source, revision, file: (f"sha-of-{revision}", False))
+    assert loading.fingerprint(pairs.Model("org/name", "v1")) == "org/name@sha-of-v1"
+    assert loading.fingerprint(pairs.Model("org/name", "v1", gguf="a.gguf")) == "org/name@sha-of-v1/a.gguf"
+
+
+def test_a_hub_id_without_network_is_found_in_the_cache(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--org--cached"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(commit)
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "snapshots" / commit / "config.json").write_text("{}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert loading.fingerprint(pairs.Model("org/cached")) == f"org/cached@{commit}"
+
+
+def cannot_load(model, message):
+    with pytest.raises(UserError, match=r"^pair: the model '.*' cannot be loaded \(") as error:
+        loading.load(model)
+    assert message in str(error.value)
+    assert "name a folder with safetensors weights, a .gguf file, or the hub id" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_models_that_cannot_be_loaded(tmp_path, folders, tokenizer):
+    cannot_load(pairs.Model("/no/such/folder"), "there is no such folder")
+    cannot_load(pairs.Model("org/name-that-nobody-has"), "there is no such folder, and on the hub: ")
+    cannot_load(model_of(tmp_path), "the folder has no .safetensors file")
+    cannot_load(model_of(tmp_path, gguf="a.gguf"), "the folder has no a.gguf")
+    (tmp_path / "a.gguf").write_bytes(b"not a model")
+    cannot_load(model_of(tmp_path, gguf="a.gguf"), "")
+    shutil.copytree(folders[0], tmp_path / "cut")
+    (tmp_path / "cut/model.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes()[:1000])
+    cannot_load(model_of(tmp_path / "cut"), "")
+
+
+def test_missing_weights_are_not_made_up(tmp_path, folders):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folders[0], tmp_path / "part")
+    weights = load_file(folders[0] / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "part/model.safetensors", {"format": "pt"})
+    cannot_load(model_of(tmp_path / "part"), "1 of its weights are missing")
+
+
+def test_a_model_that_is_no_language_model(tmp_path, tokenizer):
+    config = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "vocab_size": 9,
+    }
+    BertModel(BertConfig(**config)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    cannot_load(model_of(tmp_path), "weights are missing")
+
+
+def test_pickles_are_not_read(tmp_path, model, tokenizer):
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    cannot_load(model_of(tmp_path), "no .safetensors file")
+
+
+def test_a_gpu_that_is_asked_for_and_missing(folders, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="asks for a GPU .* finds none here; .* or set `device: cpu` in a pair file"):
+        loading.load(model_of(folders[0], device="cuda"))
+    assert loading.load(model_of(folders[0], device="cpu"))[0].device.type == "cpu"
+
+
+def test_a_model_that_is_on_the_cpu_though_there_is_a_gpu_is_refused(folders, monkeypatch):
+    """Where all of a model is in one place, transformers does not say where."""
+    monkeypatch.setattr(loading, "_device_map", lambda _: "auto")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="does not fit onto the GPUs here, and would run in part on the CPU"):
+        loading.load(model_of(folders[0]))
+
+
+def test_results_of_weights_that_are_not_here(tmp_path, folders, tokenizer):
+    tokenizer.save_pretrained(tmp_path)
+    shutil.copy(folders[0] / "config.json", tmp_path)
+    absent = model_of(tmp_path, fingerprint="0123abc")
+    assert loading.fingerprint(absent) == "0123abc"
+    assert loading.tokenizer(absent).get_vocab() == tokenizer.get_vocab()
+    assert not loading.at_hand(absent) and loading.at_hand(model_of(folders[0]))
+    cannot_load(absent, "its weights are not here, only results of it are")
+
+
+def test_parameters_are_counted_without_weights(folders, tmp_path):
+    pair = pairs.pair(f"{folders[0]}::{folders[1]}")
+    loaded, _ = loading.load(pair.models["Base"])
+    assert loading.parameters(pair.models["Base"]) == sum(each.numel() for each in loaded.parameters())
+    pocket = pairs.pair("pocket").models["Base"]
+    assert loading.parameters(pocket) == sum(each.numel() for each in loading.load(pocket)[0].parameters())
+    with pytest.raises(UserError, match="pair: the model"):
+        loading.parameters(pairs.Model(str(tmp_path / "missing")))
