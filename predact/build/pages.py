@@ -76,7 +76,7 @@ def _cell(row: Row | None) -> dict[str, str] | None:
 
 
 def settings() -> str:
-    """Return the table of all settings: what each says, and its value at every scale."""
+    """Return the table of all settings: the meaning of each, and its value at every scale."""
     fields, known = Settings.model_fields, scales()
     rows = [
         (_code(name), str(field.description), *(_code(at.get(name, field.default)) for at in known.values()))

@@ -247,7 +247,7 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
 
 
 def _together(ordered: Rows, room: int) -> Iterator[Rows]:
-    """Part rows, the longest first, into batches of at most `room` positions when padded, or of a single row."""
+    """Split rows, the longest first, into batches of at most `room` positions when padded, or of a single row."""
     while ordered:
         size = max(1, room // (len(ordered[0]) - 1))
         yield ordered[:size]

@@ -111,7 +111,7 @@ def sample_pair(
 
 
 def _alike(given: Sequence[list[int]], most: int) -> Iterator[list[int]]:
-    """Places of prompts that are equally long, so many at a time: they can be sampled together."""
+    """Yield the places of equally long prompts, at most `most` at a time: these can be sampled together."""
     order = sorted(range(len(given)), key=lambda place: len(given[place]))
     for _, group in groupby(order, key=lambda place: len(given[place])):
         places = list(group)
@@ -127,7 +127,7 @@ def _stored(
     seed: int,
     rows: int,
 ) -> Iterator[pd.DataFrame]:
-    """Generations after each of some prompts equally long; from the first one missing on they are sampled together."""
+    """Generations for equally long prompts; those from the first one that is not stored on are sampled together."""
     model = pair.models[step]
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
     inputs |= {"frame": pair.frame if step == "Base" else None, **asdict(settings)}
