@@ -23,21 +23,21 @@ app = typer.Typer(
 
 PairName = Annotated[str, typer.Option("--pair", help="A name that `predact pairs` lists, a pair file, or BASE::RLHF.")]
 Base = Annotated[str, typer.Option(help="Instead of --pair: the Base: a folder, a .gguf file, a hub id, id@revision.")]
-Rlhf = Annotated[str, typer.Option(help="Instead of --pair: the RLHF model, named likewise.")]
-Name = Annotated[str, typer.Option(help="How a pair of --base and --rlhf is called.", show_default="BASE::RLHF")]
+Rlhf = Annotated[str, typer.Option(help="Instead of --pair: the RLHF model, named in the same way.")]
+Name = Annotated[str, typer.Option(help="Name of the pair of --base and --rlhf.", show_default="BASE::RLHF")]
 Scale = Annotated[str, typer.Option(help="classroom, laptop or full.", show_default="the pair's own")]
 Store = Annotated[Path, typer.Option(help="Folder of the stored results.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of this book.", show_default="_build/PAIR")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
-Only = Annotated[str, typer.Option(help="Only the notebooks whose name begins so, for example 02.")]
+Only = Annotated[str, typer.Option(help="Only notebooks whose name begins with this, for example 02.")]
 Prompts = Annotated[
-    str, typer.Option(help="What is asked: general, pocket or a JSON Lines file.", show_default="the pair's own")
+    str, typer.Option(help="Prompts: general, pocket or a JSON Lines file.", show_default="the pair's own")
 ]
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
 
 Every = Annotated[
-    bool, typer.Option("--all", help="All pairs that have verdicts in the store, or published ones here.")
+    bool, typer.Option("--all", help="All pairs: those run in this folder, and those with published verdicts.")
 ]
 
 WRITTEN = 'JSON Lines: {"prompt": "...", "generation": "..."}, written by any model.'
@@ -87,7 +87,7 @@ def run(
 
 @app.command()
 def check(pair: PairName = "pocket", scale: Scale = "", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
-    """Tell before a run: tokenizers, memory, tokens to score and to sample, and a time where weights are at hand."""
+    """Report before a run: tokenizers, memory, tokens to score and sample; the time, if the weights are stored here."""
     from predact.build import check, notebook
     from predact.models import runs
 
@@ -121,7 +121,7 @@ def list_corpora() -> None:
 
 @app.command()
 def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
-    """Draw what the generations in FILE share, in one self-contained page, and print its path."""
+    """Draw what the generations in FILE have in common, on one self-contained page, and print its path."""
     from predact.build import standalone
 
     page = standalone.page(standalone.read(file), f"Blueprint of {file.name}")
@@ -131,7 +131,7 @@ def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
 
 @app.command()
 def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = False, every: Every = False) -> None:
-    """Print the verdicts that the executed notebooks of a pair show, or those of all pairs, claim by claim."""
+    """Print the verdicts in the executed notebooks of a pair, or those of all pairs, claim by claim."""
     from predact.claims.verdict import claims
     from predact.discussion import across
 
@@ -154,7 +154,7 @@ def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = Fals
 
 
 def main() -> None:
-    """Run the command. A mistake of the user is one line and exit status 2; what failed to build, one line and 1."""
+    """Run the command. A user's mistake prints one line and exits with status 2, a failed build with status 1."""
     try:
         app(_joined(sys.argv[1:]))
     except (UserError, execute.Failed) as error:
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def _pair(pair: str, base: str, rlhf: str, name: str) -> str:
-    """The pair that is meant: --pair, or what --base, --rlhf and --name spell."""
+    """Return the pair that was asked for: that of --pair, or that of --base, --rlhf and --name."""
     return pairs.spelled(base, rlhf, name) if base or rlhf or name else pair
 
 
@@ -183,7 +183,7 @@ def _execute(
 
 
 def _joined(arguments: Iterable[str]) -> list[str]:
-    """Write ``-p name value`` as ``-pname=value``: Typer knows no repeatable option of two values."""
+    """Rewrite ``-p name value`` as ``-pname=value``: Typer has no repeatable option with two values."""
     rest = iter(arguments)
     return ["-p" + "=".join(islice(rest, 2)) if part == "-p" else part for part in rest]
 

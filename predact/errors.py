@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""`UserError`, the exception whose message is written for the user."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

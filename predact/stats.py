@@ -12,9 +12,9 @@ _DRAWS = 2_000_000  # units drawn at once: bounds the memory of a resampling
 
 @dataclass(frozen=True)
 class Interval:
-    """A point estimate with the two ends of its interval (NaN where fewer than two units leave none).
+    """A point estimate and the ends of its interval (NaN if there are fewer than two units).
 
-    All three are numbers, or arrays of one shape when the statistic is one.
+    All three are numbers, or arrays of the same shape if the statistic returns arrays.
     """
 
     estimate: Any
@@ -29,18 +29,18 @@ def interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap interval of a statistic of totals, the units (rows) resampled with all their columns.
+    """Return the percentile bootstrap interval of a statistic of totals, resampling units (rows).
 
-    Quantities measured on the same unit, such as one document's nll under two models, stand in one row and are
-    therefore resampled together: the interval of a difference or a ratio is the paired one (Efron & Tibshirani 1993,
+    Quantities measured on the same unit, such as one document's nll under two models, are columns of one row, so they
+    are resampled together. The interval of a difference or a ratio is therefore a paired one (Efron & Tibshirani 1993,
     chapter 13).
 
     Args:
         sums: [units, m], what each unit adds to the m totals.
         statistic: maps totals [..., m] to values [...], for example ``lambda t: np.exp(t[..., 0] / t[..., 1])``; or to
-            arrays of values [..., *shape], each of which gets its interval from the same resampled units.
-        resamples: bootstrap samples drawn.
-        seed: of the resampling; the same seed and number of units draw the same units.
+            arrays of values [..., *shape], each of which gets an interval from the same resamples.
+        resamples: number of bootstrap samples.
+        seed: of the resampling; the same seed and number of units give the same resamples.
         level: probability that the interval covers the true value.
 
     Raises:
@@ -56,12 +56,12 @@ def stratified(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Like `interval`, for a statistic over several strata (corpora) whose units are resampled within each stratum.
+    """Like `interval`, for a statistic of several strata (corpora); units are resampled within each stratum.
 
     Args:
         strata: one array [units, m] per stratum; the numbers of units may differ.
         statistic: maps the list of totals, one [..., m] per stratum, to values [...] or [..., *shape].
-        resamples: bootstrap samples drawn.
+        resamples: number of bootstrap samples.
         seed: of the resampling.
         level: probability that the interval covers the true value.
 
@@ -81,26 +81,26 @@ def stratified(
 
 
 def mean(values: np.ndarray) -> Interval:
-    """The mean of values of units [units], with its interval."""
+    """Return the mean of one value per unit [units], with its interval."""
     return interval(np.column_stack([values, np.ones(len(values))]), lambda totals: means(totals)[..., 0])
 
 
 def tidy(values: Interval, axes: Sequence[tuple[str, Sequence]], **same: Any) -> pd.DataFrame:
-    """Arrays of estimates and their ends as rows; `axes` names and labels the dimensions, `same` fills more columns."""
+    """Return an interval of arrays as a tidy frame; `axes` names and labels the dimensions, `same` adds constants."""
     index = pd.MultiIndex.from_product([labels for _, labels in axes], names=[name for name, _ in axes])
     columns = {name: np.ravel(getattr(values, name)) for name in ("estimate", "low", "high")}
     return pd.DataFrame(same | columns, index).reset_index()
 
 
 def means(totals: np.ndarray) -> np.ndarray:
-    """Means of columns: totals [..., m and the number of things summed] to [..., m]."""
+    """Divide totals [..., m + 1] by their last column, the count: means [..., m]."""
     return totals[..., :-1] / totals[..., -1:]
 
 
 def _resampled(
     arrays: list[np.ndarray], statistic: Callable[[list[np.ndarray]], np.ndarray], resamples: int, seed: int
 ) -> np.ndarray:
-    """Values [resamples, *shape] of the statistic, in chunks of at most `_DRAWS` draws of a unit per stratum."""
+    """Values [resamples, *shape] of the statistic, in chunks that draw at most `_DRAWS` units per stratum."""
     rng = np.random.default_rng(seed)
     rows = max(1, _DRAWS // max(map(len, arrays)))
     chunks = [min(rows, resamples - start) for start in range(0, resamples, rows)]

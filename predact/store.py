@@ -76,7 +76,7 @@ def shards(
 
 
 def digest(data: Any) -> str:
-    """Return the SHA-256 of JSON data: what stands for texts or ids too long for a sidecar."""
+    """Return the SHA-256 of JSON data, to identify texts or ids that are too long for a sidecar."""
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
@@ -136,7 +136,7 @@ def write(path: Path, data: bytes, parameter: str = "store") -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.chmod(temporary, 0o644)  # a temporary file is its maker's alone; a result is not
+            os.chmod(temporary, 0o644)  # temporary files are private; results are readable by all
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
@@ -145,7 +145,7 @@ def write(path: Path, data: bytes, parameter: str = "store") -> None:
 
 @contextmanager
 def _writing(folder: Path, parameter: str = "store") -> Iterator[Path]:
-    """Make the folder, and say in the user's words why it or a file in it cannot be written."""
+    """Make the folder; turn an OSError, here or while a file in it is written, into a UserError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder

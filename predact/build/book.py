@@ -10,7 +10,7 @@ from predact.build.execute import Failed, find, verdicts
 from predact.discussion import across
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
-PUBLISHED = Path("book", "published", "claims")  # verdicts on other pairs, and at other scales
+PUBLISHED = Path("book", "published", "claims")  # verdicts of other pairs and other scales
 JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
 
 
@@ -49,7 +49,7 @@ def build(project: Path, out: Path, pair: str) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file, or a folder whole; times are kept, for it is by them that Sphinx sees changes."""
+    """Copy a file or a whole folder, with the modification times by which Sphinx detects changes."""
     if source.is_dir():
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("_generated"))
@@ -58,7 +58,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _render(out: Path) -> Path:
-    """Run jupyter-book, and return its HTML; a failed build leaves nothing that would hide its warnings."""
+    """Run jupyter-book and return its HTML; a failed build is deleted, so that the next one repeats its warnings."""
     work = out / "_build"
     command = (*JUPYTER_BOOK, "build", str(out), "--warningiserror", "--keep-going", "--quiet")
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -72,7 +72,7 @@ def _render(out: Path) -> Path:
 
 
 def _publish(built: Path, html: Path) -> Path:
-    """Put a copy of the HTML in the place of the last one."""
+    """Replace the HTML of the last build by a copy of the new one."""
     new, old = html.with_name("html.new"), html.with_name("html.old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,6 +1,7 @@
-"""What to know of a pair before a run: do tokenizers agree, does memory suffice, how many tokens, how long.
+"""What to know about a pair before a run: do tokenizers agree, is there enough memory, how many tokens, how long.
 
-Configurations and tokenizers are read, no weights; these only for a measurement of ten seconds, where they are at hand.
+Only configurations and tokenizers are read. If the weights are on this machine, they are loaded for a measurement of
+ten seconds.
 """
 
 import time
@@ -19,14 +20,14 @@ from predact.models.pairs import DTYPES, Model, Pair
 from predact.models.runs import Run
 from predact.pocket import world
 
-_HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: of a parameter; of a position, layer and width
+_HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: per parameter; per position, layer and hidden unit
 _SECONDS = 5  # of each of the two measurements
-_BACKWARD = 3  # passes that a token learned from takes, as long as one that is scored
-_WIDTH = 32  # tokens that are written at a time to see how fast
+_BACKWARD = 3  # time of a training token, in scored tokens
+_WIDTH = 32  # tokens of each generation in the measurement
 
 
 class Finding(NamedTuple):
-    """One thing found: what it is about, one line, and whether it needs attention."""
+    """One finding: its topic, a line of text, and whether it is a warning."""
 
     topic: str
     text: str
@@ -34,7 +35,7 @@ class Finding(NamedTuple):
 
 
 def findings(run: Run) -> Iterator[Finding]:
-    """Yield what there is to know of a pair before its book is made.
+    """Yield what to know about a pair before its book is made.
 
     Args:
         run: the pair, and the scale of its book.
@@ -107,14 +108,14 @@ def _template(step: str, tokenizer: Any) -> Finding:
     try:
         tokenizer.apply_chat_template(turns, tokenize=False)
         system = "takes a system role, of which no use is made"
-    except Exception:  # what a template raises is its author's choice
+    except Exception:  # a template can raise any exception
         system = "takes no system role, and needs none"
     around = len(sampling.ask(tokenizer, "b", None)) - 1
     return Finding("tokenizers", f"{step}: a chat template, {around} tokens around a prompt; {system}.")
 
 
 def _memory(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[Finding]:
-    """What the largest model needs, against what there is."""
+    """Compare the memory that the largest model needs with the memory that is free."""
     step = max(sizes, key=lambda each: sizes[each])
     model, config, rows = run.pair.models[step], configs[step].get_text_config(), run.settings.rows
     item = DTYPES[model.dtype]
@@ -134,12 +135,12 @@ def _memory(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> I
     each, width = _HELD[method]
     passing = width * 2**11 * config.num_hidden_layers * config.hidden_size
     learns = (sizes[step] * each or held) + passing
-    text = f"To finetune ({method}): {_bytes(learns)} for 2,048 tokens at a time; fewer where they do not fit."
+    text = f"To finetune ({method}): {_bytes(learns)} for 2,048 tokens at a time; fewer if they do not fit."
     yield Finding("memory", text, warns=learns > free)
 
 
 def _device(model: Model) -> tuple[str, float]:
-    """Where a model would run, and the bytes free there."""
+    """Return the device on which a model would run, and its free bytes."""
     if torch.cuda.is_available() and model.device != "cpu":
         count = torch.cuda.device_count()
         free = sum(torch.cuda.mem_get_info(number)[0] for number in range(count))
@@ -148,7 +149,7 @@ def _device(model: Model) -> tuple[str, float]:
 
 
 def _time(pair: Pair, work: Work) -> Finding:
-    """How long the book takes, by a measurement with the largest of the models that can be loaded here."""
+    """Estimate how long the book takes, from a measurement with the largest model that can be loaded here."""
     base = pair.models["Base"]
     if not loading.at_hand(base):
         return Finding("time", "Not measured: the weights are not here. A second check, once they are, will tell.")
@@ -175,21 +176,21 @@ def _bytes(number: float) -> str:
 
 
 class Rates(NamedTuple):
-    """Tokens that a model scores and samples in a second."""
+    """Tokens per second that a model scores, and that it samples."""
 
     scored: float
     sampled: float
 
 
 def total(run: Run) -> Work:
-    """Count the tokens of a book: what every claim needs, each material once, and what the discussion adds."""
+    """Count the tokens of a book: those of every claim (shared measurements once) and those of the discussion."""
     found = {name: work for claim in claims().values() for name, work in claim.work(run).items()}
     parts = [*found.values(), nudging.work(run)]
     return Work(*(sum(column) for column in zip(*parts, strict=True)))
 
 
 def measure_rates(model: Any, tokenizer: Any, frame: str) -> Rates:
-    """Score and sample for some seconds each, and return how fast it went."""
+    """Score and sample for some seconds each, and return the rates."""
     texts = [world.document("stories", "test", place).text for place in range(8)]
     turn = sampling.ask(tokenizer, "What makes a good story?", frame)
     settings = sampling.Settings(generations=100, max_new_tokens=_WIDTH)
@@ -206,12 +207,12 @@ def measure_rates(model: Any, tokenizer: Any, frame: str) -> Rates:
 
 
 def book_seconds(work: Work, rates: Rates) -> float:
-    """How long a book takes: scoring, sampling and finetuning; a token learned from counts as three that are scored."""
+    """Return the time of a book: scoring, sampling, finetuning; a training token counts as `_BACKWARD` scored ones."""
     return (work.scored + _BACKWARD * work.learned) / rates.scored + work.sampled / rates.sampled
 
 
 def _rate(run: Callable[[], int]) -> float:
-    """Tokens that are done in a second, after one run to warm up."""
+    """Return the tokens processed per second, after one run to warm up."""
     run()
     start, tokens = time.perf_counter(), 0
     while time.perf_counter() - start < _SECONDS:

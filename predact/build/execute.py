@@ -1,4 +1,4 @@
-"""Run the notebooks with papermill; one that nothing has changed for since its last run is skipped."""
+"""Run the notebooks with papermill, except those for which nothing has changed since their last run."""
 
 import contextlib
 import hashlib
@@ -24,11 +24,11 @@ PACKAGE = Path(__file__).parents[1]
 
 
 class Failed(Exception):
-    """A notebook or the book that could not be built: one line that says which, where and why."""
+    """A notebook or the book could not be built; the message says in one line which, where and why."""
 
 
 class Run(NamedTuple):
-    """One notebook done: its name, how long its execution took, if it was executed just now, and what it warned of."""
+    """A finished notebook: its name, the seconds it took, whether it was executed in this run, and its warnings."""
 
     name: str
     seconds: float
@@ -40,7 +40,7 @@ def find(project: Path, only: str = "") -> list[Path]:
     """Return the sources of the notebooks in the order of the table of contents, or those that begin with `only`.
 
     Raises:
-        UserError: `project` is not a folder with the book's sources, or no notebook's name begins so.
+        UserError: `project` is not a folder with the book's sources, or no notebook's name begins with `only`.
     """
     if not (project / "_toc.yml").exists():
         raise UserError("no book here (_toc.yml and notebooks/ are missing); run predact in the project's folder.")
@@ -54,16 +54,16 @@ def find(project: Path, only: str = "") -> list[Path]:
 
 
 def plan(notebooks: list[Path], common: Mapping[str, str], given: Mapping[str, str]) -> dict[Path, dict[str, Any]]:
-    """Return what to inject into each notebook: of the values for its parameters, those that are not its defaults.
+    """Return the parameter values to inject into each notebook: those that differ from its defaults.
 
     Args:
         notebooks: their sources.
-        common: words of the command line by name, for every notebook that has such a parameter.
-        given: the same, but at least one of the notebooks must have the parameter; or a setting (`runs.Settings`), for
-            every notebook that is run at a scale.
+        common: texts from the command line, by parameter; notebooks without the parameter ignore them.
+        given: the same, but at least one notebook must have the parameter. Or texts by setting (`runs.Settings`), which
+            go to every notebook with a parameter `scale`.
 
     Raises:
-        UserError: a name that is neither, or a word that cannot be read as its type.
+        UserError: a name is neither a parameter nor a setting, or a text does not have the type of its parameter.
     """
     known, fields = {path: of_notebook(path) for path in notebooks}, Settings.model_fields
     check_names({name: None for each in known.values() for name in each} | fields, given)
@@ -110,9 +110,9 @@ def metadata(notebook: Path) -> dict[str, Any]:
 def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]]) -> Iterator[Run]:
     """Execute notebooks into `out`/notebooks one after the other, yielding each as it is done.
 
-    A notebook is skipped when its source, its parameters, the package, the files that its parameters name and the
-    stored results it used are those of its last run. One that fails stays in `out`/failed, up to its error; what stood
-    in `out`/notebooks is left as it was.
+    A notebook is skipped if nothing has changed since its last run: its source, its parameters, the package, the files
+    that its parameters name, and the stored results that it used. A notebook that fails is kept in `out`/failed, up to
+    its error; its last complete run in `out`/notebooks stays.
 
     Args:
         project: folder of the sources, where the kernels run.
@@ -135,7 +135,7 @@ def _load(notebook: Path) -> dict[str, Any]:
 
 
 def _execute(project: Path, source: Path, target: Path, injected: dict[str, Any], key: str) -> str:
-    """Execute one notebook into its place, and return what it wrote to stderr: the pages do not show it."""
+    """Execute one notebook, save it, and return what it wrote to stderr, which the pages do not show."""
     import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -203,14 +203,14 @@ def _checksum(sidecar: Path) -> str | None:
 
 
 def _key(project: Path, source: Path, injected: dict[str, Any]) -> str:
-    """Hash of all that an execution depends on, but for the store."""
+    """Return a hash of all that an execution depends on, except the store."""
     parts = [source.read_text(encoding="utf-8"), injected, _package(), sorted(_files(project, injected))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def _package() -> str:
-    """Hash of the package: its code, its presets, its models."""
+    """Return a hash of the package: its code, its presets, its models."""
     digest = hashlib.sha256()
     for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         digest.update(f"{path.relative_to(PACKAGE)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -218,7 +218,7 @@ def _package() -> str:
 
 
 def _files(project: Path, injected: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of the files that the parameters name, themselves or by way of a pair file."""
+    """Yield name, size and modification time of the files that the parameters name, directly or in a pair file."""
     words = {str(word) for value in injected.values() for word in (value if isinstance(value, list) else [value])}
     pair = pairs.pair(injected["pair"]) if "pair" in injected else None
     words |= {*pair.corpora, pair.prompts} if pair else set()

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import html
 import json
 import os
 import re
@@ -15,31 +14,30 @@ from typing import Any
 
 from tqdm import tqdm
 
-from predact import store
+from predact import markup, store
 from predact.build.parameters import assigned, check_names, check_types, declared
 from predact.claims.verdict import MIME, Verdict
 from predact.models import runs
 from predact.models.runs import Run
 
 PROVENANCE = "application/vnd.predact.provenance+json"
-INJECTED = "# Parameters\n"  # how the cell that papermill adds begins
+INJECTED = "# Parameters\n"  # first line of the cell that papermill adds
 
 _started = SimpleNamespace()  # the run of this notebook
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # as libraries are imported: bars need no widgets
+warnings.filterwarnings("ignore", message="IProgress not found")  # raised on import; progress bars need no widgets
 
 
 def start(namespace: dict[str, Any], **more: Any) -> Run:
-    """Check the notebook's parameters, keep libraries from leaving traces in the page, and return what is to be run.
+    """Check the notebook's parameters, silence libraries, and return the run.
 
     Args:
-        namespace: the notebook's `globals()`. Its parameters are the annotated names of the cells run so far. What
-            papermill has added must be one of these or a setting (`runs.Settings`), and of its type.
-        **more: what the notebook has no parameter for, of pair, scale, seed and store.
+        namespace: the notebook's `globals()`. Its parameters are the annotated names in the cells run so far. A name
+            that papermill has added must be one of them or a setting (`runs.Settings`), with a value of its type.
+        **more: pair, scale, seed or store, if the notebook has no such parameter.
 
     Returns:
-        The run. Its store and every other path is seen from the project's folder, also where Jupyter runs the notebook
-        inside `notebooks/`.
+        The run. Its paths are relative to the project's folder, even if Jupyter runs the notebook inside `notebooks/`.
 
     Raises:
         UserError: an unknown parameter, or a value of the wrong type.
@@ -63,9 +61,9 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
 
 
 def show(verdict: Verdict) -> None:
-    """Show a verdict, and keep it among the outputs of the notebook: as `verdict.MIME`, with the pair and the scale.
+    """Show a verdict, and keep it in the notebook's output as `verdict.MIME`, with the pair and the scale.
 
-    Whatever shows verdicts reads them there, so it never says something else than the chapter does.
+    The scorecard and the tables of the book read verdicts from there, so they always agree with the chapter.
     """
     from IPython.display import display
 
@@ -75,7 +73,7 @@ def show(verdict: Verdict) -> None:
 def provenance() -> None:
     """Show where the numbers above come from: the settings, and every stored result that the notebook used.
 
-    The cell's output is a folded table for the reader and, as `PROVENANCE`, the same as data for the status page.
+    The cell's output is a folded table for the reader and the same as data (`PROVENANCE`) for the status page.
     """
     from IPython.display import display
 
@@ -90,7 +88,7 @@ def brief(inputs: Mapping[str, Any]) -> str:
 
 
 def quiet() -> None:
-    """Silence the warnings and the chatter of libraries; predact's own warnings are kept."""
+    """Silence warnings and messages of libraries; keep predact's own warnings."""
     os.environ |= {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -106,7 +104,7 @@ def quiet() -> None:
 
 
 def _bars_to_terminal() -> None:
-    """Show progress bars in the terminal that started the kernel, where there is one, and never in the page."""
+    """Show progress bars in the terminal that started the kernel, if there is one, and never in the page."""
     with contextlib.suppress(OSError):
         if os.isatty(sys.stderr.fileno()):
             terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w")
@@ -114,7 +112,6 @@ def _bars_to_terminal() -> None:
 
 
 def _table(results: list[dict]) -> str:
-    heads = ("stage", "inputs", "time", "device", "made", "checksum")
     rows = [
         (
             result["stage"],
@@ -126,10 +123,5 @@ def _table(results: list[dict]) -> str:
         )
         for result in results
     ]
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     seconds = sum(result["seconds"] for result in results)
-    return (
-        f'<details class="predact-provenance"><summary>Where these numbers come from: {len(results)} stored results, '
-        f"{seconds:,.0f} s of computation</summary><table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}"
-        f"</tr></thead><tbody>{body}</tbody></table></details>"
-    )
+    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}")

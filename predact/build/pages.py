@@ -1,10 +1,10 @@
 """The computed pages of the book, as MyST Markdown: the claims with their verdicts, and how each notebook ran."""
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from predact import markup
 from predact.build import execute
 from predact.build.notebook import brief
 from predact.claims.verdict import claims, told
@@ -16,20 +16,20 @@ BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 
 def numbers(row: Mapping[str, Any]) -> str:
-    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and what chance gives."""
+    """Return the numbers of a verdict: ``1.412 [1.380, 1.444] perplexity ratio, n = 900``, and the value by chance."""
     estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
     chance = "" if row.get("null") is None else f" (by chance {row['null']:.3f})"
     return f"{estimate} [{low}, {high}]{chance} {row['unit']}, n = {row['n']:,}"
 
 
 def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], published: Iterable[Row] = ()) -> str:
-    """Return the claims table: each claim with its verdict, or "not yet run", and the published one of the full scale.
+    """Return the claims table: each claim with its verdict, or "not yet run", and the published one at full scale.
 
     Args:
-        verdicts: rows, of the pair alone.
+        verdicts: rows of this pair only.
         pair: its name.
-        chapters: names of the notebooks that the book holds; a claim links to its own where it is there.
-        published: rows of any pairs; those of this one at another scale are shown, too.
+        chapters: names of the notebooks in the book; a claim links to its notebook if that is one of them.
+        published: rows of any pairs; those of this pair at another scale are shown in a column of their own.
     """
     chapters, found = set(chapters), {row["id"]: row for row in verdicts}
     scales = sorted({row["scale"] for row in found.values()})
@@ -46,36 +46,37 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
 
 
 def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
-    """Return the table of every claim and every pair, a cell tinted by its verdict, as an HTML block.
+    """Return the table of all claims and pairs as an HTML block; the colour of a cell shows its verdict.
 
     Args:
-        verdicts: rows, as `verdict.scorecards` returns them.
+        verdicts: rows, as `across.in_order` returns them.
         first: the pair of the first column.
-        numbers: whether a cell tells the estimate and its interval, too.
+        numbers: whether a cell also shows the estimate and its interval.
     """
     found = {(row["id"], row["pair"]): row for row in verdicts}
     names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
-    head = "".join(f'<th scope="col">{escape(title(pair))}</th>' for pair in names)
-    lines = []
-    for claim in claims().values():
-        cells = "".join(_cell(found.get((claim.id, pair)), numbers) for pair in names)
-        units = {row["unit"] for (id, _), row in found.items() if id == claim.id}
-        what = f"<b>{claim.id}</b> {escape('; '.join(sorted(units)))}" if numbers else f"<b>{claim.id}</b>"
-        lines.append(f'<tr><th scope="row" title="{escape(claim.claim)}">{what}</th>{cells}</tr>')
-    body = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f'```{{raw}} html\n<div class="predact-verdicts mathjax_ignore"><table>{body}</table></div>\n```\n'
+    lines = [
+        {
+            "id": claim.id,
+            "text": claim.claim,
+            "units": "; ".join(sorted({row["unit"] for (id, _), row in found.items() if id == claim.id})),
+            "cells": [_cell(found.get((claim.id, pair))) for pair in names],
+        }
+        for claim in claims().values()
+    ]
+    page = markup.render("verdicts.html", pairs=map(title, names), claims=lines, numbers=numbers)
+    return f"```{{raw}} html\n{page}\n```\n"
 
 
-def _cell(row: Row | None, numbers: bool) -> str:
+def _cell(row: Row | None) -> dict[str, str] | None:
+    """Return the verdict of one claim on one pair and its numbers, as texts; None if there is no verdict."""
     if not row:
-        return "<td>–</td>"
-    estimate, low, high = (told(row[name]) for name in ("estimate", "low", "high"))
-    more = f"<b>{estimate}</b> <span>[{low}, {high}]</span>" if numbers else ""
-    return f'<td class="{row["verdict"]}">{more}<i>{row["verdict"]}</i></td>'
+        return None
+    return {"verdict": row["verdict"], **{name: told(row[name]) for name in ("estimate", "low", "high")}}
 
 
 def settings() -> str:
-    """Return the table of all settings: what each says, and its value at every scale."""
+    """Return the table of all settings: the meaning of each, and its value at every scale."""
     fields, known = Settings.model_fields, scales()
     rows = [
         (_code(name), str(field.description), *(_code(at.get(name, field.default)) for at in known.values()))

@@ -1,4 +1,4 @@
-"""The parameters of a notebook: what its source declares, what is given for them, whether the two agree."""
+"""The parameters of a notebook: what its source declares, which values are given, whether the two match."""
 
 import ast
 import contextlib
@@ -18,7 +18,7 @@ TYPES |= {"list[bool]": list[bool], "list[int]": list[int], "list[float]": list[
 
 
 class Parameter(NamedTuple):
-    """What a notebook declares of a parameter: its type (a key of `TYPES`), its default, and the comment behind it."""
+    """A parameter that a notebook declares: its type (a key of `TYPES`), its default, and the comment after it."""
 
     type: str
     default: Any
@@ -26,7 +26,7 @@ class Parameter(NamedTuple):
 
 
 def of_notebook(path: Path) -> dict[str, Parameter]:
-    """Return what the cell tagged `parameters` of a notebook declares, by name."""
+    """Return the parameters that the cell tagged `parameters` of a notebook declares, by name."""
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # a notebook without such a cell has no parameters
@@ -68,24 +68,24 @@ def check_types(known: Mapping[str, str], given: Mapping[str, Any]) -> None:
 
 
 def changes(known: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values, read from the command line's words, of those parameters that differ from their defaults.
+    """Read values from the command line's texts; return those that differ from their parameters' defaults.
 
     Args:
-        known: what a notebook declares.
-        given: words by name; names that the notebook does not declare are passed over.
+        known: the parameters that a notebook declares.
+        given: texts by name; names that the notebook does not declare are ignored.
 
     Raises:
-        UserError: a word that cannot be read as the parameter's type.
+        UserError: a text cannot be read as its parameter's type.
     """
     values = {name: read(name, word, TYPES[known[name].type]) for name, word in given.items() if name in known}
     return {name: value for name, value in values.items() if value != known[name].default}
 
 
 def read(name: str, word: str, kind: Any) -> Any:
-    """Read a word of the command line: JSON or YAML, a list without its brackets, or a text as it stands.
+    """Read a value from the command line: JSON or YAML, a list without brackets, or plain text.
 
     Raises:
-        UserError: it cannot be read as a value of the kind; the message begins with the name.
+        UserError: the word cannot be read as a value of this type; the message begins with the name.
     """
     if _fits(word, kind):
         return word
@@ -100,7 +100,7 @@ def read(name: str, word: str, kind: Any) -> Any:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type; True and 1 are two things, 1 passes for 1.0."""
+    """Return whether a value has a type: True is no int, but 1 is accepted as a float."""
     try:
         TypeAdapter(kind).validate_python(value, strict=True)
     except ValidationError:

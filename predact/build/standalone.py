@@ -1,22 +1,19 @@
-"""The blueprint of texts from anywhere: a file of generations in, one self-contained page out."""
+"""Blueprints of texts by any author: a file of generations in, one self-contained page out."""
 
 import re
 import tempfile
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import altair as alt
 import pandas as pd
 
+from predact import markup
 from predact.claims import backbone, shared_ngrams
 from predact.errors import UserError
 from predact.figures import backbone as backbone_figures
 from predact.figures import shared_ngrams as shared_ngrams_figures
 from predact.figures import skeleton as skeleton_figures
-from predact.figures import style
 from predact.methods import alignments, anchors, blueprint, ngrams
 from predact.texts import sources
 
@@ -24,30 +21,30 @@ MODEL = "texts"  # whoever wrote them
 EXPECTED = 'expected JSON Lines with {"prompt": "...", "generation": "..."}'
 SHOWN = 20  # prompts in the diagram and the viewer
 STATIC = Path(__file__).parents[2] / "book" / "_static"
-# A word with the white space before it; of scripts that set no spaces, a character.
+# A word with the white space before it; in scripts without spaces (Thai, Chinese, Japanese, ...), a character.
 WORD = re.compile(r"\s*(?:[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+|\S)|\s+")
 
 
 class Texts(NamedTuple):
-    """Generations as ids of words: a frame as `sampling.of_pair` returns it, what the ids stand for, the prompts."""
+    """Generations as ids of words: a frame like that of `sampling.sample_pair`, the word of each id, the prompts."""
 
     written: pd.DataFrame
     words: list[str]
     prompts: dict[str, str]
 
     def decode(self, ids: list[int]) -> str:
-        """Return the text of ids: exactly what stood in the file."""
+        """Return the text of ids, exactly as in the file."""
         return "".join(self.words[each] for each in ids)
 
 
 def read(path: Path) -> Texts:
-    """Read a file of generations, and cut them into words: any model's texts, so no model's tokens.
+    """Read a file of generations and split them into words; their authors' tokenizers are not known.
 
     Raises:
         UserError: the file is missing, empty, not UTF-8 or not JSON Lines; a field is missing; no prompt has two rows.
     """
     if not path.is_file():
-        raise UserError(f"file: '{path}' is no file; {EXPECTED}.")
+        raise UserError(f"file: '{path}' is not a file; {EXPECTED}.")
     rows: list[dict] = []
     places: dict[str, str] = {}
     known: dict[str, int] = {}
@@ -70,14 +67,14 @@ def read(path: Path) -> Texts:
 
 
 def page(texts: Texts, title: str) -> str:
-    """Return a page in HTML with the Sankey diagram, the shared n-grams and the alignment; it loads nothing.
+    """Return an HTML page with the Sankey diagram, the shared n-grams and the alignment; it loads no other file.
 
     Args:
         texts: what `read` returns.
-        title: shown above.
+        title: heading of the page.
 
     Raises:
-        UserError: the scripts of the book are not beside the package.
+        UserError: the book's scripts are missing, because predact was not installed from its clone.
     """
     written, decode = texts.written, {MODEL: texts.decode}
     with tempfile.TemporaryDirectory() as root:
@@ -94,16 +91,15 @@ def page(texts: Texts, title: str) -> str:
         "along": backbone_figures.companions_along_text(curves),
         "viewer": backbone_figures.viewer(blueprint.cells(some, decode), shown),
     }
-    figures = {name: _figure(chart) for name, chart in charts.items()}
-    files = {"css": "predact.css", "vega": "vendor/vega.js", "draw": "predact.js"}
-    scripts = {name: _static(path) for name, path in files.items()}
     told = f"{len(written):,} generations for {len(texts.prompts):,} prompt{'s' * (len(texts.prompts) > 1)}"
     hidden = f"The diagram and the alignment hold the first {SHOWN} prompts." if len(texts.prompts) > SHOWN else ""
-    template = Template((Path(__file__).with_suffix(".html")).read_text(encoding="utf-8"))
-    return template.substitute(
-        figures,
-        **scripts,
-        title=escape(title),
+    return markup.render(
+        "standalone.html",
+        charts={name: chart.to_dict() for name, chart in charts.items()},
+        css=_static("predact.css"),
+        vega=_static("vendor/vega.js"),
+        draw=_static("predact.js"),
+        title=title,
         told=told,
         hidden=hidden,
         table=_table(texts),
@@ -113,10 +109,6 @@ def page(texts: Texts, title: str) -> str:
     )
 
 
-def _figure(chart: alt.LayerChart) -> str:
-    return style.render(chart.to_dict())["text/html"]
-
-
 def _static(name: str) -> str:
     try:
         return (STATIC / name).read_text(encoding="utf-8")
@@ -124,8 +116,8 @@ def _static(name: str) -> str:
         raise UserError(f"predact: {STATIC / name} is missing; install predact with -e from its clone.") from None
 
 
-def _table(texts: Texts) -> str:
-    """The most shared n-gram of each prompt, for a long and a short n."""
+def _table(texts: Texts) -> list[tuple[Any, ...]]:
+    """Return the rows of the table: the most shared n-gram of each prompt, for a long and a short n."""
     tables = [shared_ngrams.commonest_table(texts.written, {MODEL: texts.decode}, n) for n in (10, 5)]
     sizes = texts.written.groupby("prompt", sort=False).size()
     rows = []
@@ -133,12 +125,6 @@ def _table(texts: Texts) -> str:
         pd.concat(tables).sort_values("prompt", key=lambda ids: ids.astype(int), kind="stable").to_dict("records")
     ):
         share = f"{row['count']} of {sizes[row['prompt']]}"
-        cells = (
-            texts.prompts[row["prompt"]],
-            row["n"],
-            row["text"].strip(),
-            share,
-            ", ".join(map(str, row["samples"])),
-        )
-        rows.append(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>")
-    return "\n".join(rows)
+        samples = ", ".join(map(str, row["samples"]))
+        rows.append((texts.prompts[row["prompt"]], row["n"], row["text"].strip(), share, samples))
+    return rows

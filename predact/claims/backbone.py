@@ -1,4 +1,4 @@
-"""C8: RLHF's generations are aligned with each other all along, most at the beginning and the end."""
+"""C8: RLHF's generations align with each other along their whole length, most at the beginning and the end."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,8 +21,8 @@ CLAIM = Claim(
     work=materials.generations_work,
     rungs=lambda run: [rung(companion_curves(materials.aligned(run, materials.all_steps(run))), run.settings.others)],
 )
-LEAST_OTHERS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)  # least numbers of others that a token is aligned with
-ENOUGH = 5  # of them, in the claim
+LEAST_OTHERS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)  # numbers m: a token is aligned with at least m others
+ENOUGH = 5  # the number m of the claim
 ALIGNED = "generations of 100"
 Curves = Mapping[tuple[str, str], np.ndarray]  # by (model, text): [prompts, LEAST_OTHERS, bins]
 
@@ -30,12 +30,12 @@ Curves = Mapping[tuple[str, str], np.ndarray]  # by (model, text): [prompts, LEA
 def companion_curves(
     aligned: pd.DataFrame, others: Sequence[int] = LEAST_OTHERS, bins: int = 100
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Of 100 generations, how many are aligned with at least m others, along relative position: see `alignment.along`.
+    """Count, of 100 generations, those aligned with at least m others, by position; see `alignment.aligned_along`.
 
     Args:
-        aligned: what `of_pair` returns.
+        aligned: what `alignments.align_pair` returns.
         others: the numbers m.
-        bins: of relative position.
+        bins: number of bins of relative position.
 
     Returns:
         For each model and text [prompts, others, bins].
@@ -64,13 +64,13 @@ def mean_curves(found: dict[tuple[str, str], np.ndarray], others: Sequence[int] 
 
 
 def agreement(aligned: pd.DataFrame) -> pd.DataFrame:
-    """How good alignments are: means over prompts of identical pairs per column, and of tokens aligned with 5 others.
+    """Return measures of how good alignments are, as means over prompts.
 
     Args:
-        aligned: what `of_pair` returns.
+        aligned: what `alignments.align_pair` returns.
 
     Returns:
-        model, text, pairs (sum of pairs), pairs per column, share aligned.
+        model, text, pairs (sum of pairs), pairs per column (identical pairs), share aligned (of tokens, with 5 others).
     """
     rows = []
     for (model, text, _), part in alignment_units(aligned, TEXTS):
@@ -82,11 +82,12 @@ def agreement(aligned: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge(curves: Curves, others: int = ENOUGH) -> tuple[pd.DataFrame, Verdict]:
-    """C8: are more RLHF generations aligned with others than Base's all along, and most at beginning and end?
+    """C8: do RLHF generations align with each other more than Base's all along, and most at beginning and end?
 
-    The measure is the number, of 100 generations, that are aligned with at least `others` others. The rule, `all_above`
-    0, looks at thirteen cases: RLHF minus Base in each tenth of the text; RLHF's first and last tenth, each minus its
-    middle (from 20 to 80 percent); RLHF minus the higher one of its nulls. The estimate is RLHF's mean along the text.
+    The measure is the number of generations, out of 100, that are aligned with at least `others` others. The rule,
+    `all_above` 0, covers thirteen cases: RLHF minus Base in each tenth of the text; RLHF's first and last tenth, each
+    minus its middle (from 20 to 80 percent); RLHF minus the higher one of its nulls. The estimate is RLHF's mean along
+    the text.
 
     Args:
         curves: what `companion_curves` returns for all of `LEAST_OTHERS`.
@@ -110,7 +111,7 @@ def judge(curves: Curves, others: int = ENOUGH) -> tuple[pd.DataFrame, Verdict]:
 
 
 def rung(curves: Curves, others: int = ENOUGH) -> Rung:
-    """Of 100 generations, those aligned with at least `others` others. Takes what `companion_curves` returns."""
+    """Of 100 generations, number aligned with at least `others` others; takes what `companion_curves` returns."""
     at, steps = LEAST_OTHERS.index(others), dict.fromkeys(model for model, _ in curves)
     along = np.stack([curves[step, GENERATIONS][:, at].mean(1) for step in steps], 1)
     return Rung(CLAIM.id, f"of 100 generations, aligned with at least {others} others", [counted(along)])

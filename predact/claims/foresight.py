@@ -1,4 +1,4 @@
-"""C9: linear probes of RLHF's states tell more of the tokens to come."""
+"""C9: linear probes of RLHF's hidden states predict more of the tokens to come."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,7 +35,7 @@ AFFINE, LOW_RANK, SHUFFLED = "affine probe", "low-rank probe", "labels shuffled"
 UNIGRAM, BIGRAM, SKIP = "unigram", "bigram (sees the token before)", "skip-gram"
 Parts = tuple[Passages, Passages, Passages]
 GAINED, TOKEN_BITS = "bits gained over the skip-gram", "bits per token"
-AHEAD = 2  # the first offset that counts as several positions ahead
+AHEAD = 2  # the smallest offset that counts as "several positions ahead"
 PAPERS, OF_RLHF, OF_BASE = (
     "RLHF reading RLHF, minus Base reading Base",
     "RLHF's text: RLHF reading, minus Base reading",
@@ -48,30 +48,30 @@ CONTRASTS = [PAPERS, OF_RLHF, OF_BASE, LARGER, INTERACTION]
 
 @dataclass(frozen=True)
 class Design:
-    """What is probed, with how much text."""
+    """What is probed, and on how much text."""
 
     layers: Sequence[int]  # of the affine probe; see `probing.moments`
     trained: Sequence[int] = ()  # of the low-rank probe, which is trained on half of the positions
-    positions: int = 40_000  # to fit on, of each author; see `split`
+    positions: int = 40_000  # training positions per author; see `split`
     rank: int = 16  # of the low-rank probe
-    seed: int = 0  # of all that is drawn
+    seed: int = 0  # of all random choices
 
 
 def split(passages: Passages, positions: int, limit: int | None, seed: int = 0) -> Parts:
-    """Part texts by their prompts (or documents): three eighths to train on, one to choose by, a half to test.
+    """Split texts by prompt (or document): three eighths for training, one for validation, four for testing.
 
     Args:
         passages: all texts.
-        positions: to train on, at least, where there are as many; a quarter of it to choose by, and to test.
+        positions: training positions, at least, if there are enough; a quarter as many to validate and to test.
         limit: tokens that a model can read; the rest of a text is cut off.
-        seed: of the parting, and of the order in which texts are taken until there are enough.
+        seed: of the split, and of the order in which texts are taken until there are enough.
 
     Raises:
         UserError: a part would be empty.
     """
     draw, groups = np.random.default_rng(seed), np.array(passages.groups)
     eights = [np.random.default_rng([seed, block]).permutation(8) for block in range(max(groups, default=0) // 8 + 1)]
-    part = np.concatenate(eights)[groups]  # of every eight prompts, in the same way for every author
+    part = np.concatenate(eights)[groups]  # a random split of every eight prompts, the same for every author
     cut = replace(passages, sequences=[each[:limit] for each in passages.sequences])
     room = np.maximum(np.array([len(each) for each in cut.sequences]) - np.array(cut.given) - OFFSETS + 1, 0)
     order = draw.permutation(len(room))
@@ -141,7 +141,7 @@ def _fit_and_test(model: Model, passages: Passages, design: Design) -> pd.DataFr
 def _affine(
     model: Any, size: int, parts: Parts, layers: Sequence[int], seed: int
 ) -> Iterator[tuple[int, int, np.ndarray, Tensor, Tensor]]:
-    """Fit affine probes, calibrate them, and read them out on the texts to test, as `probing.read` does."""
+    """Fit affine probes, calibrate them, and yield their predictions on the test texts, as `probing.read` does."""
     train, choose, test = parts
     probes = [probing.fit(found) for found in probing.moments(model, train, layers, seed)]
     factors = probing.calibrate(model, size, choose, layers, probes)
@@ -150,7 +150,7 @@ def _affine(
 
 
 def _count(train: Passages, test: Passages, size: int, add: Any) -> None:
-    """Judge the baselines at the positions that the probes are tested at."""
+    """Evaluate the baselines at the positions at which the probes are tested."""
     (seen, _), (asked, groups) = (_windows(part) for part in (train, test))
     single = counts.unigram(seen[:, 1], size)  # every token once, though windows overlap
     after = counts.fit(seen[:, 0], seen[:, 1], single)
@@ -162,7 +162,7 @@ def _count(train: Passages, test: Passages, size: int, add: Any) -> None:
 
 
 def _windows(passages: Passages) -> tuple[np.ndarray, np.ndarray]:
-    """The token at each position that serves and the `OFFSETS` after it [n, 1 + OFFSETS], and its group [n]."""
+    """Return each usable position's token and the `OFFSETS` tokens after it [n, 1 + OFFSETS], and its group [n]."""
     parts = [
         np.lib.stride_tricks.sliding_window_view(np.array(sequence[given - 1 :]), 1 + OFFSETS)
         for sequence, given in zip(passages.sequences, passages.given, strict=True)
@@ -171,7 +171,7 @@ def _windows(passages: Passages) -> tuple[np.ndarray, np.ndarray]:
 
 
 def evenly_spaced_layers(pair: Pair, count: int = 5) -> list[int]:
-    """Return so many layers of a pair's models, evenly spread from the embeddings to the last one."""
+    """Return `count` layers of a pair's models, evenly spaced from the embeddings to the last layer."""
     deepest = min(loading.depth(pair.models[step]) for step in ENDS)
     return sorted({round(place) for place in np.linspace(0, deepest, count)})
 
@@ -181,12 +181,12 @@ def cross_probes(
 ) -> pd.DataFrame:
     """Probe Base and RLHF as readers of what each of them has written, and of gold text.
 
-    Readers whose tokenizer is another one than the author's are left out. The low-rank probe reads own text only.
+    A reader is left out if its tokenizer differs from the author's. The low-rank probe reads a model's own text only.
 
     Args:
         root: of the store.
         pair: the models.
-        written: generations of both, as `sampling.of_pair` returns them.
+        written: generations of both, as `sampling.sample_pair` returns them.
         corpora: gold text.
         design: what is probed.
 
@@ -205,7 +205,7 @@ def cross_probes(
 
 
 def lens(root: Path, model: Model, passages: Passages, design: Design, ahead: int = 4, texts: int = 6) -> pd.DataFrame:
-    """Read some texts with the affine probe of the last layer of a design, fitted to texts of other prompts.
+    """Predict the next tokens of some texts with the affine probe of a design's last layer, fitted on other prompts.
 
     Args:
         root: of the store.
@@ -213,11 +213,11 @@ def lens(root: Path, model: Model, passages: Passages, design: Design, ahead: in
         passages: texts of one author.
         design: what is probed.
         ahead: the largest offset.
-        texts: how many are read: the first of each of the first prompts to test.
+        texts: number of texts: the first one of each of the first test prompts.
 
     Returns:
-        group (of the text), position, id, offset, seen (the likeliest token so far ahead), p (its probability), hit (it
-        came).
+        group (of the text), position, id, offset, seen (the likeliest token at this offset), p (its probability), hit
+        (whether it is the actual token).
     """
     layer, drawn = design.layers[-1], {"positions": design.positions, "seed": design.seed}
     inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "passages": passages.digest, "layer": layer}
@@ -248,10 +248,11 @@ def _lens(model: Any, size: int, parts: Parts, layer: int, seed: int, ahead: int
 
 
 def probe_means(sums: pd.DataFrame) -> pd.DataFrame:
-    """Means over positions with intervals: prompts (or documents) held out are resampled.
+    """Means over positions, with intervals from resampling the test prompts (or documents).
 
     Returns:
-        reader, author, source, layer, offset, measure (top-1, top-5, `BITS`, `GAINED`), estimate, low, high, prompts.
+        reader, author, source, layer, offset, measure (top-1, top-5, `TOKEN_BITS`, `GAINED`), estimate, low, high,
+        prompts.
     """
     rows = []
     for (reader, author), part in sums.groupby(["reader", "author"], sort=False):
@@ -270,15 +271,15 @@ def probe_means(sums: pd.DataFrame) -> pd.DataFrame:
 
 
 def contrasts(sums: pd.DataFrame) -> pd.DataFrame:
-    """Compare what the affine probe gains over the skip-gram, on the mean over layers and offsets from AHEAD on.
+    """Compare readers by the affine probe's gain over the skip-gram, averaged over layers and offsets from AHEAD on.
 
     Returns:
-        contrast, estimate (bits per token), low, high, prompts; nothing where a reader cannot read the other's text.
+        contrast, estimate (bits per token), low, high, prompts; no rows if a reader cannot read the other's text.
     """
     far = sums[(sums.offset >= AHEAD) & sums.source.isin([AFFINE, SKIP])].assign(bits=lambda each: each.nll / np.log(2))
     cells = {}
     for (reader, author), part in far.groupby(["reader", "author"]):
-        means = part.groupby(["source", "group"])[["bits", "count"]].mean()  # of as many layers and offsets everywhere
+        means = part.groupby(["source", "group"])[["bits", "count"]].mean()  # same layers and offsets everywhere
         cells[reader, author] = means.loc[SKIP].bits - means.loc[AFFINE].bits, means.loc[SKIP]["count"]
     places = [(reader, author) for author in ENDS for reader in ENDS]
     if not set(places) <= cells.keys():
@@ -296,7 +297,7 @@ def contrasts(sums: pd.DataFrame) -> pd.DataFrame:
 
 
 def objection_in_words(contrasts: pd.DataFrame) -> str:
-    """What the crossed design says about the objection that RLHF's text is merely easier, in plain words (Markdown)."""
+    """Say what the crossed design implies for the objection that RLHF's text is merely easier (Markdown)."""
     if contrasts.empty:
         return "The two cut text into different tokens, so neither can read the other's: nothing tests the objection."
     rows = contrasts.set_index("contrast")
@@ -327,15 +328,14 @@ def objection_in_words(contrasts: pd.DataFrame) -> str:
 
 
 def judge(contrasts: pd.DataFrame) -> Verdict:
-    """C9: do RLHF's states tell more of the tokens several places ahead, in RLHF's own text, than Base's do?
+    """C9: do RLHF's states predict more of the tokens several places ahead, in RLHF's own text, than Base's do?
 
-    The measure is what an affine probe gains over skip-gram counts of the same text, in bits per token. The rule,
-    `all_above` 0, looks at the interaction: how much more than Base's states RLHF's tell of RLHF's text, minus how much
-    more than Base's they tell of Base's text. Text that is easier to predict is so for both readers.
+    The measure is the gain of an affine probe over skip-gram counts of the same text, in bits per token. The rule,
+    `all_above` 0, covers the interaction of reader and author: RLHF's gain minus Base's on RLHF's text, less the same
+    difference on Base's text. Text that is easier to predict is easier for both readers, so it cancels.
 
     Args:
-        contrasts: what `contrasts` returns; nothing where neither model can read the other's tokens, and the claim
-            stays undecided.
+        contrasts: what `contrasts` returns; without rows (the tokenizers differ) the claim stays undecided.
     """
     unit = "bits per token that RLHF's states tell more of RLHF's text, beyond Base's"
     if contrasts.empty:
@@ -346,7 +346,7 @@ def judge(contrasts: pd.DataFrame) -> Verdict:
 
 
 def crossed(run: Run) -> pd.DataFrame:
-    """Base and RLHF as readers of what each has written, and of gold text: see `cross_probes`."""
+    """Probe Base and RLHF as readers of what each has written, and of gold text: see `cross_probes`."""
     return cross_probes(run.root, run.pair, materials.generations(run), materials.texts(run), design(run))
 
 
@@ -359,5 +359,5 @@ def design(run: Run) -> Design:
 
 
 def crossed_work(run: Run) -> dict[str, Work]:
-    """Tokens of `crossed`: two readers, three authors; to fit, to calibrate, to test."""
+    """Tokens of `crossed`: two readers, three authors; for fitting, calibrating and testing."""
     return materials.generations_work(run) | {"probes": Work(scored=2 * 3 * 3 * run.settings.probe_positions)}

@@ -26,7 +26,7 @@ FEW = 10  # tokens: what "a few" means in C3
 
 
 def mass_curves(conditions: Conditions, points: int = 48) -> pd.DataFrame:
-    """Mean mass of the k most probable tokens, with its interval, at ranks spread evenly over the logarithm of k.
+    """Mean mass of the k most probable tokens, with its interval, at `points` ranks k evenly spaced in log k.
 
     Returns:
         model, text, k, estimate, low, high, unit.
@@ -65,13 +65,13 @@ def certainty_by_position(conditions: Conditions, least: int = 100) -> pd.DataFr
 def judge(conditions: Conditions, per: Per) -> tuple[pd.DataFrame, Verdict]:
     """C3: does RLHF give more of the next-token probability to a few tokens, on gold text and on its own generations?
 
-    The measure is the mean mass of the FEW most probable tokens, RLHF minus Base, documents of gold text and prompts
-    resampled with both models' positions. The rule, `all_above` 0, looks at both kinds of text. The estimate is the
-    smaller of the two differences.
+    The measure is the mean mass of the FEW most probable tokens, RLHF minus Base. Documents (of gold text) or prompts
+    (of generations) are resampled, with the positions of both models. The rule, `all_above` 0, covers both kinds of
+    text. The estimate is the smaller of the two differences.
 
     Args:
         conditions: what `distributions.measure_pair` returns.
-        per: per what the models can be compared; per byte the claim stays undecided.
+        per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided.
 
     Returns:
         text, n, estimate, low, high, and the verdict.
@@ -86,7 +86,7 @@ def judge(conditions: Conditions, per: Per) -> tuple[pd.DataFrame, Verdict]:
 
 
 def by_text(found: Mapping[str, tuple[int, stats.Interval]]) -> pd.DataFrame:
-    """Intervals of something on each kind of text, of so many documents or prompts: text, n, estimate, low, high."""
+    """Return the intervals by kind of text as a frame: text, n (documents or prompts), estimate, low, high."""
     return pd.DataFrame([{"text": text, "n": n} | vars(value) for text, (n, value) in found.items()])
 
 
@@ -108,6 +108,6 @@ def rungs(conditions: Conditions) -> list[Rung]:
 
 
 def steps_on(conditions: Conditions, text: str, sums: Callable[[Measured], np.ndarray]) -> np.ndarray:
-    """Sums of something over each group of a kind of text, and its positions, of all models: [groups, models, 2]."""
+    """Return sums of a measure and numbers of positions, by group and model, on a kind of text: [groups, models, 2]."""
     steps = list(dict.fromkeys(model for model, _ in conditions))
     return paired(conditions, text, sums, steps).reshape(-1, len(steps), 2)

@@ -1,4 +1,4 @@
-"""What several claims measure: each taken once from a run, kept in its store, and counted before it is begun."""
+"""Measurements that several claims share: made once per run, kept in its store, their tokens counted beforehand."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from predact.texts import corpora, prompts
 from predact.texts.corpora import Corpus
 from predact.texts.prompts import Prompt
 
-_TOKENS, _BYTES = 500, 4.5  # of a document, at most; bytes of a token: what the texts will be is not known yet
-_SEARCH = 1.5  # finetuning runs for a search of the learning rate, about
+_TOKENS, _BYTES = 500, 4.5  # assumed: most tokens of a document, bytes per token
+_SEARCH = 1.5  # assumed: finetuning runs per search of a learning rate, on average
 
 
 class Work(NamedTuple):
-    """Tokens that all models together score, sample at most, and learn from."""
+    """Tokens that all models together score, sample (at most), and are trained on."""
 
     scored: float = 0
     sampled: float = 0
@@ -32,12 +32,12 @@ def texts(run: Run) -> list[Corpus]:
 
 
 def questions(run: Run) -> list[Prompt]:
-    """What the models are asked."""
+    """Prompts of a run."""
     return prompts.select(run.settings.prompts or run.pair.prompts, run.settings.prompts_limit)
 
 
 def decoders(run: Run, steps: Iterable[str] = ENDS) -> dict[str, Callable]:
-    """What turns the ids of each model into text."""
+    """For each model, the function that turns its ids into text."""
     return {step: loading.tokenizer(run.pair.models[step]).decode for step in steps}
 
 
@@ -52,7 +52,7 @@ def documents(run: Run) -> pd.DataFrame:
 
 
 def finetunings(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Documents held out before and after finetuning, and the learning curves: see `finetuned.finetune_pair`."""
+    """Scores of held-out documents before and after finetuning, and learning curves: see `finetuned.finetune_pair`."""
     told = run.settings
     names = told.targets or told.corpora or run.pair.corpora
     found = corpora.select(names, told.finetuning_documents, run.seed, run.root)
@@ -61,13 +61,13 @@ def finetunings(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def by_turns(found: Sequence[Corpus]) -> list[Corpus]:
-    """Corpora in another order: the first of each category, then the second of each, and so on."""
+    """Return corpora with categories in turn: the first corpus of each, then the second of each, and so on."""
     turns = pd.Series(0, range(len(found))).groupby([each.category for each in found]).cumcount()
     return [found[place] for place in turns.sort_values(kind="stable").index]
 
 
 def generations(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
-    """What models have answered to every prompt: see `sampling.sample_pair`."""
+    """Generations of models for every prompt: see `sampling.sample_pair`."""
     return sampling.sample_pair(
         run.root, run.pair, questions(run), run.settings.sampling, run.seed, steps, run.settings.rows
     )
@@ -90,7 +90,7 @@ def all_steps(run: Run) -> list[str]:
 
 
 def documents_work(run: Run) -> dict[str, Work]:
-    """Tokens of `documents`; texts are taken for as long as is usual."""
+    """Tokens of `documents`, if texts have the usual length."""
     return {"documents": Work(scored=len(run.pair.models) * _kinds(run) * run.settings.documents * _TOKENS)}
 
 
@@ -103,7 +103,7 @@ def finetunings_work(run: Run) -> dict[str, Work]:
 
 
 def generations_work(run: Run) -> dict[str, Work]:
-    """Tokens of `generations` of all models, each as long as it may be."""
+    """Tokens of `generations` of all models, at their maximum length."""
     each = run.settings.generations * run.settings.max_new_tokens
     return {"generations": Work(sampled=len(run.pair.models) * len(questions(run)) * each)}
 

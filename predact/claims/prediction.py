@@ -1,7 +1,7 @@
 """How much worse a model predicts text than its Base: by corpus, by position in the document, by token.
 
-Frames name a pair's models in its order: Base first, RLHF last, the steps between them in between. Differences are
-formed document by document before anything is summed, so a model compared with itself gives exactly no increase.
+Frames list a pair's models in the order of training, from Base to RLHF. Differences are taken document by document,
+before summing, so a model compared with itself shows exactly no increase.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,12 +39,12 @@ def increase_by_corpus(documents: pd.DataFrame, per: Per) -> pd.DataFrame:
     For model m with L_m = sum of nll over a corpus's documents (nats), T tokens, B bytes, and W the world's own nll:
     `perplexity ratio` exp((L_m - L_Base) / T), or with B for T `byte perplexity ratio` when the tokenizers differ;
     `bits per byte above Base` (L_m - L_Base) / (B ln 2); `bits per byte` L_m / (B ln 2); `bits per byte above the
-    world` (L_m - W) / (B ln 2), left out where W is not known: an estimate of KL(world || m) per byte, to the extent
-    that the end of a document can be told from its text.
+    world` (L_m - W) / (B ln 2), left out if W is not known: an estimate of KL(world || m) per byte, provided that the
+    text of a document determines where it ends.
 
     Args:
         documents: What `scoring.score_pair` returns.
-        per: Per what losses can be compared; it says which ratio is formed.
+        per: See `tokens.compared_per`; it decides which ratio is returned.
 
     Returns:
         category, corpus, model, unit, estimate, low, high (95 % paired bootstrap over documents), documents. Rows of
@@ -73,10 +73,10 @@ def increase_by_corpus(documents: pd.DataFrame, per: Per) -> pd.DataFrame:
 
 
 def _sums(documents: pd.DataFrame, per: Per, world: bool) -> np.ndarray:
-    """Sums of one corpus [documents, 2 or 3 blocks of models, and 2].
+    """Sums of one corpus by document: [documents, (2 or 3) * models + 2].
 
-    The blocks are nats above Base, nats and, with `world`, nats above the world; then tokens (bytes when the tokenizers
-    differ) and bytes.
+    The columns are, for each model, nats above Base, nats and, with `world`, nats above the world; then tokens (bytes
+    if the tokenizers differ) and bytes.
     """
     nll = documents.pivot(index="doc", columns="model", values="nll")[documents.model.unique()]
     base = documents[documents.model == "Base"].set_index("doc").loc[nll.index]
@@ -92,14 +92,14 @@ def _mean_increases(strata: Sequence[np.ndarray], models: int) -> np.ndarray:
 
 
 def _increases(totals: np.ndarray, models: int) -> np.ndarray:
-    """Totals of `_sums` to [..., 3 or 4 units, models]; the formulas stand in `increase_by_corpus`."""
+    """Turn totals of `_sums` into values [..., 3 or 4 units, models]; the formulas are in `increase_by_corpus`."""
     nats = totals[..., :-2].reshape(*totals.shape[:-1], -1, models)
     units, size = totals[..., -2, None, None], totals[..., -1, None, None]
     return np.concatenate([np.exp(nats[..., :1, :] / units), nats / size / np.log(2)], axis=-2)
 
 
 def increase_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of `increase_by_corpus` as text, estimate and interval, one row a corpus: for who reads numbers."""
+    """Return the numbers of `increase_by_corpus` as text: estimate and interval, one row per corpus."""
     told = frame[(frame.model != "Base") | frame.unit.isin((BITS, ABOVE_WORLD))]
     text = [f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in told.itertuples()]
     cells = told.assign(text=text).set_index(["category", "corpus", "unit", "model"]).text
@@ -109,12 +109,12 @@ def increase_table(frame: pd.DataFrame) -> pd.DataFrame:
 def loss_by_position(tokens: pd.DataFrame, per: Per) -> pd.DataFrame:
     """Bits per token along the document, in bins of doubling width: positions 0, 1-2, 3-6, 7-14, ...
 
-    A bin is kept when at least a quarter of a corpus's documents reach it. The rows of corpus `all corpora` are means
+    A bin is kept if at least a quarter of a corpus's documents reach it. The rows of corpus `all corpora` are means
     over corpora, in the bins that every corpus keeps.
 
     Args:
         tokens: What `scoring.score_pair_tokens` returns; tokens that were not scored (NaN) are left out.
-        per: Per what losses can be compared.
+        per: See `tokens.compared_per`.
 
     Returns:
         corpus, model, unit (`bits per token` and, if the tokenizers agree, `bits per token above Base`), first and last
@@ -151,7 +151,7 @@ def _bin_sums(tokens: pd.DataFrame, models: Sequence[str]) -> np.ndarray:
 
 
 def _mean_bits(strata: Sequence[np.ndarray], shape: tuple[int, int, int], units: int) -> np.ndarray:
-    """Mean over corpora of totals of `_bin_sums`, flat, as bits per token [..., units, models, bins]."""
+    """Mean over corpora of flattened totals of `_bin_sums`, as bits per token [..., units, models, bins]."""
     totals = np.stack(strata).reshape(len(strata), *strata[0].shape[:-1], *shape)
     with np.errstate(invalid="ignore"):  # 0 / 0 where no resampled document reaches the bin
         return (totals[..., :units, :, :] / totals[..., 2:, :, :] / np.log(2)).mean(axis=0)
@@ -160,14 +160,14 @@ def _mean_bits(strata: Sequence[np.ndarray], shape: tuple[int, int, int], units:
 def losses_by_token(
     tokens: pd.DataFrame, per: Per, decode: Callable[[Sequence[int]], str], examples: int = 9, around: int = 12
 ) -> pd.DataFrame:
-    """The tokens whose nll rises most from Base to RLHF, each with its neighbours: at most one of a document.
+    """Return the tokens whose nll rises most from Base to RLHF, each with its neighbours; at most one per document.
 
     Args:
         tokens: What `scoring.score_pair_tokens` returns.
-        per: Per what losses can be compared.
+        per: See `tokens.compared_per`.
         decode: Maps token ids to text.
-        examples: How many, shared among the corpora (at least one of each).
-        around: Neighbours shown on each side.
+        examples: Number of such tokens, divided among the corpora (at least one each).
+        around: Number of neighbours on each side.
 
     Returns:
         Largest first: corpus, example (0 is the largest of its corpus), offset (-around to around) from the token,
@@ -191,7 +191,7 @@ def losses_by_token(
 
 
 def _pieces(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[str]:
-    """What each id adds to the text; a character cut in two by the tokenizer belongs to the id that completes it."""
+    """Return the text that each id adds; a character split between ids belongs to the id that completes it."""
     done, pieces = "", []
     for end in range(1, len(ids) + 1):
         text = decode(ids[:end])
@@ -208,14 +208,14 @@ def distance_from_world(documents: pd.DataFrame) -> pd.DataFrame:
     W / (B ln 2), KL (L_m - W) / (B ln 2), and its share of the entropy (L_m - W) / W.
 
     Args:
-        documents: What `scores.pair_documents` returns with `end=True`: the model must pay for the end as the world
-            does.
+        documents: What `scoring.score_pair` returns with `end=True`: the world's nll includes the end of a document, so
+            the model's must, too.
 
     Returns:
         category, corpus, model (`world` for the entropy), unit, estimate, low, high (95 % bootstrap over documents).
 
     Raises:
-        UserError: A corpus whose world is not known.
+        UserError: The world's nll is not known for a corpus.
     """
     unknown = documents[documents.world_nll.isna()].corpus.unique()
     if len(unknown):
@@ -239,13 +239,13 @@ def _entropy(totals: np.ndarray) -> np.ndarray:
 
 
 def _kl(totals: np.ndarray) -> np.ndarray:
-    """Totals [..., excess, world's nll, bytes] to bits per byte and share of the entropy [..., 2]."""
+    """Turn totals [..., excess, world's nll, bytes] into bits per byte and share of the entropy [..., 2]."""
     excess, world, size = (totals[..., column] for column in range(3))
     return np.stack([excess / size / np.log(2), excess / world], axis=-1)
 
 
 def distance_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of `distance_from_world` as text, a row per corpus: entropy with interval, KL and its share of it."""
+    """Return `distance_from_world` as text, a row per corpus: entropy with interval, KL, and KL / entropy."""
     place = ["category", "corpus"]
     world = frame[frame.model == WORLD].set_index(place)
     spans = zip(world.estimate, world.low, world.high, strict=True)
@@ -272,9 +272,9 @@ def judge_ratios(claim: Claim, frame: pd.DataFrame, said: str = "") -> Verdict:
     The estimate is the geometric mean over corpora.
 
     Args:
-        claim: which of the two.
+        claim: C1 or C2.
         frame: rows of `increase_by_corpus`.
-        said: what is added to the unit.
+        said: text added to the unit.
     """
     ratio = frame[(frame.model == "RLHF") & frame.unit.isin(RATIOS)]
     each, mean = ratio[ratio.category != OVERALL], only(ratio[ratio.category == OVERALL])

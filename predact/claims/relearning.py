@@ -1,6 +1,6 @@
 """How far finetuning closes the gap: perplexity increase before and after, learning curves, tokens to recover.
 
-All of it is paired by document: differences are formed before anything is summed or resampled.
+All comparisons are paired by document: differences are taken before summing and resampling.
 """
 
 from collections.abc import Callable
@@ -27,18 +27,18 @@ CLAIM = Claim(
 )
 
 BITS, ABOVE_START, ABOVE_WORLD = prediction.BITS, "bits per byte above Base's start", prediction.ABOVE_WORLD
-NEVER = 1e18  # tokens: stands for "not reached" while documents are resampled, above any number of tokens
+NEVER = 1e18  # stands for "not reached" during resampling; larger than any number of tokens
 
 
 def before_and_after(documents: pd.DataFrame, per: Per) -> pd.DataFrame:
-    """Return `prediction.by_corpus` of the documents held out before and after, with `when`: before, after.
+    """Return `prediction.increase_by_corpus` of the held-out documents before and after finetuning (column `when`).
 
-    Where documents were learned from in several orders, the estimate is that of the mean nll, and its interval contains
-    the intervals of every order: other orders are as good as other documents.
+    If the models were finetuned with several orders of the documents, the estimate is that of the mean nll, and its
+    interval spans the intervals of all orders: it covers the choice of the order, too.
 
     Args:
-        documents: what `finetuned.finetune_pair` returns.
-        per: per what losses can be compared.
+        documents: the first frame that `finetuned.finetune_pair` returns.
+        per: see `tokens.compared_per`.
     """
     before, after = (documents[documents.when == when] for when in (BEFORE, AFTER))
     frames = [prediction.increase_by_corpus(before, per).assign(when=BEFORE)]
@@ -47,7 +47,7 @@ def before_and_after(documents: pd.DataFrame, per: Per) -> pd.DataFrame:
 
 
 def _over_orders(after: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """A measure of the mean over orders, with the lowest and the highest end of the intervals of every order."""
+    """Take a measure of the mean over orders; its interval spans the intervals of all orders."""
     orders = [part for _, part in after.groupby("order")]
     mean = orders[0].assign(nll=np.mean([part.nll for part in orders], axis=0))
     found, each = measure(mean), [measure(part) for part in orders]
@@ -56,12 +56,12 @@ def _over_orders(after: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataF
 
 
 def remaining(documents: pd.DataFrame) -> pd.DataFrame:
-    """Return what finetuning leaves of the gap: (L' - L'_Base) / (L - L_Base), L the nll before and L' after.
+    """Return the share of the gap left after finetuning: (L' - L'_Base) / (L - L_Base), L the nll before, L' after.
 
-    It is the share of the gap in log perplexity: 0 if the model has caught up with Base, 1 if nothing has changed.
+    The gap is one in log perplexity: the share is 0 if the model has caught up with Base, 1 if nothing has changed.
 
     Args:
-        documents: what `finetuned.of_pair` returns.
+        documents: the first frame that `finetuned.finetune_pair` returns.
 
     Returns:
         corpus, model, estimate, low, high (95 % paired bootstrap over documents, over orders as `before_and_after`),
@@ -95,7 +95,7 @@ def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
     (L_t - L_0 of Base) / (B ln 2); `bits per byte above the world` (L_t - W) / (B ln 2), where W is known.
 
     Args:
-        runs: what `finetuned.of_pair` returns; several orders are averaged.
+        runs: the second frame that `finetuned.finetune_pair` returns; several orders are averaged.
 
     Returns:
         corpus, category, model, unit, tokens, estimate, low, high (95 % paired bootstrap over documents).
@@ -115,21 +115,22 @@ def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(totals: np.ndarray, units: int) -> np.ndarray:
-    """Totals [..., units times evaluations, and a size] to means [..., units, evaluations]."""
+    """Turn totals [..., units * evaluations + 1], the size last, into means [..., units, evaluations]."""
     return stats.means(totals).reshape(*totals.shape[:-1], units, -1)
 
 
 def recovered(runs: pd.DataFrame) -> pd.DataFrame:
-    """Tokens that each model must learn from until it predicts the validation documents as well as Base did untrained.
+    """Training tokens until a model predicts the validation documents as well as Base does before finetuning.
 
-    The first t with L_t <= L_0 of Base, on straight lines between the evaluations. It is resampled whole: an end of the
-    interval is infinite where that share of the resampled documents did not let the model get there.
+    It is the first t with L_t <= L_0 of Base, interpolated linearly between evaluations. Every bootstrap sample gives
+    its own t, infinite if Base's start is not reached; so an end of the interval may be infinite.
 
     Args:
-        runs: what `finetuned.of_pair` returns.
+        runs: the second frame that `finetuned.finetune_pair` returns.
 
     Returns:
-        corpus, model, estimate, low, high (tokens, infinite if not reached), learned (tokens, in all), documents.
+        corpus, model, estimate, low, high (tokens, infinite if not reached), learned (training tokens in all),
+        documents.
     """
     rows = []
     for (corpus, model), part in _best(runs).groupby(["corpus", "model"], sort=False):
@@ -142,9 +143,9 @@ def recovered(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(row: Any) -> str:
-    """What a row of `recovered` says of Base's start: after how many tokens it is reached, or that they do not suffice.
+    """Say in words after how many training tokens a row of `recovered` reaches Base's start, or that it does not.
 
-    An end of the interval that lies beyond the tokens learned from is told as `more`.
+    An end of the interval beyond the last training token is written as `more`.
     """
     at, low, high = (
         "more" if np.isinf(end) else f"{float(f'{end:.3g}'):,.0f}" for end in (row.estimate, row.low, row.high)
@@ -154,7 +155,7 @@ def in_words(row: Any) -> str:
 
 
 def recovery_table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
-    """The numbers as text, one row for each corpus and model but Base: gap before, after, what is left, recovery.
+    """Return the numbers as text, a row per corpus and model except Base: gap before, after, share left, recovery.
 
     Args:
         gaps: what `before_and_after` returns.
@@ -172,14 +173,14 @@ def recovery_table(gaps: pd.DataFrame, left: pd.DataFrame, times: pd.DataFrame) 
 
 
 def _spans(frame: pd.DataFrame, digits: int) -> pd.Series:
-    """Estimates and intervals as text, a dash where there is none."""
+    """Estimates and intervals as text, a dash if there is none."""
     spans = zip(frame.estimate, frame.low, frame.high, strict=True)
     text = [f"{at:z.{digits}f} ({low:z.{digits}f} to {high:z.{digits}f})" for at, low, high in spans]
     return pd.Series(text, frame.index).where(np.isfinite(frame.estimate), "–")
 
 
 def tried(runs: pd.DataFrame) -> pd.DataFrame:
-    """Which learning rates were tried, and how each run ended: one row for each corpus and model, rates as columns.
+    """Return how the run with each learning rate ended: a row per corpus and model, a column per rate.
 
     `chosen` is the best run, `given up` one that stopped early, `diverged` one that failed.
     """
@@ -198,7 +199,7 @@ def tried(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def recovery_in_words(left: pd.DataFrame, times: pd.DataFrame) -> str:
-    """What `remaining` and `recovered` say in plain words (Markdown): is RLHF back, what is left?"""
+    """Say what `remaining` and `recovered` found (Markdown): has RLHF recovered, how much of the gap is left?"""
     rlhf = times.query("model == 'RLHF'")
     reached = rlhf[np.isfinite(rlhf.estimate)]
     said = f"RLHF gets to where Base started on {len(reached)} of {len(rlhf)} corpora"
@@ -212,7 +213,7 @@ def recovery_in_words(left: pd.DataFrame, times: pd.DataFrame) -> str:
 
 
 def _crossing(totals: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Where totals [..., evaluations] first are zero or below, on the scale of `tokens` [evaluations]; else NEVER."""
+    """Tokens at which totals [..., evaluations] first reach zero, interpolated in `tokens` [evaluations]; or NEVER."""
     first = (totals <= 0).argmax(-1)
     before = np.maximum(first - 1, 0)
     high, low = (np.take_along_axis(totals, place[..., None], -1)[..., 0] for place in (before, first))
@@ -222,7 +223,7 @@ def _crossing(totals: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 
 def _best(runs: pd.DataFrame) -> pd.DataFrame:
-    """The best run of each model and corpus, nll and tokens as means over the orders, as far as all of them went."""
+    """Best run of each model and corpus: nll and tokens averaged over orders, up to the evaluation that all reach."""
     chosen, keys = runs[runs.chosen], ["corpus", "category", "model", "evaluation", "doc"]
     grouped = chosen.groupby(keys, sort=False)
     found = grouped[["tokens", "nll", "bytes", "world_nll"]].mean()
@@ -231,13 +232,13 @@ def _best(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _matrix(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Nll [documents, evaluations] of a run, and the tokens [evaluations] learned from by then."""
+    """Nll [documents, evaluations] of a run, and the training tokens [evaluations] by then."""
     wide = part.pivot(index="doc", columns="tokens", values="nll")
     return wide.to_numpy(), wide.columns.to_numpy()
 
 
 def _start(runs: pd.DataFrame, corpus: object) -> np.ndarray:
-    """Nll [documents] of the untrained Base."""
+    """Nll [documents] of Base before finetuning."""
     start = runs[(runs.corpus == corpus) & (runs.model == "Base") & (runs.evaluation == 0)]
     return start.drop_duplicates("doc").sort_values("doc").nll.to_numpy()
 
@@ -245,7 +246,7 @@ def _start(runs: pd.DataFrame, corpus: object) -> np.ndarray:
 def judge(frame: pd.DataFrame) -> Verdict:
     """C2: is text still harder to predict for RLHF than for Base, on every corpus, when both were finetuned on it?
 
-    Estimate and rule as for C1, on the documents held out, under the finetuned models.
+    Estimate and rule are those of C1, for the finetuned models on the held-out documents.
 
     Args:
         frame: what `before_and_after` returns.
@@ -254,7 +255,7 @@ def judge(frame: pd.DataFrame) -> Verdict:
 
 
 def rung(held_out: pd.DataFrame) -> Rung:
-    """Bits per byte after finetuning, mean over corpora and orders. Takes the first frame of `finetune_pair`."""
+    """Bits per byte after finetuning, mean over corpora and orders, from the frame that `before_and_after` takes."""
     after = held_out[held_out.when == AFTER]
     mean = after.groupby(["corpus", "doc", "model"], sort=False)[["nll", "bytes"]].mean().reset_index()
     return Rung(CLAIM.id, "bits per byte after finetuning", bits_of_documents(mean))

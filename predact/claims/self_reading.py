@@ -1,7 +1,7 @@
-"""Completions of prefixes, and how hard every model finds what every author wrote (claim C5, the cross-model matrix).
+"""Completions of prefixes, and how well every model predicts what every author wrote (C5, the cross-model matrix).
 
-An author, a model or the gold text itself, continues the first tokens of documents; a scorer reads the prefix and is
-scored on the continuation under its untruncated distribution. Self-perplexity is the case scorer = author.
+An author (a model, or the gold text itself) continues the first tokens of documents. A scorer reads the prefix and
+scores the continuation under its untruncated distribution. Self-perplexity is the case scorer = author.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,13 +54,13 @@ class Source:
 
 
 def cut_beginnings(tokenizer: Any, corpora: Sequence[Corpus], prefix: int, longest: int) -> list[Source]:
-    """Cut documents after their first `prefix` tokens, shorter ones in the middle.
+    """Cut documents after their first `prefix` tokens, or in the middle if that comes first.
 
     Args:
         tokenizer: of the pair's Base.
         corpora: the documents.
-        prefix: tokens given, not counting the one that stands before a document.
-        longest: tokens of a gold continuation, at most.
+        prefix: tokens of a prefix, not counting the token (BOS) before a document.
+        longest: maximum tokens of a gold continuation.
 
     Raises:
         UserError: the prefix is not positive.
@@ -85,12 +85,12 @@ def cross_reading(root: Path, pair: Pair, found: Sequence[Source], settings: Set
         root: of the store.
         pair: the models.
         found: what `cut_beginnings` returns.
-        settings: how to sample; one completion of each prefix whatever it says.
+        settings: how to sample; `generations` is ignored: there is one completion of each prefix.
         seed: of the run.
 
     Returns:
-        scorer, author (the models, and `gold text`), category, source, prefix (its number), tokens (of the author's),
-        bytes, nll (nats).
+        scorer, author (the models, and `gold text`), category, source, prefix (its number), tokens (in the author's
+        tokenizer), bytes, nll (nats).
     """
     settings = replace(settings, generations=1)
     given = list(chain.from_iterable(source.prefixes for source in found))
@@ -173,14 +173,14 @@ def _bytes(pair: Pair, step: str, sequences: list[list[int]]) -> np.ndarray:
 
 
 def _texts(pair: Pair, step: str, sequences: list[list[int]]) -> list[str]:
-    """Texts of ids, without the token that stands before a document."""
+    """Texts of ids, without the token (BOS) before a document."""
     tokenizer = loading.tokenizer(pair.models[step])
     skip = len(tokens.lead(tokenizer))
     return [tokenizer.decode(each[skip:]) for each in sequences]
 
 
 def _translated(pair: Pair, source: str, target: str, sequences: list[list[int]]) -> list[list[int]]:
-    """Ids of one model of a pair as ids of another: the same where their tokenizers agree, else by way of the text."""
+    """Translate ids of one model into ids of another: unchanged if their tokenizers agree, else through the text."""
     tokenizer = loading.tokenizer(pair.models[target])
     if tokens.difference(loading.tokenizer(pair.models[source]), tokenizer) is None:
         return sequences
@@ -188,15 +188,15 @@ def _translated(pair: Pair, source: str, target: str, sequences: list[list[int]]
 
 
 def self_perplexity(scores: pd.DataFrame, per: Per) -> pd.DataFrame:
-    """How hard each model finds its own completions: by source, over each category and over all.
+    """How well each model predicts its own completions: by source, by category and over all.
 
     With sums over a source's completions: perplexity per token exp(nll / tokens), bits per byte nll / (bytes ln 2), and
-    the ratio of a model's perplexity (per byte where the tokenizers differ) to Base's on Base's own completions. Over
-    several sources the mean of these: the geometric one, of bits the arithmetic one.
+    the ratio of a model's perplexity (per byte if the tokenizers differ) to Base's on Base's own completions. Over
+    several sources, these are averaged: bits arithmetically, the others geometrically.
 
     Args:
         scores: what `cross_reading` returns.
-        per: per what the models can be compared.
+        per: see `tokens.compared_per`.
 
     Returns:
         category, source (`mean` over several), model, unit, estimate, low, high (95 % paired bootstrap over prefixes
@@ -216,7 +216,7 @@ def self_perplexity(scores: pd.DataFrame, per: Per) -> pd.DataFrame:
 
 
 def _own_values(strata: Sequence[np.ndarray], models: int, per: Per) -> np.ndarray:
-    """Totals [..., 3 (nll, tokens, bytes) of models] of each source to means over sources [..., units, models]."""
+    """Turn totals of sources [..., 3 (nll, tokens, bytes) * models] into means over sources [..., units, models]."""
     totals = np.stack(strata).reshape(len(strata), *strata[0].shape[:-1], 3, models)
     nll, tokens, size = (totals[..., place, :] for place in range(3))
     each = nll / (tokens if per is Per.TOKEN else size)
@@ -226,7 +226,7 @@ def _own_values(strata: Sequence[np.ndarray], models: int, per: Per) -> np.ndarr
 
 
 def reading_matrix(scores: pd.DataFrame) -> pd.DataFrame:
-    """Bits per byte that every scorer needs for every author, over each category and over all: means over sources.
+    """Bits per byte that every scorer needs for every author, by category and over all: means over sources.
 
     Args:
         scores: what `cross_reading` returns.
@@ -247,13 +247,13 @@ def reading_matrix(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bits(strata: Sequence[np.ndarray]) -> np.ndarray:
-    """Totals [..., nll of cells and bytes of cells] of each source to mean bits per byte [..., cells]."""
+    """Turn totals of sources [..., nll of cells, bytes of cells] into mean bits per byte [..., cells]."""
     nll, size = np.split(np.stack(strata), 2, axis=-1)
     return (nll / size).mean(axis=0) / np.log(2)
 
 
 def _groups(scores: pd.DataFrame) -> Iterator[tuple[tuple[Any, Any], list[pd.DataFrame]]]:
-    """The sources one by one, then those of each category together, then all."""
+    """Yield each source, then the sources of each category together, then all."""
     by_source: dict[Any, pd.DataFrame] = dict(list(scores.groupby(["category", "source"], sort=False)))
     for place, part in by_source.items():
         yield place, [part]
@@ -266,7 +266,7 @@ def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
     """Perplexity of generations under the untruncated model that wrote them, given the prompt: exp(-Σ log p / tokens).
 
     Args:
-        generations: what `sampling.of_pair` returns.
+        generations: what `sampling.sample_pair` returns.
 
     Returns:
         model, generations, tokens, estimate, low, high (95 % bootstrap over prompts), prompts.
@@ -282,10 +282,10 @@ def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge(frame: pd.DataFrame) -> Verdict:
-    """C5: does RLHF find its own completions easier than Base finds its own, whatever they are completions of?
+    """C5: is RLHF's perplexity on its own completions below Base's on its own, for every source of prefixes?
 
     The measure is the ratio of the perplexities, RLHF / Base. The rule is that it lies below 1 for every source of
-    beginnings. The estimate is the geometric mean over sources.
+    prefixes. The estimate is the geometric mean over sources.
 
     Args:
         frame: what `self_perplexity` returns.
@@ -297,7 +297,7 @@ def judge(frame: pd.DataFrame) -> Verdict:
 
 
 def completions(run: Run) -> pd.DataFrame:
-    """Completions of beginnings of gold text and of prompts, under every reader: see `cross_reading`."""
+    """Completions of the first tokens of gold text and of prompts, scored by every model: see `cross_reading`."""
     told, names = run.settings, [*(run.settings.corpora or run.pair.corpora), *run.settings.unseen]
     kinds = corpora.select(names, told.prefixes, run.seed, run.root)
     kinds.append(prompts.corpus(materials.questions(run)[: told.prefixes]))

@@ -24,16 +24,16 @@ LONG, MOST = 10, 0.5  # tokens of a long n-gram, and the share of generations th
 
 
 def shares_by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataFrame:
-    """Mean over prompts of `shares`, of the generations and of the two nulls.
+    """Mean over prompts of `ngrams.shares`, of the generations and of the two nulls.
 
     Args:
-        frame: generations as `sampling.of_pair` returns them.
+        frame: generations as `sampling.sample_pair` returns them.
         longest: the largest n.
         seed: of the nulls.
 
     Returns:
         model, text (`generations`, `null: other prompts`, `null: shuffled tokens`), n, estimate, low, high (95 %
-        bootstrap over prompts, of other prompts over draws), unit, prompts (or draws).
+        bootstrap over prompts; for the null of other prompts, over draws), unit, prompts (or draws).
     """
     rows = []
     for model, part in frame.groupby("model", sort=False):
@@ -49,7 +49,7 @@ def commonest_table(frame: pd.DataFrame, decode: Mapping[str, Callable[[list[int
     """The most shared n-gram of every model and prompt.
 
     Args:
-        frame: generations as `sampling.of_pair` returns them.
+        frame: generations as `sampling.sample_pair` returns them.
         decode: for each model, what turns its ids into text.
         n: tokens of the n-gram.
 
@@ -70,7 +70,7 @@ def judge(frame: pd.DataFrame) -> Verdict:
     """C6: do most RLHF generations for a prompt share a long n-gram, and Base's not?
 
     The measure is the share of generations that contain the commonest n-gram of LONG tokens. The rule, `all_above` 0,
-    looks at three cases: RLHF's share above MOST, Base's below it, RLHF's above the higher one of its nulls. The
+    covers three cases: RLHF's share above MOST, Base's below it, RLHF's above the higher one of its nulls. The
     estimate is RLHF's share.
 
     Args:
@@ -84,7 +84,7 @@ def judge(frame: pd.DataFrame) -> Verdict:
 
 
 def beside_nulls(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series, float]:
-    """Rows of RLHF's and of Base's generations, and the estimate of the higher one of RLHF's nulls."""
+    """Return the rows of RLHF's and of Base's generations, and the higher estimate of RLHF's two nulls."""
     own = frame[frame.text == GENERATIONS]
     nulls = frame[(frame.model == "RLHF") & (frame.text != GENERATIONS)]
     return only(own[own.model == "RLHF"]), only(own[own.model == "Base"]), float(nulls.estimate.max())
@@ -98,5 +98,5 @@ def rung(written: pd.DataFrame) -> Rung:
 
 
 def counted(values: np.ndarray) -> np.ndarray:
-    """Values of units [units, models] as sums, each with a count of 1: [units, models, 2]."""
+    """Pair the values of units [units, models] with a count of 1 each: [units, models, 2]."""
     return np.stack([values, np.ones_like(values)], 2)

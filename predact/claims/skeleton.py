@@ -25,25 +25,25 @@ CLAIM = Claim(
 )
 
 COVERED, SPANS, ORDER = "share of tokens in anchor spans", "anchor spans per prompt", "share of pairs in common order"
-SAME = 0.9  # share of pairs of anchor spans that must keep their order for it to be "the same", in C7
+SAME = 0.9  # C7 calls the order "the same" if a larger share of pairs of spans agree
 
 
 def anchored(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
-    """What anchor spans of a run's generations hold: see `count_anchored`."""
+    """Count anchor spans of a run's generations: see `count_anchored`."""
     return count_anchored(materials.aligned(run, steps), run.settings.share, run.settings.length)
 
 
 def count_anchored(aligned: pd.DataFrame, share: float = anchors.SHARE, length: int = anchors.LENGTH) -> pd.DataFrame:
-    """Count what anchor spans hold, and in how many pairs they keep their order, for every model, text and prompt.
+    """Count anchor spans, the tokens in them, and pairs in the common order, for every model, text and prompt.
 
     Args:
-        aligned: what `of_pair` returns.
+        aligned: what `alignments.align_pair` returns.
         share: see `anchors.spans`.
         length: see `anchors.spans`.
 
     Returns:
         model, text, prompt, spans, tokens, covered (tokens in spans), agreeing and pairs (see `anchors.order`);
-        generations also as ``HALVES``: the spans of one half, found in the other.
+        generations also as ``HALVES``: spans found in one half of the generations, counted in the other half.
     """
     rows = []
     for (model, prompt), unit in aligned.groupby(["model", "prompt"], sort=False):
@@ -62,14 +62,14 @@ def count_anchored(aligned: pd.DataFrame, share: float = anchors.SHARE, length: 
 def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
     """How much text lies in anchor spans, how many there are, and how often they keep their order, with intervals.
 
-    The order of generations is measured on halves held out. Spans in an order of chance agree in half of the pairs.
+    The order in generations is measured on held-out halves. Spans in random order agree in half of the pairs.
 
     Args:
         counts: what `count_anchored` returns.
 
     Returns:
         measure (`COVERED`, `SPANS`, `ORDER`), model, text, estimate, low, high, unit, prompts; no row for the order
-        where no generation has two spans.
+        if no generation has two spans.
     """
     rows = []
     halves = counts[counts.text.isin(HALVES)]
@@ -89,9 +89,9 @@ def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
 def judge(frame: pd.DataFrame) -> Verdict:
     """C7: does more of RLHF's text lie in anchor spans than of Base's, and do these keep one order?
 
-    The rule, `all_above` 0, looks at three cases: the share of RLHF's tokens in anchor spans is above Base's and above
-    the higher null's, and the share of pairs of spans in the common order, in generations that had no part in finding
-    them, is above SAME. The estimate is the latter; by chance it is a half.
+    The rule, `all_above` 0, covers three cases: the share of RLHF's tokens in anchor spans is above Base's and above
+    the higher null's, and the share of pairs of spans in the common order, in held-out generations, is above SAME. The
+    estimate is the latter; by chance it is a half.
 
     Args:
         frame: what `share_and_order` returns.

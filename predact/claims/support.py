@@ -1,4 +1,4 @@
-"""C4: RLHF leaves a chance to fewer tokens in its own text, and to more in gold text."""
+"""C4: RLHF gives a non-negligible probability to fewer tokens in its own text, and to more in gold text."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ TOKENS = "tokens"
 
 
 def support_histograms(conditions: Conditions, bins: int = 40) -> pd.DataFrame:
-    """How the number of tokens above each threshold is distributed over positions, in bins of its logarithm.
+    """Histograms over positions of the number of tokens above each threshold, in logarithmic bins.
 
     Returns:
         model, text, threshold, low_edge, high_edge, share (of the positions).
@@ -57,14 +57,14 @@ def mean_support(conditions: Conditions) -> pd.DataFrame:
 
 
 def judge(conditions: Conditions, per: Per) -> tuple[pd.DataFrame, Verdict]:
-    """C4: does RLHF leave a chance to fewer tokens in its own generations, and to more in gold text?
+    """C4: do fewer tokens have a chance under RLHF in its own generations, and more in gold text?
 
-    The measure is the mean number of tokens with p > NEGLIGIBLE. The rule, `all_above` 1, looks at two ratios: Base /
+    The measure is the mean number of tokens with p > NEGLIGIBLE. The rule, `all_above` 1, covers two ratios: Base /
     RLHF on their own generations, RLHF / Base on gold text. The estimate is the smaller one.
 
     Args:
         conditions: what `distributions.measure_pair` returns.
-        per: per what the models can be compared; per byte the claim stays undecided.
+        per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided.
 
     Returns:
         text, n, estimate, low, high, and the verdict.

@@ -1,8 +1,8 @@
 """What a claim is, the verdict on it for a pair of models, and the rules that several claims share.
 
-Every module of this package that holds a `CLAIM` is a claim; nothing else lists them. Such a module has a function
-``judge`` (the rule: frames in, a `Verdict` out), and its `CLAIM` names the functions that count its work and make its
-rungs of the ladder.
+A module of this package that has a `CLAIM` is a claim; there is no other list of claims. Its function ``judge`` is the
+rule (frames in, a `Verdict` out). Its `CLAIM` names the functions that count its work and measure its rungs of the
+ladder.
 """
 
 import importlib
@@ -19,13 +19,14 @@ from predact.claims.materials import Work
 from predact.errors import UserError
 from predact.models.runs import Run
 
-MIME = "application/vnd.predact.verdict+json"  # a verdict among the outputs of an executed notebook
+MIME = "application/vnd.predact.verdict+json"  # of a verdict in the output of an executed notebook
 
 
 class Rung(NamedTuple):
-    """A measure taken of every model of a pair, in the order of training.
+    """A measure of every model of a pair, in the order of training.
 
-    For each stratum [units, models, 2]: the sum and the count of every unit; a value is a mean of their ratios.
+    For each stratum [units, models, 2]: the sum and the count of every unit. A model's value is the mean over strata of
+    total sum / total count.
     """
 
     claim: str
@@ -34,7 +35,7 @@ class Rung(NamedTuple):
 
 
 def no_rungs(_: Run) -> list[Rung]:
-    """The rungs of a claim that is not measured for the models between Base and RLHF."""
+    """Return no rungs, for a claim that is not measured for the models between Base and RLHF."""
     return []
 
 
@@ -46,8 +47,8 @@ class Claim:
     claim: str
     figure: str
     chapter: str
-    work: Callable[[Run], Mapping[str, Work]]  # what is measured for it; what several claims need has one name
-    rungs: Callable[[Run], list[Rung]] = no_rungs  # its measures at every step of training
+    work: Callable[[Run], Mapping[str, Work]]  # tokens by measurement; claims that share one use one name
+    rungs: Callable[[Run], list[Rung]] = no_rungs  # its measures of every model
 
 
 def claims() -> dict[str, Claim]:
@@ -60,18 +61,18 @@ def claims() -> dict[str, Claim]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One row of the scorecard: what was estimated for a pair, how surely, and what the rule makes of it."""
+    """One row of the scorecard: the estimate for a pair, its interval, and the verdict of the rule."""
 
     id: str
     claim: str
     verdict: str
-    estimate: float | None  # None, all three: it could not be measured
+    estimate: float | None  # None, as low and high, if it could not be measured
     low: float | None
     high: float | None
     unit: str
     n: int
-    null: float | None = None  # what chance would give, where the claim is beside a null
-    pair: str = ""  # filled in by `of_run`, as the next one
+    null: float | None = None  # the estimate expected by chance, if the claim has a null
+    pair: str = ""  # this and the next are filled in by `of_run`
     scale: str = ""
 
     def of_run(self, run: Run) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def only(frame: pd.DataFrame) -> pd.Series:
 
 
 def conclude(claim: Claim, verdict: str, row: pd.Series, unit: str, n: int, null: float | None = None) -> Verdict:
-    """Return the verdict on a claim, with the estimate and the interval that stand in a row.
+    """Return the verdict on a claim, with the estimate and the interval of a row.
 
     Raises:
         UserError: there is no interval.
@@ -130,6 +131,6 @@ def conclude(claim: Claim, verdict: str, row: pd.Series, unit: str, n: int, null
 
 
 def unmeasured(claim: Claim, unit: str) -> Verdict:
-    """Return the verdict on a claim that needs equal tokens, for models that have none."""
+    """Return the verdict on a claim that needs one tokenizer, for models whose tokenizers differ: undecided."""
     missing = f"{unit}: not compared, for the tokenizers differ"
     return Verdict(claim.id, claim.claim, "undecided", None, None, None, missing, 0)

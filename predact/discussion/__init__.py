@@ -1,1 +1,1 @@
-"""What stands on several claims."""
+"""Analyses that combine several claims."""

@@ -19,7 +19,7 @@ def published(folder: Path) -> list[dict]:
 def in_order(rows: Iterable[Row]) -> list[Row]:
     """Return verdicts claim by claim, and for each the pairs in the order of their names.
 
-    Of several on one claim and pair the last counts.
+    If there are several verdicts on one claim and pair, the last one counts.
     """
     last = {(row["id"], row["pair"]): row for row in rows}
     order = list(claims())

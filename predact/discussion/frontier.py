@@ -1,7 +1,7 @@
-"""The trade-off as it comes into being: recorded runs of RLHF in the pocket world, reward against lost prediction.
+"""The trade-off during training: recorded runs of RLHF in the pocket world, reward against loss of prediction.
 
-Each run was stopped at regular steps (`pocket.trajectory`). Its true reward says how well it acts; what it needs beyond
-the world's entropy, in bits per byte, how badly it predicts.
+Each run was evaluated at regular steps (`recipe.trajectory`). The true reward says how well the model acts; its bits
+per byte above the world's entropy say how badly it predicts.
 """
 
 import re
@@ -44,11 +44,11 @@ def floor(documents: int = _RECORDED) -> pd.Series:
 
 
 def paths(runs: Runs) -> pd.DataFrame:
-    """Where each run was at each recorded step.
+    """Reward, prediction and signs of collapse of each run at each recorded step.
 
     Returns:
-        run, step, reward, low, high (95 % bootstrap over questions), excess (mean over corpora of bits per byte less
-        the world's entropy; recorded as means of documents, so without an interval), and the keys of `SIGNS`.
+        run, step, reward, low, high (95 % bootstrap over questions), excess (mean over corpora of bits per byte above
+        the world's entropy; no interval, as only means were recorded), and the keys of `SIGNS`.
     """
     parts = []
     for name, rows in runs.items():
@@ -61,9 +61,9 @@ def paths(runs: Runs) -> pd.DataFrame:
 
 
 def of_base(root: Path, pair: Pair, samples: int = 8) -> dict[str, float]:
-    """Where Base stands: reward (with low and high, over questions) and excess, as the runs were recorded.
+    """Reward (with low and high, over questions) and excess of Base, measured as those of the runs.
 
-    Base answers the validation questions in its frame, sampled from the whole distribution as in the recording.
+    Base answers the validation questions in its frame, sampled from the untruncated distribution as the runs were.
 
     Args:
         root: of the store.
@@ -96,7 +96,7 @@ def _bits(pair: Pair) -> pd.DataFrame:
 
 
 def signs(found: pd.DataFrame) -> pd.DataFrame:
-    """The signs of collapse along the runs, as rows: run, step, measure, value, share (of the largest value of any)."""
+    """Signs of collapse along the runs: run, step, measure, value, share (of the measure's largest in any run)."""
     told = found.melt(["run", "step"], list(SIGNS), "measure", "value").replace({"measure": SIGNS})
     return told.assign(share=told.value / told.groupby("measure").value.transform("max"))
 
@@ -113,14 +113,14 @@ def mass(runs: Runs) -> pd.DataFrame:
 
 
 def answers(runs: Runs, tokenizer: Any, layouts: Mapping[int, int]) -> pd.DataFrame:
-    """Lay out some answers of each step, with what they share marked.
+    """Lay out some answers of each step as lines of text, with the passages that they share marked.
 
     A passage is marked if it is an anchor span (`anchors.spans`) of the recorded answers to the same question.
 
     Args:
-        runs: of which the column `answers` holds texts.
-        tokenizer: that cuts them into the tokens that are aligned.
-        layouts: characters of a line, and for each such width how many answers of a step are laid out.
+        runs: recorded runs; their column `answers` holds texts.
+        tokenizer: splits answers into tokens, which are aligned.
+        layouts: for each width of a line, in characters, how many answers of a step are laid out.
 
     Returns:
         A row for each piece of a line: run, step, width, line (from 0; one is left free between answers), column
@@ -142,7 +142,7 @@ def answers(runs: Runs, tokenizer: Any, layouts: Mapping[int, int]) -> pd.DataFr
 
 
 def marked(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
-    """For each text, which of its characters lie in an anchor span of all of them: [characters], bool."""
+    """For each text, tell which of its characters lie in an anchor span of the texts: [characters], bool."""
     cut = [tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) for text in texts]
     ids = [np.array(each["input_ids"], dtype=np.int64) for each in cut]
     found = anchors.spans(alignment.align(ids))
@@ -158,7 +158,7 @@ def marked(texts: Sequence[str], tokenizer: Any) -> list[np.ndarray]:
 
 
 def wrapped(text: str, width: int) -> list[tuple[int, int]]:
-    """Cut a text into lines of at most so many characters, at white space: first character and end of each."""
+    """Wrap a text at white space into lines of at most `width` characters: start and end of each line."""
     lines: list[tuple[int, int]] = []
     for word in re.finditer(r"\S+", text):
         if lines and word.end() - lines[-1][0] <= width:
@@ -169,7 +169,7 @@ def wrapped(text: str, width: int) -> list[tuple[int, int]]:
 
 
 def _pieces(text: str, inside: np.ndarray, first: int, stop: int) -> Iterator[dict[str, Any]]:
-    """A line in pieces that are marked, or not, throughout; white space around them is left out, its place is kept."""
+    """Split a line into pieces that are marked or unmarked throughout; strip them, but keep their columns."""
     turns = np.flatnonzero(np.diff(inside[first:stop].astype(int))) + 1
     for begin, end in pairwise([0, *turns.tolist(), stop - first]):
         said = text[first + begin : first + end]

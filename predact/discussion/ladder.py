@@ -1,8 +1,8 @@
-"""Who did it? What each claim speaks of, at Base, at SFT and at RLHF, and which part of the way SFT has gone.
+"""SFT or reward: each claim's measure at Base, at SFT and at RLHF, and how much of the change SFT accounts for.
 
-A rung is a measure taken of all three models on the same documents or prompts, so that the steps between them are
-paired. Where SFT stands on the way from Base to RLHF, (SFT - Base) / (RLHF - Base), says who has done it: 0, tuning by
-reward alone; 1, tuning by examples alone; above 1, the reward has undone a part; below 0, the examples went elsewhere.
+A rung is a measure of all three models on the same documents or prompts, so differences between models are paired. The
+place of SFT on the way from Base to RLHF is (SFT - Base) / (RLHF - Base). At 0, the whole change comes from training on
+the reward; at 1, from SFT. Above 1, the reward has undone a part of it; below 0, SFT went in the opposite direction.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ VALUE, CHANGE, PLACE = "value", "change", "place of SFT"
 
 
 def of_run(run: Run) -> pd.DataFrame:
-    """Climb the rungs of every claim: see `climb`."""
+    """Measure the rungs of every claim in a run: see `climb`."""
     return climb([rung for claim in claims().values() for rung in claim.rungs(run)])
 
 
 def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
-    """The values of each rung, the changes between them, and the place of SFT on the way, with intervals.
+    """Values of each rung, changes from model to model, and the place of SFT on the way, with intervals.
 
     Returns:
-        claim, measure, kind (`VALUE`, `CHANGE`, `PLACE`), at (the model; of a change, where it leads), estimate, low,
-        high (95 % bootstrap: documents or prompts resampled, with all models at once), n. No place without an SFT.
+        claim, measure, kind (`VALUE`, `CHANGE`, `PLACE`), at (the model; for a change, the later one), estimate, low,
+        high (95 % paired bootstrap over documents or prompts), n. There is no place without an SFT model.
     """
     rows = []
     for rung in rungs:
@@ -42,7 +42,7 @@ def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
 
 
 def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
-    """Totals [..., models of (sum, count)] of each stratum to values, changes and (of three) place [..., 6 or 3]."""
+    """Turn totals of strata [..., models * 2] into values, changes and, for three models, place [..., 6 or 3]."""
     with np.errstate(invalid="ignore"):  # a model that wrote nothing
         values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
     changes = np.diff(values, axis=-1)
@@ -54,7 +54,7 @@ def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def who_did_it(climbed: pd.DataFrame) -> str:
-    """What was brought about by SFT for the most part, what by the reward, in words (Markdown)."""
+    """Say which changes are mostly due to SFT and which to the reward (Markdown)."""
     place = climbed[climbed.kind == PLACE]
     if place.empty:
         return "This pair has no model between Base and RLHF, so what SFT did and what the reward cannot be told apart."

@@ -44,14 +44,14 @@ class Caches:
         self.each, self.weights = each, weights
 
     def reorder_cache(self, rows: Tensor) -> None:
-        """Keep these rows of all."""
+        """Keep only these rows, in every cache."""
         for cache in self.each:
             cache.reorder_cache(rows)
         self.weights = self.weights[rows]
 
 
 class Mixture(NamedTuple):
-    """Two models that are called like one."""
+    """Two models with the interface of one."""
 
     models: tuple[Any, Any]
 
@@ -262,18 +262,18 @@ def _measures(totals: Sequence[np.ndarray]) -> np.ndarray:
 def against_runs(
     acted: pd.DataFrame, predicted: pd.DataFrame, runs: Mapping[str, pd.DataFrame], paths: pd.DataFrame
 ) -> pd.DataFrame:
-    """Mixtures beside recorded runs that were stopped where they first earned the same reward.
+    """Compare mixtures with recorded runs, stopped where they first reach the same reward.
 
     Args:
-        acted: what `mixture.acting` returns.
-        predicted: what `mixture.predicting` returns.
+        acted: what `mixture_answers` returns.
+        predicted: what `mixture_documents` returns.
         runs: recorded, with rewards by question.
         paths: what `frontier.paths` returns of them.
 
     Returns:
         run, weight, reward, measure (of `MEASURES`), mixture, stopped, estimate (mixture - stopped), low, high (95 %
-        bootstrap over questions, with mixture and run at once, and over documents; what a run loses in prediction and
-        variety was recorded as means, which stay). Only where the run reaches the reward after its beginning.
+        bootstrap over questions, paired, and over documents; the measures of a run were recorded as means, which are
+        not resampled). Only if the run reaches the reward after its first step.
     """
     rows = []
     for name, run in runs.items():
@@ -312,7 +312,7 @@ def _beside(totals: Sequence[np.ndarray], path: pd.DataFrame) -> tuple[np.ndarra
 
 
 def mixtures_in_words(found: pd.DataFrame) -> str:
-    """What mixtures lose where they earn what a run earned, in words (Markdown). Takes what `against_runs` returns."""
+    """Say what mixtures lose at the reward of a recorded run (Markdown). Takes what `against_runs` returns."""
     lost = found[(found.measure == "excess") & (found.weight < 1)]
     said = []
     for weight, rows in lost.groupby("weight"):

@@ -1,4 +1,4 @@
-"""Nudging: a Base that continues the first words of an RLHF answer, and how soon it falls into line.
+"""Nudging: Base continues the first tokens of an RLHF answer; how soon does it write like RLHF?
 
 Two readings of every token of an answer: the entropy of its author's whole next-token distribution there, and the nats
 that RLHF, asked the same question, needs for it. The exponential of a mean entropy is a branching factor: among so many
@@ -43,20 +43,20 @@ def read_answers(
     each: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Read own answers of all models, and what Base makes of the beginnings of RLHF's, token by token.
+    """Read all models' own answers, and Base's continuations of the first tokens of RLHF's, token by token.
 
     Args:
         root: of the store.
         pair: the models.
         prompts: what they were asked.
-        written: their answers, as `sampling.of_pair` returns them.
+        written: their answers, as `sampling.sample_pair` returns them.
         settings: how Base is sampled; `max_new_tokens` says how much is written after a nudge, and read of any answer.
         each: answers of a prompt.
         seed: of the sampling.
 
     Returns:
         A row per token: author, nudge (tokens given; of own answers 0), prompt, position (in the answer), entropy
-        (nats, of the author's distribution), strange (nats that RLHF needs; NaN if its tokens are others).
+        (nats, of the author's distribution), strange (nats that RLHF needs; NaN if its tokenizer differs).
     """
     first = written[written["sample"] < each]
     same = compared_per(pair) is Per.TOKEN
@@ -77,7 +77,7 @@ def read_answers(
 def _nudged(
     root: Path, pair: Pair, prompts: Sequence[Prompt], written: pd.DataFrame, settings: Settings, seed: int
 ) -> pd.DataFrame:
-    """What Base makes of the beginnings of RLHF answers: author, prompt, nudge, given (nudge included), ids."""
+    """Base's continuations of the first tokens of RLHF answers: author, prompt, nudge, given (nudge included), ids."""
     base = pair.models["Base"]
     answers = {name: _plain(part.ids) for name, part in written[written.model == "RLHF"].groupby("prompt")}
     inputs: dict[str, Any] = {"model": loading.fingerprint(base), "dtype": base.dtype, "frame": pair.frame}
@@ -114,7 +114,7 @@ def _continued(
 
 
 def _read(pair: Pair, answers: pd.DataFrame, asked: Mapping[Any, list[int]], longest: int) -> pd.DataFrame:
-    """The frame of `read_answers`; `asked` holds RLHF's question by prompt, or nothing where its tokens are others."""
+    """The frame of `read_answers`; `asked` holds RLHF's question by prompt, or nothing if its tokenizer differs."""
     given, ids = _plain(answers.given), [each[:longest] for each in _plain(answers.ids)]
     lengths, nudges = np.array(list(map(len, ids))), answers.nudge.to_numpy()
     row = np.repeat(np.arange(len(ids)), lengths)
@@ -217,7 +217,7 @@ def _branching(totals: np.ndarray) -> np.ndarray:
 
 
 def nudging_in_words(frame: pd.DataFrame) -> str:
-    """Whether the longest nudge brings Base into line, in words (Markdown). Takes what `after_nudges` returns."""
+    """Say whether the longest nudge makes Base write like RLHF (Markdown). Takes what `after_nudges` returns."""
     if NUDGED not in set(frame.model):
         return "The models of this pair cut text into different tokens, so Base was not nudged."
     most = frame[frame.model == NUDGED].nudge.max()

@@ -13,15 +13,15 @@ from predact.methods.ngrams import GENERATIONS
 
 PACKED: list[Any] = ["position", "estimate", "low", "high"]
 ROW = 5  # pixels of a generation in the viewer
-SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must agree for a column to be shown
+SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must agree for a column to be shown: label
 
 
 def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
-    """Figure 1, bottom: of 100 generations, how many are aligned with at least so many others, along the text.
+    """Figure 1, bottom: of 100 generations, how many are aligned with at least m others, along the text.
 
     Args:
-        frame: what `backbone.along` returns.
-        others: shown at first.
+        frame: what `backbone.mean_curves` returns.
+        others: the number shown at first.
     """
     known = sorted(frame.others.unique().tolist())
     keys = ["model", "text", "others"]

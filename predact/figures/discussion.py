@@ -1,4 +1,4 @@
-"""Figures of the discussion: the trade-off coming into being, in panels that a slider moves; the ladder of claims."""
+"""Figures of the discussion: the trade-off during training, in panels with a slider; the ladder, mixtures, nudges."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from predact.discussion.ladder import PLACE, STEPS, VALUE
 from predact.discussion.nudging import BRANCHING, NUDGED, STRANGE
 from predact.figures import style
 
-LAYOUTS = {44: 3, 88: 5}  # characters of a line on a phone and on a page, and answers that there is room for
-NARROW = 440  # pixels, below which a panel is one of a phone
+LAYOUTS = {44: 3, 88: 5}  # characters of a line (phone, page): number of answers that fit
+NARROW = 440  # pixels; narrower panels use the layout for phones
 _MONO = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
-_EM = 0.602  # width of a character of such a font, in font sizes
+_EM = 0.602  # width of a character in these fonts, in em
 _LINE = 19  # pixels
-_BEYOND = (-2, 2)  # places on the ladder that are drawn; what lies farther out is drawn at the end
+_BEYOND = (-2, 2)  # places on the ladder are clipped to this range
 MIXTURES, RUNS = "mixtures", "recorded runs"
 ANSWERS_OF = {"Base": "Base, own answers", "RLHF": "RLHF, own answers"}
 NUDGE_TOLD = {
@@ -50,7 +50,7 @@ def _color(runs: list) -> alt.Color:
 
 
 def _params(frame: pd.DataFrame) -> list[alt.Parameter]:
-    """What the controls set: the step and the run that is shown strongly."""
+    """Parameters that the controls set: the step and the highlighted run."""
     return [alt.param("step", value=int(frame.step.max())), alt.param("run", value=frame.run.iloc[0])]
 
 
@@ -62,7 +62,7 @@ def _frontier(paths: pd.DataFrame, base: dict) -> alt.LayerChart:
     runs = list(paths.run.unique())
     data = paths.round(4)
     x = alt.X("excess:Q", title=EXCESS, scale=alt.Scale(zero=True), axis=alt.Axis(grid=False))
-    ends = [min(data.low.min(), base["reward"]), data.high.max()]  # of all steps: the axes keep still
+    ends = [min(data.low.min(), base["reward"]), data.high.max()]  # over all steps, so that the axes do not move
     y = alt.Y("reward:Q", title=None, scale=alt.Scale(domain=ends, nice=True))
     shown = alt.Chart(data).encode(
         x=x, y=y, color=_color(runs).legend(symbolType="circle", columns=alt.ExprRef(f"width < {NARROW} ? 2 : 5"))
@@ -141,7 +141,7 @@ def _mass(mass: pd.DataFrame) -> alt.LayerChart:
 
 
 def _answers(answers: pd.DataFrame) -> alt.LayerChart:
-    """Pieces of lines in a font of equal widths, so that a character is a step of the scale."""
+    """Draw pieces of lines in a monospaced font: a character is one unit of the horizontal scale."""
     lines = int(answers.line.max()) + 1
     phone, page = LAYOUTS
     broad = f"(width < {NARROW} ? {phone} : {page})"
@@ -229,7 +229,7 @@ def mixtures_on_frontier(found: pd.DataFrame, paths: pd.DataFrame) -> alt.LayerC
     """Reward against lost prediction: mixtures by the weight of RLHF, with intervals of both, and the runs in grey.
 
     Args:
-        found: what `matched.frontier` returns.
+        found: what `mixture.mixture_frontier` returns.
         paths: what `frontier.paths` returns.
     """
     wide = found.pivot(index="weight", columns="measure", values=["estimate", "low", "high"]).reset_index()
@@ -277,7 +277,7 @@ def branching_along_answer(frame: pd.DataFrame) -> alt.LayerChart:
     """The branching factor along own answers, a line with its 95 % band for each model.
 
     Args:
-        frame: what `nudging.by_position` returns.
+        frame: what `nudging.branching_by_position` returns.
     """
     marks = style.models(list(frame.model.unique()))
     x = alt.X("first:Q", title="Tokens into the answer", axis=alt.Axis(grid=False))
@@ -299,10 +299,10 @@ def branching_along_answer(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def branching_after_nudges(frame: pd.DataFrame) -> alt.LayerChart:
-    """What follows the first tokens of an RLHF answer when Base goes on, beside own answers at the same places.
+    """What Base writes after the first tokens of an RLHF answer, beside each model's own answers at these positions.
 
     Args:
-        frame: what `nudging.by_nudge` returns.
+        frame: what `nudging.after_nudges` returns.
     """
     names = [NUDGED, *ANSWERS_OF.values()]
     data = frame.replace({"model": ANSWERS_OF}).round(4)

@@ -1,13 +1,13 @@
-"""The figures of the probes (claim C9): a tidy frame in, a chart out; and a text with what a probe sees ahead."""
+"""Figures of the probes (claim C9), and texts with a probe's guesses below their tokens."""
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
+from predact import markup
 from predact.claims.foresight import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
 from predact.figures import style
 
@@ -21,10 +21,10 @@ DASHES = {AFFINE: [1, 0], LOW_RANK: [6, 3], SKIP: [12, 3], BIGRAM: [6, 2, 1, 2],
 
 
 def accuracy_by_offset(frame: pd.DataFrame) -> alt.LayerChart:
-    """What both readers' probes tell of the tokens ahead in one author's text, and what counts alone tell.
+    """How well both readers' probes, and counts alone, predict the tokens ahead in one author's text.
 
     Args:
-        frame: what `foresight.measures` returns. Author, layer and measure are chosen below the figure.
+        frame: what `foresight.probe_means` returns. Author, layer and measure are chosen below the figure.
     """
     authors, layers = list(frame.author.unique()), sorted(set(frame.layer) - {-1})
     data = frame[(frame.reader == frame.author) | frame.source.isin([AFFINE]) | ~frame.author.isin(frame.reader)]
@@ -69,7 +69,7 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     """Bits that the affine probe gains over the skip-gram: a block for each reader and author, layer by offset.
 
     Args:
-        frame: what `foresight.measures` returns.
+        frame: what `foresight.probe_means` returns.
     """
     data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["prompts", "measure", "source"])
     readers, authors, layers = list(data.reader.unique()), list(data.author.unique()), sorted(data.layer.unique())
@@ -109,30 +109,30 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str], prompts: Sequence[str]) -> HTML:
-    """Texts, and under every token what a probe sees one, two, ... tokens ahead; the fuller the colour, the surer.
+    """Show texts and, below every token, a probe's guesses for the next tokens; stronger colour, higher probability.
 
     Args:
-        frame: what `planning.lens` returns.
+        frame: what `foresight.lens` returns.
         decode: turns ids into text.
-        prompts: their texts, by the number of the group. The first is unfolded.
+        prompts: texts of the prompts, by group number. The text of the first one is unfolded.
     """
-    texts = []
-    for number, (group, text) in enumerate(frame.groupby("group", sort=True)):
-        words = "".join(_word(part, decode) for _, part in text.groupby("position", sort=True))
-        open_ = " open" * (number == 0)
-        name = escape(prompts[int(str(group))])
-        texts.append(f'<details{open_}><summary>{name}</summary><div class="predact-lens">{words}</div></details>')
-    return HTML(f'<div class="mathjax_ignore">{"".join(texts)}</div>')
+    texts = [
+        {
+            "prompt": prompts[int(str(group))],
+            "tokens": [_token(part, decode) for _, part in text.groupby("position", sort=True)],
+        }
+        for group, text in frame.groupby("group", sort=True)
+    ]
+    return HTML(markup.render("lens.html", texts=texts))
 
 
-def _word(part: pd.DataFrame, decode: Callable[[list[int]], str]) -> str:
+def _token(part: pd.DataFrame, decode: Callable[[list[int]], str]) -> dict[str, Any]:
     """A token with the guesses below it."""
-    guesses = ""
-    for row in part.to_dict("records"):
-        seen = escape(_plain(decode([row["seen"]])))
-        look = f'class="{"hit" if row["hit"] else "miss"}" style="--p:{row["p"]:.2f}"'
-        guesses += f'<i {look} title="{row["offset"]} ahead: {seen}, {row["p"]:.2f}">{seen}</i>'
-    return f"<span><b>{escape(_plain(decode([part.id.iloc[0]])))}</b>{guesses}</span>"
+    guesses = [
+        {"word": _plain(decode([row["seen"]])), "hit": row["hit"], "p": f"{row['p']:.2f}", "offset": row["offset"]}
+        for row in part.to_dict("records")
+    ]
+    return {"word": _plain(decode([part.id.iloc[0]])), "guesses": guesses}
 
 
 def _plain(token: str) -> str:

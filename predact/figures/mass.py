@@ -16,18 +16,18 @@ TOLD = {  # what the button says, what the heading says
     TOP1: ("likeliest token", "Probability of the likeliest token"),
     ENTROPY: ("entropy", "Entropy, nats per token"),
 }
-LEAST = 1e-9  # mass of all others below which it is not drawn: there it ends in rounding, then in nothing
+LEAST = 1e-9  # remaining mass below this is rounding error, and not drawn
 
 
 def mass_curves(frame: pd.DataFrame) -> alt.LayerChart:
-    """Figure 3: the mass of the k likeliest tokens; or what it leaves to all others, where curves near 1 part.
+    """Figure 3: the mass of the k likeliest tokens; or the mass of all others, which separates curves close to 1.
 
     Args:
-        frame: What `narrowing.mass_curves` returns: model, text, k, estimate, low, high, unit.
+        frame: What `mass.mass_curves` returns: model, text, k, estimate, low, high, unit.
     """
     rest = pd.DataFrame({"rest": 1 - frame.estimate, "rest_low": 1 - frame.high, "rest_high": 1 - frame.low}).clip(0)
     others = [f"{row.rest:.2g} ({row.rest_low:.2g} to {row.rest_high:.2g})" for row in rest.itertuples()]
-    mark = (frame.k.rank(method="dense") % 8 == 1).astype(int)  # a symbol here and there: the line must stay visible
+    mark = (frame.k.rank(method="dense") % 8 == 1).astype(int)  # a symbol at every eighth k keeps the line visible
     data = frame.join(rest.clip(LEAST)).assign(others=others, mark=mark)
     ends = {"y": ("estimate", "rest"), "y_low": ("low", "rest_high"), "y_high": ("high", "rest_low")}
     either = {y: f"mass == 'mass' ? datum.{of} : log(datum.{left}) / LN10" for y, (of, left) in ends.items()}
@@ -50,7 +50,7 @@ def certainty_along_text(frame: pd.DataFrame) -> alt.LayerChart:
     """The likeliest token's probability, and the entropy, along the text, with 95 % bands.
 
     Args:
-        frame: What `narrowing.by_position` returns: model, text, measure, first, last, estimate, low, high, unit.
+        frame: What `mass.certainty_by_position` returns: model, text, measure, first, last, estimate, low, high, unit.
     """
     first, last = frame["first"] + 1, frame["last"] + 1  # readers count from one
     span = [str(a) if a == b else f"{a} to {b}" for a, b in zip(first, last, strict=True)]

@@ -1,12 +1,12 @@
-"""The figures of the book: a tidy frame in, a chart out. Colours, theme and controls stand in `style`."""
+"""Figures of prediction (claim C1), of the distance from the world, and of training runs."""
 
-from html import escape
 from typing import Any
 
 import altair as alt
 import pandas as pd
 from IPython.display import HTML
 
+from predact import markup
 from predact.claims import prediction
 from predact.figures import style
 
@@ -29,10 +29,10 @@ DISTANCES = {
 def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
     """Figure 2A: how much worse than Base each corpus is predicted, by category, with 95 % intervals.
 
-    Grey marks what would be no increase: Base itself, or in bits the world's entropy where it is known.
+    Grey marks the value of no increase: Base itself or, in bits per byte, the world's entropy if it is known.
 
     Args:
-        frame: What `prediction.by_corpus` returns. Its units become the buttons below the figure.
+        frame: What `prediction.increase_by_corpus` returns. Its units become the buttons below the figure.
     """
     models = list(frame.model.unique())
     marks, (boxes, visible) = style.models(models), style.steps(models)
@@ -62,7 +62,7 @@ def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def _with_references(frame: pd.DataFrame) -> pd.DataFrame:
-    """Adds to each row its line, Base's estimate, a printed number, and what would be no increase in its unit."""
+    """Add to each row its line in the figure, Base's estimate, a label, and the value of no increase in its unit."""
     ratio = frame.unit.isin(prediction.RATIOS)
     label = [f"{value:.2f}" if short else f"{value:.3f}" for value, short in zip(frame.estimate, ratio, strict=True)]
     data = frame.assign(row=frame.category + "\n" + frame.corpus, label=label)
@@ -77,7 +77,7 @@ def _with_references(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def grouped(data: pd.DataFrame) -> tuple[alt.Y, int]:
-    """Corpora under the names of their categories (`row` is category, newline, corpus), and the number of lines."""
+    """Return an axis of corpora grouped by category (`row` is category, newline, corpus), and its number of lines."""
     groups = data.groupby("category", sort=False).row.unique()
     lines = [line for category, rows in groups.items() for line in (f"{category}\n", *rows)]
     corpus = "split(datum.value, '\\n')[1]"
@@ -93,7 +93,7 @@ def grouped(data: pd.DataFrame) -> tuple[alt.Y, int]:
 
 
 def _in_words(data: pd.DataFrame) -> str:
-    """What the figure shows at first, for who cannot see it."""
+    """Describe what the figure shows at first, for readers who cannot see it."""
     first = data[(data.unit == data.unit.iloc[0]) & (data.model == "RLHF")].set_index("corpus").sort_values("estimate")
     told = [f"{corpus} {row.label} ({row.low:.2f} to {row.high:.2f})" for corpus, row in first.iterrows()]
     return f"{data.unit.iloc[0]} of RLHF to Base by corpus, with 95 % intervals: {', '.join(told)}."
@@ -103,7 +103,7 @@ def loss_along_document(frame: pd.DataFrame) -> alt.LayerChart:
     """Bits per token along the document, with 95 % bands; unit and corpus are chosen below the figure.
 
     Args:
-        frame: What `prediction.by_position` returns.
+        frame: What `prediction.loss_by_position` returns.
     """
     models, corpora = list(frame.model.unique()), list(frame.corpus.unique())
     marks, (boxes, visible) = style.models(models), style.steps(models)
@@ -128,54 +128,59 @@ def loss_along_document(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def tokens_that_lose(frame: pd.DataFrame) -> HTML:
-    """The tokens that RLHF finds so much harder than Base, in context; each token tinted by what it loses or gains.
+    """Show the tokens that RLHF predicts much worse than Base, in context; colour shows each token's loss or gain.
 
-    The text is shown as text, whatever it says: escaped, and kept from the page's mathematics.
+    Texts are escaped, and MathJax ignores them.
 
     Args:
-        frame: What `prediction.by_token` returns.
+        frame: What `prediction.losses_by_token` returns.
     """
-    if frame.empty:
-        return HTML("<p>The two models cut text into different tokens, which cannot be compared one by one.</p>")
     passages = [_passage(passage) for _, passage in frame.groupby(["corpus", "example"], sort=False)]
-    return HTML(f'<dl class="predact-passages mathjax_ignore" style="text-align:left">{"".join(passages)}</dl>')
+    return HTML(markup.render("passages.html", passages=passages))
 
 
-def _passage(passage: pd.DataFrame) -> str:
+def _passage(passage: pd.DataFrame) -> dict[str, Any]:
     peak = passage[passage.offset == 0].iloc[0]
-    numbers = f"{peak.bits:.1f} bits lost: Base {_percent(peak.base)}, RLHF {_percent(peak.rlhf)}"
-    text = "".join(_tinted(token, peak.bits) for token in passage.itertuples())
-    return (
-        f'<dt style="font-weight:400"><b>{escape(peak.corpus)}</b> &middot; {numbers}</dt>'
-        '<dd dir="auto" style="margin:.2em 0 1em;white-space:pre-wrap;overflow-wrap:anywhere">'
-        f"&hellip;{text}&hellip;</dd>"
-    )
+    return {
+        "corpus": peak.corpus,
+        "bits": f"{peak.bits:.1f}",
+        "base": _percent(peak.base),
+        "rlhf": _percent(peak.rlhf),
+        "tokens": [_token(token, peak.bits) for token in passage.itertuples()],
+    }
 
 
-def _tinted(token: Any, most: float) -> str:
-    """One token: orange where RLHF loses, blue where it gains, as strong as its share of the passage's largest loss."""
+def _token(token: Any, most: float) -> dict[str, Any]:
     word = token.text.lstrip(" ")
-    space, shown = token.text[: len(token.text) - len(word)], escape(word).replace("\n", "&crarr;") or "&ensp;"
-    if pd.isna(token.bits):
-        return space + shown
-    strength = round(200 * min(abs(token.bits / most), 1)) if most else 0
-    color = f"{style.RLHF if token.bits > 0 else style.BASE}{strength:02x}"
-    frame = "box-shadow:0 0 0 1.5px;font-weight:600;" if token.offset == 0 else ""
-    hint = f"Base {_percent(token.base)}, RLHF {_percent(token.rlhf)}"
-    return f'{space}<span style="{frame}border-radius:3px;background:{color}" title="{hint}">{shown}</span>'
+    return {
+        "space": token.text[: len(token.text) - len(word)],
+        "word": word.replace("\n", "↵") or "\N{EN SPACE}",
+        "color": _tint(token.bits, most),
+        "peak": token.offset == 0,
+        "base": _percent(token.base),
+        "rlhf": _percent(token.rlhf),
+    }
+
+
+def _tint(bits: float, most: float) -> str:
+    """Orange where RLHF loses bits, blue where it gains; opacity grows with the share of the passage's largest loss."""
+    if pd.isna(bits):
+        return ""
+    opacity = round(200 * min(abs(bits / most), 1)) if most else 0
+    return f"{style.RLHF if bits > 0 else style.BASE}{opacity:02x}"
 
 
 def _percent(probability: float) -> str:
     if probability < 1e-4:
-        return "below 0.01&nbsp;%"
-    return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}&nbsp;%"
+        return "below 0.01\N{NO-BREAK SPACE}%"
+    return f"{100 * probability:{'.0f' if probability > 0.1 else '.2g'}}\N{NO-BREAK SPACE}%"
 
 
 def distances(frame: pd.DataFrame) -> alt.LayerChart:
     """Distance of each model from the world, by corpus and category, with 95 % intervals.
 
     Args:
-        frame: What `distance.from_world` returns; the entropy itself is left to the table.
+        frame: What `prediction.distance_from_world` returns; the entropy itself is not drawn.
     """
     told = frame[frame.model != prediction.WORLD]
     data = told.assign(row=told.category + "\n" + told.corpus)
@@ -198,10 +203,10 @@ def distances(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def runs(frame: pd.DataFrame) -> alt.LayerChart:
-    """Training runs side by side: one recorded measure along the steps, or at equal distance from the SFT model.
+    """Compare training runs: one recorded measure by optimizer steps, or by KL to the SFT model.
 
     Args:
-        frame: What `pocket.trajectory.tidy` returns.
+        frame: What `trajectory.tidy` returns.
     """
     names, measures = list(frame.run.unique()), list(frame.measure.unique())
     measure = alt.param("measure", value=measures[0], bind=alt.binding_select(options=measures, name="Measure "))

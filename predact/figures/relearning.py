@@ -1,4 +1,4 @@
-"""The figures of finetuning: the paper's Figure 2B, and learning curves with the tokens that it takes to recover."""
+"""Figures of finetuning (claim C2): the paper's Figure 2B, and learning curves with the tokens needed to recover."""
 
 import altair as alt
 import numpy as np
@@ -21,7 +21,7 @@ def before_and_after(frame: pd.DataFrame) -> alt.LayerChart:
     """Figure 2B: how much worse than Base each corpus is predicted, before (hollow) and after finetuning (filled).
 
     Args:
-        frame: what `relearning.before_and_after` returns. Its units, but for bits per byte, become the buttons below.
+        frame: what `relearning.before_and_after` returns. Its units, except bits per byte, become the buttons below.
     """
     data = _joined(frame[frame.unit != prediction.BITS])
     models = list(data.model.unique())
@@ -60,7 +60,7 @@ def before_and_after(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def _joined(frame: pd.DataFrame) -> pd.DataFrame:
-    """Adds to each row its line, the estimate before, what would be no gap, what is printed, and where it is free."""
+    """Add to each row its line, the estimate before, the value of no gap, its label, and where that has room."""
     keys = ["corpus", "unit", "model"]
     before = frame[frame.when == BEFORE].set_index(keys).estimate.rename("before")
     data = frame.assign(row=frame.category + "\n" + frame.corpus).join(before, on=keys)
@@ -78,10 +78,10 @@ def _in_words(data: pd.DataFrame) -> str:
 
 
 def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerChart:
-    """Validation loss against tokens learned from, with 95 % bands, and where RLHF comes to where Base started.
+    """Validation loss by training tokens, with 95 % bands, and where RLHF reaches the loss at which Base started.
 
     Args:
-        frame: what `relearning.curves` returns.
+        frame: what `relearning.learning_curves` returns.
         recovered: what `relearning.recovered` returns.
     """
     models, corpora = list(frame.model.unique()), list(frame.corpus.unique())
@@ -126,10 +126,10 @@ def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerCh
 
 
 def _told(recovered: pd.DataFrame) -> pd.DataFrame:
-    """Rows of RLHF, with what the figure prints; an end that was not reached is drawn at the end of the run."""
+    """Rows of RLHF with their labels; an end of an interval that was not reached is drawn at the end of the run."""
     rows = recovered[recovered.model == "RLHF"]
     words = [f"Base's start {relearning.in_words(row)}" for row in rows.itertuples()]
     told = [f"{corpus}: {each}" for corpus, each in zip(rows.corpus, words, strict=True)]
-    said = [each.replace(" (", "\n(") for each in words]  # in two lines, which a phone has room for
+    said = [each.replace(" (", "\n(") for each in words]  # in two lines, to fit on a phone
     ends = {name: rows[name].clip(upper=rows.learned.astype(float)) for name in ("estimate", "low", "high")}
     return rows.assign(reached=np.isfinite(rows.estimate), said=said, told=told, **ends)

@@ -1,4 +1,4 @@
-"""Figures of C5: how hard each model finds what each has written."""
+"""Figures of C5: how well each model predicts what each has written."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ TOLD = {  # what the button says, what the heading says
     BITS: ("bits", "Bits per byte"),
     RATIO: ("ratio to Base", "Perplexity, as a multiple of Base's"),
 }
-WIDE = 12  # estimates of one unit that differ by more than this factor ask for a logarithmic axis
+WIDE = 12  # estimates that span more than this factor get a logarithmic axis
 
 
 def self_perplexity(frame: pd.DataFrame) -> alt.LayerChart:

@@ -11,14 +11,14 @@ from predact.methods.ngrams import GENERATIONS
 
 
 def shares(frame: pd.DataFrame, quoted: Sequence[int] = (10, 25)) -> alt.LayerChart:
-    """How many generations contain the n-gram that most contain, by its length, beside the nulls.
+    """How many generations contain the most shared n-gram, by its length, beside the nulls.
 
     Args:
-        frame: what `ngrams.by_length` returns.
-        quoted: lengths that the description tells.
+        frame: what `shared_ngrams.shares_by_length` returns.
+        quoted: lengths n that the description quotes.
     """
     data = frame.drop(columns="prompts").round(4).assign(mark=frame.n.isin([1, *range(5, int(frame.n.max()) + 1, 5)]))
-    known = bool(frame.low.notna().all())  # of one prompt there is no interval
+    known = bool(frame.low.notna().all())  # a single prompt has no interval
     told = [
         f"{row.model}, {row.text} {row.estimate:.3f}{f' ({row.low:.3f} to {row.high:.3f})' * known} for n = {row.n}"
         for row in frame[frame.n.isin(list(quoted))].itertuples()

@@ -14,9 +14,9 @@ import pandas as pd
 from predact.figures import style
 from predact.methods.blueprint import ELSEWHERE, IN_PLACE, OTHER, Blueprint, shortened
 
-FLOW, GAP, HEAD = 120, 5, 34  # pixels: all generations of a slot, between its states, above it
+FLOW, GAP, HEAD = 120, 5, 34  # pixels: height of all generations, gap between states, space above
 BLOCK = HEAD + FLOW + 2 * GAP + 18
-ROW = 18  # of a list
+ROW = 18  # pixels: of a line in a list
 SMALL: Any = {"fontSize": 11, "baseline": "middle"}
 LISTED = 10  # generations at a time
 LABELS = {"short": 34, "middle": 60, "long": 110}  # characters of a span on a phone, on a page, in a wide window
@@ -25,7 +25,7 @@ FLAT: Any = {"axis": None}
 
 
 def sankey(drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str] = ("RLHF", "Base")) -> alt.LayerChart:
-    """Figure 1, top: anchor spans from left to right as slots, generations as ribbons; below, what the spans say.
+    """Figure 1, top: anchor spans from left to right as slots, generations as ribbons; below, the texts of the spans.
 
     A click on a span marks its generations and lists them; a click beside it lists all.
 
@@ -90,7 +90,7 @@ def choose(prompts: Mapping[str, str]) -> alt.Parameter:
 
 
 def _flows(ribbons: pd.DataFrame, color: alt.Color, grey: Any) -> list[alt.Chart]:
-    """Ribbons, and in them the generations that hold the chosen span."""
+    """Ribbons, and in them the generations that contain the chosen span."""
     curves = (
         _of(ribbons)
         .transform_calculate(t="sequence(0, 1.01, 0.125)")
@@ -123,7 +123,7 @@ def _flows(ribbons: pd.DataFrame, color: alt.Color, grey: Any) -> list[alt.Chart
 
 
 def _list(spans: pd.DataFrame, color: alt.Color, top: int) -> list[alt.Chart]:
-    """The spans of the model that was clicked, each with its number and how many generations hold it."""
+    """The spans of the clicked model, each with its number and how many generations contain it."""
     rows = _of(spans).transform_filter(f"datum.model == {MODEL}")
     rows = rows.transform_calculate(
         y=f"{top} + {ROW} * datum.slot",
@@ -140,7 +140,7 @@ def _list(spans: pd.DataFrame, color: alt.Color, top: int) -> list[alt.Chart]:
 
 
 def _texts(drawn: Blueprint, top: int) -> list[alt.Chart]:
-    """Generations with the chosen span below each other (a concordance), or all of them from their beginning."""
+    """Generations aligned at the chosen span (a concordance), or all generations from their beginning."""
     places = [_units(*each) for each in zip(drawn.texts.text, drawn.texts.places, strict=True)]
     found = drawn.texts.assign(places=pd.Series(places, drawn.texts.index))
     rows = (
@@ -185,7 +185,7 @@ def _heading(text: str, y: int) -> alt.Chart:
 
 
 def _sized(frame: pd.DataFrame, drawn: Blueprint, models: Sequence[str]) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
-    """The rows of some models with the last slot of their prompt; the top of their diagrams, pixels of a generation."""
+    """Return these models' rows with their prompt's last slot, the top of each diagram, and pixels per generation."""
     keys = ["prompt", "model"]
     last = drawn.ribbons.groupby(keys, sort=False).slot.max().rename("last") + 1
     size = drawn.texts.groupby(keys, sort=False).size().rename("size")
@@ -228,7 +228,7 @@ def _ribbons(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
 
 
 def _name(texts: dict, place: tuple, state: int) -> str:
-    """A node in words."""
+    """Describe a node in words."""
     if place not in texts:
         return "the beginning" if place[2] == 0 else "the end"
     name = f"{place[2]}: {shortened(texts[place], 60)}"
@@ -246,7 +246,7 @@ def _heads(spans: pd.DataFrame, prompts: Mapping[str, str], models: Sequence[str
 
 
 def _in_words(spans: pd.DataFrame, prompts: Mapping[str, str]) -> str:
-    """What is shown at first."""
+    """Describe what the figure shows at first."""
     prompt, text = next(iter(prompts.items()))
     said = []
     for model, own in spans[spans.prompt == prompt].groupby("model", sort=False):

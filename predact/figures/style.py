@@ -1,23 +1,24 @@
 """The house style of figures: colours, theme, renderer, and the controls that several figures share.
 
-Importing this module enables both for Altair. Text, axes and grid take the page's colour, so that one specification
-serves light and dark pages; the HTML of a figure is drawn by the book's own script and fetches nothing.
+Importing this module enables theme and renderer in Altair. Text, axes and grid take the page's colour, so one
+specification serves light and dark pages. The book's own script draws the HTML of a figure, which fetches nothing.
 """
 
 import json
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from predact import markup
+
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
 RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
-DOCUMENT, CHAT = "as a document", "as a chat"  # one model in both roles: what it reads as Base and as RLHF
+DOCUMENT, CHAT = "as a document", "as a chat"  # labels of one model in both roles, as Base and as RLHF
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-LINE = 21  # height of a line of a figure that lists things, in pixels
+LINE = 21  # pixels: height of a row in a figure that lists items
 MIME = f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
 _INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
 _AXIS = {
@@ -64,10 +65,7 @@ def _theme() -> alt.theme.ThemeConfig:
 
 def render(spec: dict) -> dict[str, Any]:
     """Return a chart's mimebundle: its specification for Jupyter, and the figure that the book's script draws."""
-    data = json.dumps(spec, allow_nan=False).replace("<", "\\u003c")
-    label = escape(spec.get("description", ""))
-    figure = f'<div class="predact-chart mathjax_ignore" role="figure" aria-label="{label}">'
-    return {MIME: spec, "text/html": f'{figure}<script type="application/json">{data}</script></div>'}
+    return {MIME: spec, "text/html": markup.render("chart.html", spec=spec)}
 
 
 alt.renderers.register("predact", render)
@@ -77,41 +75,33 @@ alt.renderers.enable("predact")
 
 
 class Control(NamedTuple):
-    """What sets a parameter of several charts at once: a list of choices, or a slider from one number to another."""
+    """A control that sets a parameter of several charts: a list of choices, or a slider over a range of numbers."""
 
     name: str
     label: str
     value: Any
     choices: Sequence | range
 
+    @property
+    def is_slider(self) -> bool:
+        """Whether the control is a slider over a range of numbers."""
+        return isinstance(self.choices, range)
+
 
 def panels(charts: Sequence[alt.LayerChart], controls: Sequence[Control]) -> dict[str, Any]:
-    """Return charts that shared controls move together, the first one as wide as the page, as a mimebundle.
+    """Return charts with shared controls as a mimebundle; the first and the last chart are as wide as the page.
 
-    The book's script moves them; in a live notebook, where it is not, the first chart stands alone with its controls.
+    The book's script connects controls and charts. A live notebook does not have it: it shows the first chart alone,
+    with its controls.
 
     Args:
-        charts: each declares the parameters that it listens to.
-        controls: what sets these parameters.
+        charts: each declares the parameters that it reads.
+        controls: they set these parameters.
     """
-    figures = "".join(render(chart.to_dict())["text/html"] for chart in charts)
-    form = "".join(f"<label>{escape(each.label)} {_input(each)}</label>" for each in controls)
-    page = f'<div class="predact-panels"><form>{form}</form><div>{figures}</div></div>'
+    page = markup.render("panels.html", charts=[chart.to_dict() for chart in charts], controls=controls)
     first: Any = charts[0].copy()
     first.params = [alt.param(each.name, value=each.value, bind=_bind(each)).param for each in controls]
     return {MIME: first.to_dict(), "text/html": page}
-
-
-def _input(control: Control) -> str:
-    name, value = escape(control.name), escape(str(control.value))
-    if isinstance(control.choices, range):
-        low, high, step = control.choices[0], control.choices[-1], control.choices.step
-        field = f'<input type="range" name="{name}" min="{low}" max="{high}" step="{step}" value="{value}">'
-        return f"{field} <output>{value}</output>"
-    options = (
-        f"<option{' selected' * (each == control.value)}>{escape(str(each))}</option>" for each in control.choices
-    )
-    return f'<select name="{name}">{"".join(options)}</select>'
 
 
 def _bind(control: Control) -> Any:
@@ -123,7 +113,7 @@ def _bind(control: Control) -> Any:
 
 
 def table(frame: pd.DataFrame, precision: int = 3) -> Styler:
-    """Return a frame as a table for a page: texts escaped, numbers with so many decimals, no index."""
+    """Return a frame as a table for a page: texts escaped, numbers with `precision` decimals, no index."""
     return frame.style.format(escape="html", precision=precision, na_rep="–").hide()
 
 
@@ -152,13 +142,13 @@ def steps(present: Sequence[str]) -> tuple[list[alt.Parameter], str]:
 
 
 def choice(name: str, label: str, told: dict[str, tuple[str, str]], first: str = "") -> tuple[alt.Parameter, alt.Title]:
-    """Return buttons that choose a value of a parameter, and the heading that names what is chosen.
+    """Return buttons that choose a value of a parameter, and a heading that follows the choice.
 
     Args:
         name: of the parameter.
-        label: what stands before the buttons.
-        told: for each value what its button says and what the heading says.
-        first: the value shown at first; the first of all if it is none of them.
+        label: text before the buttons.
+        told: for each value, the label of its button and the heading.
+        first: the value chosen at first; by default, or if it is not in `told`, the first one.
     """
     names = list(told)
     buttons = alt.binding_radio(options=names, labels=[button for button, _ in told.values()], name=f"{label} ")
@@ -168,10 +158,10 @@ def choice(name: str, label: str, told: dict[str, tuple[str, str]], first: str =
 
 
 def units(told: dict[str, tuple[str, str]]) -> tuple[alt.Parameter, alt.Title]:
-    """Return buttons that choose a unit, and the heading that names what is chosen: it stands for an axis title.
+    """Return buttons that choose a unit, and a heading that follows the choice, in place of an axis title.
 
     Args:
-        told: for each unit of the frame what its button says and what the heading says; the first is shown at first.
+        told: for each unit of the frame, the label of its button and the heading; the first is chosen at first.
     """
     return choice("unit", "Unit", told)
 
@@ -201,13 +191,14 @@ def curves(
     """Return a figure with a band, a line and points for every model (colour) and kind of text (dashes).
 
     Args:
-        shown: chart of rows with model, text, the fields of `y`, and mark: if a point is seen, or only felt (1 or 0).
+        shown: chart of rows with model, text, the fields of `y`, and mark: the opacity of the point (at 0 it is
+            invisible, but has a tooltip).
         data: frame with the models and texts.
         y: names of the estimate and of the ends of its interval, and an axis.
         choice: a parameter and the heading.
-        text: what the figure shows, in words.
-        tooltip: more for the tooltip of a point.
-        solid: the kind of text that is drawn through; all others are dashed.
+        text: description of the figure.
+        tooltip: further fields for the tooltip of a point.
+        solid: the kind of text drawn with a solid line; all others are dashed.
     """
     known, texts = list(data.model.unique()), list(data.text.unique())
     marks, (boxes, visible) = models(known), steps(known)
@@ -218,7 +209,7 @@ def curves(
     columns = alt.ExprRef(f"width < 440 ? 1 : {len(texts)}")
     legend = alt.Legend(
         orient="bottom", columns=columns, symbolStrokeColor="currentColor", **STROKE
-    )  # a phone has no room for it beside the models
+    )  # on a phone it does not fit beside the models
     dash = alt.StrokeDash("text:N", scale=alt.Scale(domain=texts, range=patterns), legend=legend)
     middle = alt.Y(f"{estimate}:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
     shown = shown.transform_filter(visible)
@@ -234,7 +225,7 @@ def curves(
 def choose_from(
     name: str, label: str, values: Iterable[str], told: dict[str, tuple[str, str]], first: str = ""
 ) -> tuple[Any, alt.Title]:
-    """Return buttons and heading as `choice` does, but no buttons where there is only one value."""
+    """Return buttons and heading as `choice` does, without buttons if there is only one value."""
     known = {each: told.get(each, (each, each[:1].upper() + each[1:])) for each in values}
     buttons, heading = choice(name, label, known, first)
     return (buttons if len(known) > 1 else alt.param(name, value=next(iter(known)))), heading
@@ -257,5 +248,5 @@ def plain_axis(**look: Any) -> alt.Axis:
 
 
 def one_line(expression: str) -> str:
-    """Return a Vega expression for a text with its line breaks as signs."""
+    """Return a Vega expression for a text whose line breaks are shown as ↵."""
     return f"replace({expression}, /\\n/g, '↵')"

@@ -1,4 +1,4 @@
-"""Figures of C4: how many tokens are left a chance."""
+"""Figures of C4: how many tokens have a non-negligible probability."""
 
 import altair as alt
 import numpy as np
@@ -11,13 +11,13 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def support_histograms(frame: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:
-    """Figure 4: positions by how many tokens are likelier than a threshold, a panel for each kind of text, and means.
+    """Figure 4: histograms of the number of tokens above a threshold, a panel for each kind of text, with means.
 
     Equal areas are equal shares of the positions: a bin is as high as its share divided by its width on the axis.
 
     Args:
-        frame: What `narrowing.support` returns: model, text, threshold, low_edge, high_edge, share.
-        means: What `narrowing.mean_support` returns: model, text, threshold, estimate, low, high, unit.
+        frame: What `support.support_histograms` returns: model, text, threshold, low_edge, high_edge, share.
+        means: What `support.mean_support` returns: model, text, threshold, estimate, low, high, unit.
     """
     models, texts, names = (list(frame[column].unique()) for column in ("model", "text", "threshold"))
     marks, (boxes, visible) = style.models(models), style.steps(models)
@@ -62,7 +62,7 @@ def support_histograms(frame: pd.DataFrame, means: pd.DataFrame) -> alt.LayerCha
 
 
 def _histograms(frame: pd.DataFrame, floor: dict[str, float]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The middles of bins, for tooltips, and the corners of every histogram; the highest of a threshold is 1 high."""
+    """Return bin centres, for tooltips, and outlines of the histograms; the highest of a threshold has height 1."""
     density: pd.Series = frame.share / np.log(frame.high_edge / frame.low_edge)
     height: pd.Series = density / density.groupby(frame.threshold).transform("max")
     first, last = np.ceil(frame.low_edge).astype(int), np.ceil(frame.high_edge).astype(int) - 1

@@ -1,1 +1,1 @@
-"""Measures on ids and arrays that know no claim."""
+"""Measures on token ids and arrays, independent of any claim."""

@@ -1,8 +1,9 @@
-"""Multiple alignment of token ids of any vocabulary, and how much of it agrees (claim C8).
+"""Multiple alignment of token ids from any vocabulary, and measures of agreement (claim C8).
 
-Only identical ids in one column count. The native engine adds one sequence after the other, the likest first, then
-takes each out and adds it again: each step is an exact dynamic program for the number of identical pairs. MAFFT knows
-248 symbols only; its alignments are judged on the ids too, so different ids that share a symbol never agree.
+Only identical ids in one column count. The native engine adds one sequence after the other, the most similar first,
+then removes each one and adds it again. Each step is an exact dynamic program that maximises the number of identical
+pairs. MAFFT has only 248 symbols; agreement is still measured on the ids, so different ids that share a symbol never
+agree.
 """
 
 import os
@@ -16,9 +17,9 @@ from numba import njit
 from predact.errors import UserError
 
 GAP = -1
-_ROUNDS = 1  # of refinement; a second one adds about 1 % of pairs for half as much time again
-_WIDEST = 8  # columns of a working alignment, in lengths of the longest sequence, before it is packed
-_CODES = [byte for byte in range(1, 256) if byte not in b"><=- \r\n"]  # what --text can tell apart: 248
+_ROUNDS = 1  # of refinement; a second one adds about 1 % of pairs and 50 % of time
+_WIDEST = 8  # times the longest sequence: an alignment with more columns is packed
+_CODES = [byte for byte in range(1, 256) if byte not in b"><=- \r\n"]  # the 248 bytes that --text distinguishes
 _SCALE = 2**20  # a pair outweighs any number of runs
 
 Ids = Sequence[int] | np.ndarray
@@ -27,19 +28,19 @@ Ids = Sequence[int] | np.ndarray
 def align(sequences: Sequence[Ids]) -> np.ndarray:
     """Align sequences globally so that many identical ids share columns: a high sum of `pairs`.
 
-    Sequences in another order give the same alignment, its rows in that order (equal ones may change places).
+    The order of the sequences changes only the order of the rows (equal sequences may swap rows).
 
     Args:
         sequences: G sequences of ids (none below 0), some of them maybe empty.
 
     Returns:
-        Ids [G, columns], `GAP` where a row has none; no column is all gaps, and a row without gaps is its sequence.
+        Ids [G, columns], `GAP` where a row has none. No column has only gaps; a row without its gaps is the sequence.
 
     Raises:
         UserError: an id is below 0.
     """
     rows = _rows(sequences)
-    order = sorted(range(len(rows)), key=lambda place: rows[place].tolist())  # so that the order given cannot matter
+    order = sorted(range(len(rows)), key=lambda place: rows[place].tolist())  # independent of the order given
     known, flat = np.unique(np.concatenate([np.empty(0, np.int64), *(rows[place] for place in order)]), False, True)
     parts = np.split(flat.astype(np.int32), np.cumsum([len(rows[place]) for place in order])[:-1]) if order else []
     longest, words = max(map(len, parts), default=0), len(known)
@@ -48,7 +49,7 @@ def align(sequences: Sequence[Ids]) -> np.ndarray:
     chain = _chain(parts, words)
     table, widest = np.empty((0, 0), np.int32), _WIDEST * longest
     for number, place in enumerate(chain * (1 + _ROUNDS)):
-        others = table[int(number >= len(rows)) :]  # all there: the first row becomes the last
+        others = table[int(number >= len(rows)) :]  # in refinement, the first row is removed and appended again
         table = _added(others[:, (others != GAP).any(0)], parts[place], words)
         if table.shape[1] > widest:
             table = _packed(table)
@@ -69,7 +70,7 @@ def mafft(sequences: Sequence[Ids]) -> np.ndarray:
         raise UserError("mafft: no such program on the PATH; install it, or use the native engine (needs nothing).")
     rows = _rows(sequences)
     full = [place for place, row in enumerate(rows) if len(row)]
-    if len(full) < 2:  # MAFFT wants two
+    if len(full) < 2:  # MAFFT needs two
         return align(sequences)
     known, shared = np.unique(np.concatenate([np.unique(row) for row in rows]), return_counts=True)
     symbols = np.full(len(known), _CODES[-1], np.uint8)
@@ -83,7 +84,7 @@ def mafft(sequences: Sequence[Ids]) -> np.ndarray:
     lines = {int(name): text.replace(b"\n", b"") for name, _, text in records}
     if {place: line.replace(b"-", b"") for place, line in lines.items()} != shown:
         reason = " ".join(ran.stderr.decode(errors="replace").split())[-200:] or f"exit status {ran.returncode}"
-        raise UserError(f"mafft: it gave no alignment of what it was given ({reason}); use the native engine.")
+        raise UserError(f"mafft: it failed to align the sequences ({reason}); use the native engine.")
     result = np.full((len(rows), len(lines[full[0]])), GAP, np.int64)
     for place, line in lines.items():
         result[place, np.frombuffer(line, np.uint8) != ord("-")] = rows[place]
@@ -91,7 +92,7 @@ def mafft(sequences: Sequence[Ids]) -> np.ndarray:
 
 
 def mafft_version() -> str | None:
-    """Return the version that the MAFFT on the PATH gives of itself, None where there is none."""
+    """Return the version of the MAFFT on the PATH, or None if there is none."""
     if shutil.which("mafft") is None:
         return None
     ran = subprocess.run(["mafft", "--version"], capture_output=True, text=True, errors="replace")
@@ -109,7 +110,7 @@ def pairs_per_column(alignment: np.ndarray) -> float:
 
 
 def companions(alignment: np.ndarray) -> np.ndarray:
-    """Of each token, in how many other sequences the same id stands in its column.
+    """Count, for each token, the other sequences with the same id in its column.
 
     Returns:
         Counts [G, longest]: row g holds those of the tokens of sequence g in their order, then -1.
@@ -122,21 +123,21 @@ def companions(alignment: np.ndarray) -> np.ndarray:
 
 
 def aligned(alignment: np.ndarray, others: int = 5) -> np.ndarray:
-    """Tell of each token whether it has at least `others` `companions`; False after the end of a sequence."""
+    """Tell for each token whether it has at least `others` `companions`; False after the end of a sequence."""
     return companions(alignment) >= max(0, others)
 
 
 def share_aligned(alignment: np.ndarray, others: int = 5) -> float:
-    """Share of all tokens that are `aligned`; 0 where there is no token."""
+    """Share of all tokens that are `aligned`; 0 if there are no tokens."""
     return float(aligned(alignment, others).sum() / max(1, (alignment != GAP).sum()))
 
 
 def aligned_along(alignment: np.ndarray, others: Sequence[int] = (5,), bins: int = 100) -> np.ndarray:
-    """How many generations are aligned with at least m others, for each m in `others`, along relative position.
+    """How many generations are aligned with at least m others, for each m in `others`, by relative position.
 
     Token t of a generation of L tokens lies in bin floor(bins·t / L). A generation adds to a bin the share of its
-    tokens there that are `aligned`; to a bin without a token of it, what it adds to the nearest bin with one (of two,
-    the earlier). An empty generation adds nothing.
+    tokens there that are `aligned`. To a bin without any of its tokens, it adds the share of the nearest bin with some
+    (the earlier of two). An empty generation adds nothing.
 
     Returns:
         Numbers of generations [len(others), bins].
@@ -160,7 +161,7 @@ def _rows(sequences: Sequence[Ids]) -> list[np.ndarray]:
 
 
 def _agreeing(alignment: np.ndarray) -> np.ndarray:
-    """For each cell how many rows have its id in its column, itself included: [G, columns]; of gaps, no matter."""
+    """For each cell how many rows, itself included, have its id in its column: [G, columns]; undefined for gaps."""
     _, dense = np.unique(alignment, return_inverse=True)
     cells = dense.reshape(alignment.shape) * alignment.shape[1] + np.arange(alignment.shape[1])
     _, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
@@ -168,7 +169,7 @@ def _agreeing(alignment: np.ndarray) -> np.ndarray:
 
 
 def _chain(parts: list[np.ndarray], words: int) -> list[int]:
-    """In which order to align: always next what shares, on the mean, most bigrams with all before it."""
+    """Order sequences for alignment: next is always the one that shares most bigrams, on average, with those before."""
     grams = [part[:-1].astype(np.int64) * words + part[1:] for part in parts]
     flat = np.unique(np.concatenate(grams), return_inverse=True)[1]
     holds = np.zeros((len(parts), flat.max(initial=-1) + 1), dtype=bool)
@@ -183,7 +184,7 @@ def _chain(parts: list[np.ndarray], words: int) -> list[int]:
 
 
 def _added(table: np.ndarray, part: np.ndarray, words: int) -> np.ndarray:
-    """Align one more sequence, the last row then; columns that agree in nothing stay apart."""
+    """Align one more sequence, as the last row; it gets columns of its own for tokens that match nothing."""
     occurs = np.zeros(words + 1, dtype=bool)  # the last for gaps
     occurs[part] = True
     some = np.flatnonzero(occurs[table].any(0))
@@ -201,7 +202,7 @@ def _added(table: np.ndarray, part: np.ndarray, words: int) -> np.ndarray:
 
 @njit(cache=True)
 def _packed(table: np.ndarray) -> np.ndarray:
-    """Move what agrees, in one piece, as far to the left as the tokens before it allow: the fewest columns."""
+    """Use the fewest columns: move tokens as far left as those before them allow; those that agree move together."""
     result = np.full(table.shape, -1, np.int32)
     last, done = np.full(len(table), -1), np.zeros(len(table), np.bool_)
     for column in table.T:
@@ -217,9 +218,9 @@ def _packed(table: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def _path(table: np.ndarray, width: int, bounds: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """For each column its match in a sequence, or -1: most identical pairs, of equals the fewest runs of matches.
+    """For each column its match in a sequence, or -1: the most identical pairs; among ties, the fewest runs of matches.
 
-    `table` is [columns, rows]; id w stands in the sequence at ``places[bounds[w] : bounds[w + 1]]``.
+    `table` is [columns, rows]; id w occurs in the sequence at ``places[bounds[w] : bounds[w + 1]]``.
     """
     trace = np.zeros((len(table) + 1, width + 1), np.uint8)  # 1: follows a match, 2: match is best, 4: left is best
     gain = np.zeros(width, np.int64)

@@ -1,8 +1,8 @@
-"""Alignments of a pair's generations and of chance, kept in the store.
+"""Alignments of a pair's generations and of nulls, kept in the store.
 
 Three kinds of text are aligned for every model and prompt: its generations, and the two nulls of `ngrams`. The two
-halves of the generations are aligned apart too, so that the order of anchor spans can be tested on generations that had
-no part in finding them.
+halves of the generations are also aligned separately, so that the order of anchor spans can be tested on held-out
+generations.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +23,11 @@ ENGINES: dict[str, Callable[[Sequence], np.ndarray]] = {"native": alignment.alig
 
 
 def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: int = 0) -> pd.DataFrame:
-    """Align generations and nulls of every model and prompt, a shard for each; from the store where they are there.
+    """Align generations and nulls of every model and prompt, a shard for each, or take them from the store.
 
     Args:
         root: of the store.
-        written: generations, as `sampling.of_pair` returns them.
+        written: generations, as `sampling.sample_pair` returns them.
         engine: ``native`` or ``mafft``.
         seed: of the nulls.
 
@@ -78,5 +78,5 @@ def matrix(part: pd.DataFrame) -> np.ndarray:
 
 
 def alignment_units(aligned: pd.DataFrame, texts: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """Iterate over the rows of each model, text (of these) and prompt, with these three."""
+    """Iterate over ((model, text, prompt), rows) for these kinds of text."""
     return iter(aligned[aligned.text.isin(texts)].groupby(["model", "text", "prompt"], sort=False))

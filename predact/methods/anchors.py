@@ -1,7 +1,7 @@
 """Anchor spans: passages that many generations for a prompt share word for word (claim C7).
 
-They are read off an alignment and verified on the ids. Whether they come in one order is measured on the texts, not on
-the alignment: there nothing can stand out of order.
+They are read off an alignment and verified on the ids. Whether they have one order is measured on the texts: in an
+alignment, nothing can be out of order.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Ids = Sequence[int] | np.ndarray
 
 
 class Order(NamedTuple):
-    """How often two anchor spans of a generation stand in the common order."""
+    """Of the pairs of anchor spans within generations: the number in the common order, and of all."""
 
     agreeing: int
     pairs: int
@@ -28,11 +28,11 @@ class Order(NamedTuple):
 def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> list[np.ndarray]:
     """Find the anchor spans of aligned generations, in their common order.
 
-    A span is a run of at least `length` ids that at least ``share * G`` generations have side by side, each in the
-    same column of the alignment. Of all choices of spans that follow one another, the one that holds the most pairs of
-    neighbouring tokens: Σ over spans of (tokens - 1)·(generations). So a passage goes on as long as its
-    generations do; where many leave it, it ends and another may begin. A passage that generations have at different
-    places is one span, at the place where it holds most.
+    A span is a run of at least `length` ids that at least ``share * G`` generations contain contiguously, in the same
+    columns of the alignment. Of all sequences of spans that follow one another, the one with the most pairs of
+    neighbouring tokens is chosen: Σ over spans of (tokens - 1)·(generations). So a span ends where many generations
+    leave it, and another may begin there. A passage that occurs at different places is one span, at the place where
+    it has the most pairs.
 
     Args:
         alignment: ids [G, columns], as `alignment.align` returns them.
@@ -55,7 +55,7 @@ def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> 
     keys, node = np.unique(column * (flat.max(initial=0) + 1) + flat, return_inverse=True)  # sorted by column
     columns = keys // (flat.max(initial=0) + 1)
     ends = np.cumsum(held.sum(1))
-    nodes, ids = (np.insert(each, ends, -1) for each in (node, flat))  # a mark closes each generation
+    nodes, ids = (np.insert(each, ends, -1) for each in (node, flat))  # a mark ends each generation
     tokens = np.argsort(nodes, kind="stable")[len(ends) :]
     bounds = np.searchsorted(nodes[tokens], np.arange(len(keys) + 1))
     least = max(2, int(np.ceil(share * len(alignment) - 1e-9)))
@@ -73,11 +73,11 @@ def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> 
 def _chosen(
     nodes: np.ndarray, tokens: np.ndarray, bounds: np.ndarray, columns: np.ndarray, width: int, least: int, length: int
 ) -> list[tuple[int, int, int]]:
-    """The best choice of spans, last first: pairs of neighbours, place of a first token somewhere, number of tokens.
+    """Choose the best spans, last first: pairs of neighbours, place of one occurrence's first token, number of tokens.
 
-    A node is an id in a column; `nodes` are those of all tokens, in the order of the texts, and node v is that of
-    ``tokens[bounds[v] : bounds[v + 1]]``. `worth` is that of the best choice in the columns before one: columns are
-    passed once from left to right, and at each node all spans that begin there are tried.
+    A node is an id in a column. `nodes` has the node of every token, in the order of the texts; node v is that of
+    ``tokens[bounds[v] : bounds[v + 1]]``. This is a dynamic program over columns from left to right: `worth` is the
+    value of the best choice before a column, and at each node all spans that begin there are tried.
     """
     worth = np.zeros(width + 1, np.int64)
     first, sizes, starts = np.full(width + 1, -1), np.zeros(width + 1, np.int64), np.zeros(width + 1, np.int64)
@@ -112,9 +112,9 @@ def _chosen(
 
 
 def starts(found: Sequence[np.ndarray], generations: Sequence[Ids]) -> np.ndarray:
-    """Where each generation contains each span, verbatim: the place of its first token, -1 where it does not.
+    """Find each span in each generation, verbatim: the place of its first token, -1 if the span is absent.
 
-    Of several places, the first.
+    If it occurs several times, the first place counts.
 
     Returns:
         Places [spans, G].
@@ -132,10 +132,10 @@ def _places(span: np.ndarray, text: np.ndarray) -> np.ndarray:
 
 
 def order(places: np.ndarray) -> Order:
-    """Count, over generations, the pairs of spans that they contain, and those in the order of the spans.
+    """Count the pairs of spans within generations, and those in the order of the spans.
 
     Args:
-        places: as `starts` returns them. Spans in an order of chance agree in half of the pairs.
+        places: as `starts` returns them. Spans in random order agree in half of the pairs.
     """
     both = (places[:, None] >= 0) & (places[None] >= 0) & np.triu(np.ones((len(places),) * 2, bool), 1)[..., None]
     return Order(int((both & (places[:, None] < places[None])).sum()), int(both.sum()))

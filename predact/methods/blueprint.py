@@ -1,7 +1,7 @@
-"""Blueprints: which anchor spans each generation of a prompt goes through, in which order, for figures to draw.
+"""Blueprints: which anchor spans each generation of a prompt contains, in which order, for figures to draw.
 
-Every span is a slot. In a slot a generation is in one of three states: it has the span in its place, it has it
-elsewhere, out of the common order, or it has other text.
+Every span is a slot. In a slot a generation is in one of three states: it has the span in its place, it has the span
+elsewhere (out of the common order), or it has other text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from predact.methods.ngrams import GENERATIONS
 
 IN_PLACE, ELSEWHERE, OTHER = range(3)
 STATES = ("in its place", "elsewhere", "other text")
-MOST = 12  # spans shown of a prompt: those that hold most neighbouring tokens
+MOST = 12  # most spans shown per prompt: those with the most neighbouring tokens
 _EXCERPT = 60  # characters
 
 Decode = Callable[[list[int]], str]
@@ -39,15 +39,15 @@ def blueprint(
     """Lay out the anchor spans of generations as slots with nodes, and the generations as ribbons between them.
 
     Args:
-        aligned: what `backbone.of_pair` returns, or some prompts of it.
+        aligned: what `alignments.align_pair` returns, or some prompts of it.
         decode: for each model, what turns its ids into text.
         share: see `anchors.spans`.
         length: see `anchors.spans`.
-        most: spans of a prompt; those that hold the most neighbouring tokens.
+        most: spans per prompt, at most; those with the most neighbouring tokens are kept.
 
     Returns:
         Frames of nodes, ribbons and texts. `top` and `bottom` are in generations: how many lie above in the slot.
-        `held` tells of each span of the prompt how many of these generations contain it.
+        `held` says for each span of the prompt how many of the node's or ribbon's generations contain it.
     """
     made: list[tuple[pd.DataFrame, ...]] = []
     own = aligned[aligned.text == GENERATIONS]
@@ -65,10 +65,9 @@ def blueprint(
 
 
 def states(found: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Tell of each span and generation if it is in its place, elsewhere or absent: [spans, G].
+    """Tell whether each span is in its place, elsewhere or absent in each generation: [spans, G].
 
-    In their places are those, of the spans that the generation contains, that follow each other as the spans do and
-    hold the most tokens.
+    The spans in their places are the subset with the most tokens that occurs in the common order in the generation.
 
     Args:
         found: ids of the spans, in the common order.
@@ -105,11 +104,11 @@ def _nodes(found: list[np.ndarray], places: np.ndarray, told: list[str]) -> pd.D
             rows.append(row | {"contained": int(held[slot].sum())})
     columns = ["slot", "state", "top", "count", "held", "text", "tokens", "contained"]
     numbers = dict.fromkeys(("slot", "state", "top", "count", "tokens", "contained"), int)
-    return pd.DataFrame(rows, columns=columns).astype(numbers)  # also where there is no row
+    return pd.DataFrame(rows, columns=columns).astype(numbers)  # also if there are no rows
 
 
 def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Decode) -> pd.DataFrame:
-    """All generations go from the beginning (a slot of one node) through all slots to the end."""
+    """Ribbons of all generations from the beginning (a slot with one node) through all slots to the end."""
     whole = np.full((1, len(texts)), OTHER)
     state = np.concatenate([whole, states(found, places), whole])
     rows = []
@@ -127,7 +126,7 @@ def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Dec
 
 
 def _numbers(rows: np.ndarray, most: int = 6) -> str:
-    """The first of some generations, by their numbers."""
+    """List the first numbers of some generations."""
     return ", ".join(map(str, rows[:most])) + (", …" if len(rows) > most else "")
 
 
@@ -148,7 +147,7 @@ def _texts(places: np.ndarray, told: list[str], texts: list, word: Decode) -> pd
         text, at = word(list(ids)), []
         for span, place in zip(told, places[:, row], strict=True):
             before = word(list(ids[:place])) if place >= 0 else ""
-            if place >= 0 and not text.startswith(before + span):  # it begins or ends within a character
+            if place >= 0 and not text.startswith(before + span):  # the span begins or ends within a character
                 before = text[: text.find(span.strip("\ufffd"), len(before.rstrip("\ufffd")))]
             at.append(len(before) if place >= 0 else -1)
         rows.append({"row": row, "text": text, "places": at})
@@ -156,7 +155,7 @@ def _texts(places: np.ndarray, told: list[str], texts: list, word: Decode) -> pd
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text in one line, its middle left out where it has more than `most` characters."""
+    """Return a text in one line; if it has more than `most` characters, its middle is left out."""
     line = text.replace("\r", "").replace("\n", "↵")
     return line if len(line) <= most else f"{line[: most * 2 // 3 - 1].rstrip()} … {line[-(most // 3 - 2) :].lstrip()}"
 
@@ -165,7 +164,7 @@ def cells(aligned: pd.DataFrame, decode: Mapping[str, Decode]) -> pd.DataFrame:
     """The alignment of generations, token by token, for the viewer.
 
     Args:
-        aligned: what `backbone.of_pair` returns, or some prompts of it.
+        aligned: what `alignments.align_pair` returns, or some prompts of it.
         decode: for each model, what turns its ids into text.
 
     Returns:

@@ -1,7 +1,7 @@
-"""What counts of the training text alone tell of a token: the baselines of the probes.
+"""Predictions of a token from counts in the training text alone: the baselines of the probes.
 
-Unigrams know nothing of the position, skip-grams the token k places before, bigrams the token just before (which a
-probe that looks k places ahead does not know). All are smoothed without a parameter (Witten & Bell 1991).
+Unigrams use no context, skip-grams the token k places before, bigrams the token just before (which a probe that looks k
+places ahead does not see). All are smoothed without a parameter (Witten & Bell 1991).
 """
 
 from typing import NamedTuple
@@ -10,24 +10,24 @@ import numpy as np
 
 
 class Counts(NamedTuple):
-    """Pairs of tokens that were seen, and what they are worth."""
+    """Pairs of tokens that were seen, and their smoothed probabilities."""
 
     unigram: np.ndarray  # probability of each token [V]
     codes: np.ndarray  # left * V + right of the pairs seen, ascending
     probability: np.ndarray  # of right after left, for each pair seen
     backoff: np.ndarray  # weight of the unigram after each token [V]
-    first: np.ndarray  # the five likeliest tokens after each token [V, 5], of equals the lower id
+    first: np.ndarray  # the five likeliest tokens after each token [V, 5]; of ties, the lower id
 
 
 def unigram(ids: np.ndarray, vocabulary: int) -> np.ndarray:
-    """Probability of each token: P(w) = (c(w) + T / V) / (N + T), T being how many different tokens were seen."""
+    """Probability of each token: P(w) = (c(w) + T / V) / (N + T), T the number of different tokens seen."""
     count = np.bincount(ids, minlength=vocabulary)
     seen = max(int((count > 0).sum()), 1)
     return (count + seen / vocabulary) / (len(ids) + seen)
 
 
 def fit(left: np.ndarray, right: np.ndarray, single: np.ndarray) -> Counts:
-    """Count pairs: P(w | v) = (c(v, w) + T(v) P(w)) / (c(v) + T(v)), T(v) being how many different tokens follow v.
+    """Count pairs: P(w | v) = (c(v, w) + T(v) P(w)) / (c(v) + T(v)), T(v) the number of different tokens after v.
 
     Args:
         left: ids [n].
@@ -44,7 +44,7 @@ def fit(left: np.ndarray, right: np.ndarray, single: np.ndarray) -> Counts:
 
 
 def _first(codes: np.ndarray, probability: np.ndarray, backoff: np.ndarray, single: np.ndarray) -> np.ndarray:
-    """The likeliest tokens after each token are among those seen after it and the likeliest of all."""
+    """Find the five likeliest tokens after each token among those seen after it and the likeliest unigrams."""
     size = len(single)
     common = np.argsort(-single, kind="stable")[:5]
     known = np.unique(codes // size)
@@ -70,6 +70,6 @@ def judge(counts: Counts, left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def judge_unigram(single: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The same for a guess that knows no other token."""
+    """The same as `judge`, for the unigram probabilities."""
     first = np.argsort(-single, kind="stable")[:5]
     return np.stack([right == first[0], np.isin(right, first), -np.log(single[right])], 1).astype(float)

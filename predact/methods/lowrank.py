@@ -12,7 +12,7 @@ from predact.methods.probing import OFFSETS
 from predact.models.passages import Passages
 
 EPOCHS, RATE = 8, 1e-2
-_TEXTS = 32  # between two shuffles of what has the same length
+_TEXTS = 32  # texts that are sorted by length at a time
 
 
 class LowRank(torch.nn.Module):
@@ -88,7 +88,7 @@ def read(
 def _batches(
     model: Any, passages: Passages, layers: Sequence[int], draw: np.random.Generator | None = None
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """States [n, H] of the layers, and the tokens that came [OFFSETS, n]; some texts at a time, drawn if asked for."""
+    """States [n, H] of the layers, and the tokens that came [OFFSETS, n]; in random order with `draw`."""
     order = np.arange(len(passages.sequences)) if draw is None else draw.permutation(len(passages.sequences))
     for start in range(0, len(order), _TEXTS):
         some = passages.take(order[start : start + _TEXTS])

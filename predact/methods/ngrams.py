@@ -1,8 +1,8 @@
-"""n-grams that generations for one prompt share (claim C6), exact for every n at once, and what chance would share.
+"""n-grams that generations for one prompt share (claim C6), exact for every n at once, and two nulls.
 
-The suffixes of all generations are sorted once: those that begin with one n-gram then lie side by side, for every n
-(Yamamoto & Church 2001). A run's generations are its suffixes that have none of the same generation before them in the
-run (Muthukrishnan 2002), so they are counted for all n-grams of one n together.
+The suffixes of all generations are sorted once. Suffixes that begin with the same n-gram are then adjacent and form a
+run, for every n (Yamamoto & Church 2001). The generations in a run are counted by the suffixes that come first of their
+generation in it (Muthukrishnan 2002), for all n-grams of one n together.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Ids = Sequence[int] | np.ndarray
 
 
 def shares(generations: Sequence[Ids], longest: int = 50) -> np.ndarray:
-    """How many of the generations contain the n-gram that most of them contain, for n = 1 ... longest.
+    """Return the share of generations that contain the most shared n-gram, for n = 1 ... longest.
 
     share_n = max over n-grams of (number of generations that contain it) / G. A generation counts once however often it
     repeats the n-gram, and no n-gram reaches from one generation into the next.
@@ -26,7 +26,7 @@ def shares(generations: Sequence[Ids], longest: int = 50) -> np.ndarray:
         longest: the largest n.
 
     Returns:
-        Shares of generations [longest], never rising; 0 where no generation has n tokens.
+        Shares of generations [longest], non-increasing; 0 if no generation has n tokens.
     """
     suffixes = _sorted(generations, longest)
     most = [_runs(suffixes, n)[1].max(initial=0) for n in range(1, longest + 1)]
@@ -36,11 +36,11 @@ def shares(generations: Sequence[Ids], longest: int = 50) -> np.ndarray:
 def most_shared(generations: Sequence[Ids], n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the n-gram that most generations contain, and which generations these are.
 
-    Of several that equally many contain, the one whose ids come first when compared token by token: the order of the
-    generations does not matter.
+    Among ties it is the n-gram that comes first in lexicographic order of ids, so the order of the generations does not
+    matter.
 
     Returns:
-        Its ids [n] and the places of the generations, ascending; both empty where no generation has n tokens.
+        Its ids [n] and the places of the generations, ascending; both empty if no generation has n tokens.
     """
     suffixes = _sorted(generations, n)
     starts, counts = _runs(suffixes, n)
@@ -56,18 +56,18 @@ def most_shared(generations: Sequence[Ids], n: int) -> tuple[np.ndarray, np.ndar
 
 
 class _Suffixes(NamedTuple):
-    """Suffixes of all generations in the order of their first tokens: arrays with an entry for each."""
+    """Suffixes of all generations in lexicographic order: arrays with an entry for each."""
 
     generation: np.ndarray  # that it belongs to
     tokens: np.ndarray  # how many it has
-    common: np.ndarray  # how many tokens it begins with like the suffix before it, exact up to the longest n
-    previous: np.ndarray  # place of the suffix of the same generation that comes before it in this order; -1: none
+    common: np.ndarray  # length of its common prefix with the suffix before it, exact up to the longest n
+    previous: np.ndarray  # place of the last suffix of the same generation before it in this order; -1: none
 
 
 def _sorted(generations: Sequence[Ids], longest: int) -> _Suffixes:
     """Sort suffixes by at least their first `longest` tokens: rank doubling (Karp, Miller & Rosenberg 1972).
 
-    Each generation is closed by a mark of its own below all ids, so equal names never reach beyond a generation.
+    Each generation ends with a mark of its own, lower than all ids, so equal names never extend beyond a generation.
     """
     count = len(generations)
     lengths = np.array([len(each) for each in generations], dtype=np.int64)
@@ -84,7 +84,7 @@ def _sorted(generations: Sequence[Ids], longest: int) -> _Suffixes:
         step = 2 ** (len(names) - 1)
         after[:-step] = names[-1][step:]
         names.append(np.unique(names[-1] * (len(name) + 1) + after, return_inverse=True)[1])
-    order = np.argsort(names[-1], kind="stable")[count:]  # the marks, which come first, begin no n-gram
+    order = np.argsort(names[-1], kind="stable")[count:]  # the marks sort first and begin no n-gram
     common = np.zeros(len(order), dtype=np.int64)
     for power in reversed(range(len(names))):
         left, right = order[:-1] + common[1:], order[1:] + common[1:]
@@ -114,12 +114,12 @@ def across(frame: pd.DataFrame, seed: int = 0) -> list[list[Ids]]:
     are draws.
 
     Args:
-        frame: generations of one model, as `sampling.of_pair` returns them.
+        frame: generations of one model, as `sampling.sample_pair` returns them.
         seed: of the draws.
 
     Returns:
-        For each draw the ids of its G generations. G is the most generations of a prompt, or the number of prompts
-        where that is smaller; the least share that a draw can have, 1 / G, is then higher than that of generations.
+        For each draw the ids of its G generations. G is the largest number of generations of a prompt, or the number of
+        prompts if that is smaller; the smallest possible share, 1 / G, is then larger than that of generations.
     """
     rng = np.random.default_rng(seed)
     pools = [rng.permutation(np.fromiter(part.ids, dtype=object)) for _, part in frame.groupby("prompt", sort=False)]
@@ -129,7 +129,7 @@ def across(frame: pd.DataFrame, seed: int = 0) -> list[list[Ids]]:
 
 
 def shuffled(generations: Sequence[Ids], seed: int | Sequence[int] = 0) -> list[Ids]:
-    """Draw the null of texts without order: the tokens of each generation, shuffled."""
+    """Draw the null of texts without word order: the tokens of each generation, shuffled."""
     rng = np.random.default_rng(seed)
     return [rng.permutation(np.array(each, dtype=np.int64)) for each in generations]
 
@@ -138,7 +138,7 @@ def samples(frame: pd.DataFrame, seed: int = 0) -> dict[str, list[list[Ids]]]:
     """The generations of one model, prompt by prompt, and the two nulls: as many samples of each.
 
     Args:
-        frame: generations of one model, as `sampling.of_pair` returns them.
+        frame: generations of one model, as `sampling.sample_pair` returns them.
         seed: of the nulls.
     """
     prompts = [list(each.ids) for _, each in frame.groupby("prompt", sort=False)]

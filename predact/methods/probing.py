@@ -1,4 +1,4 @@
-"""Linear probes: what hidden states tell of the tokens to come (claim C9), and what counts alone would tell.
+"""Linear probes: how well hidden states predict the tokens to come (claim C9).
 
 A probe is an affine map from the hidden state at layer l and position t to the last hidden space, fitted to the state
 from which the model itself predicts the token at t + k, and read out by the model's own final norm and head (Pal et
@@ -23,7 +23,7 @@ OFFSETS = 8
 MEASURES = ("top-1", "top-5", "nll")  # shares of positions, and nats
 PENALTIES = 10.0 ** np.arange(-9, 3)  # in mean eigenvalues of the Gram matrix
 _FACTORS = 2.0 ** np.arange(-5, 1.5, 0.5)  # of logits
-_SOME = 8  # every so-manieth position is enough to choose one number
+_SOME = 8  # calibration uses every eighth position
 _MEMORY = 2**26  # bytes of targets at a time
 
 
@@ -57,7 +57,7 @@ def memory(hidden: int, layers: int) -> int:
 
 
 def moments(model: Any, passages: Passages, layers: Sequence[int], seed: int = 0) -> list[Moments]:
-    """Stream texts through a model and sum what the probes of some layers need.
+    """Stream texts through a model and accumulate the moments that the probes of some layers need.
 
     Args:
         model: a causal language model.
@@ -122,7 +122,7 @@ def read(
 
     Yields:
         For chunks of positions: place of the layer, target (an offset from 1 on; 0: shuffled), group of each position,
-        logits [positions, V], and the tokens that came: at the one offset, or at all where the target is shuffled.
+        logits [positions, V], and the actual tokens: at that offset, or at all offsets if the target is shuffled.
     """
     norm = _final_norm(model)
     ready = [(probe.weight.float(), probe.bias.float()) for probe in probes]
@@ -141,10 +141,10 @@ def read(
 def calibrate(
     model: Any, vocabulary: int, passages: Passages, layers: Sequence[int], probes: Sequence[Probe]
 ) -> np.ndarray:
-    """Choose what the logits of each probe are multiplied by (one over a temperature): the least nll on some texts.
+    """Choose the inverse temperature of each probe's logits that gives the lowest nll on some texts.
 
-    A linear map that is unsure predicts a mean of states; the final norm blows it up to the size of a state, and the
-    head is then surer than it should be. One number for each layer and offset mends that, and changes no rank.
+    An uncertain linear map predicts an average of states. The final norm scales it up to the size of a state, so the
+    head is overconfident. One factor for each layer and offset corrects that without changing any rank.
 
     Returns:
         Factors [layers, OFFSETS + 1]; the first offset stands first, the shuffled target last.

@@ -1,1 +1,1 @@
-"""Models: which, how they are loaded, scored, sampled, finetuned."""
+"""Models: which ones there are; how they are loaded, scored, sampled and finetuned."""

@@ -1,4 +1,4 @@
-"""A cache whose keys and values have room behind them: the next token is written in place, the others stay."""
+"""A cache with spare room: the keys and values of a new token are written in place, without copying the others."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _ROOM = 64  # tokens
 
 
 class _Layer(DynamicLayer):
-    """Keys and values of one layer; that of transformers copies all of them for each token more."""
+    """Keys and values of one layer; the class of transformers copies all of them for each new token."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take what belongs to the next tokens, and return all."""
+        """Append the keys and values of the next tokens, and return all."""
         if self.keys is None or self.values is None:
             return super().update(key_states, value_states)
         self.keys, self.values = _appended(self.keys, key_states), _appended(self.values, value_states)
@@ -21,14 +21,14 @@ class _Layer(DynamicLayer):
 
 
 def empty(model: Any) -> DynamicCache:
-    """Return the cache with which a model begins to read; layers that keep only a window stay as they are."""
+    """Return an empty cache for a model; layers with a sliding window keep their own class."""
     cache = DynamicCache(config=model.config)
     cache.layers = [_Layer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def _appended(held: Tensor, more: Tensor) -> Tensor:
-    """Put `more` behind `held` [rows, heads, tokens, size], which is the beginning of something longer or all of it."""
+    """Append `more` to `held` [rows, heads, tokens, size], in place if the tensor that holds `held` has room for it."""
     rows, heads, length, size = held.shape
     total = length + more.shape[2]
     if held.stride(1) < total * size:

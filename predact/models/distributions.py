@@ -6,9 +6,10 @@ For the probabilities p_1 >= p_2 >= ... >= p_V of one position, in nats where it
     entropy    = -sum p_i log p_i
     support(t) = number of i with p_i > t         t one of THRESHOLDS
 
-Rows are sorted exactly up to rank 2,048 and beyond it, on a CPU, by logits rounded to 2^-11 nats: that moves no mass(k)
-by more than a 2,000th of the tokens sharing such a step. It is a radix sort of 16-bit numbers and takes 0.2 ms for
-50,000 of them; numpy's exact sort takes 0.15 to 1.1 ms, as the processor's vector instructions go.
+Rows are sorted exactly up to rank 2,048. Beyond it, on a CPU, they are sorted by logits rounded to 2^-11 nats, which
+changes mass(k) by at most a 2,000th of the mass of the tokens with the same rounded logit. This radix sort of 16-bit
+numbers takes 0.2 ms for 50,000 of them; numpy's exact sort takes 0.15 to 1.1 ms, depending on the processor's vector
+instructions.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,15 +32,15 @@ from predact.texts.corpora import Corpus
 
 NEGLIGIBLE = 1e-8  # the paper's threshold
 THRESHOLDS = (1e-4, 1e-6, NEGLIGIBLE, 1e-10, 1e-12)
-_LOGITS = 2**19  # at a time: so few that the memory is reused and stays near the processor
-_STEP = 2**-11  # nats: 16 bits reach 32 nats down from the likeliest token, where p < 1e-13
+_LOGITS = 2**19  # logits at a time: few enough to stay in the processor's cache
+_STEP = 2**-11  # nats; 16 bits cover 32 nats below the likeliest token, down to p < 1e-13
 _THREADS = ThreadPoolExecutor()
 EXACT = 1024  # every rank up to here is kept, then a grid of eight ranks to each doubling
 SUPPORTS = [f"{each:.0e}" for each in THRESHOLDS]  # columns of support
 
 
 class Summary(NamedTuple):
-    """Of n positions: mass [n, ranks], entropy [n] in nats, support [n, thresholds]."""
+    """Measures of n positions: mass [n, ranks], entropy [n] in nats, support [n, thresholds]."""
 
     mass: np.ndarray
     entropy: np.ndarray
@@ -95,7 +96,7 @@ def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
 
 
 def _descending(logits: Tensor) -> Tensor:
-    """Sorted copies of rows, to `_STEP` where they are beyond twice `EXACT`."""
+    """Return the rows in descending order; beyond rank 2 * `EXACT` the order is exact only to `_STEP`."""
     if logits.device.type != "cpu":
         return logits.sort(1, descending=True).values
     head = 2 * EXACT
@@ -122,7 +123,7 @@ class Measured:
 
     @property
     def counts(self) -> np.ndarray:
-        """Positions measured of each group."""
+        """Number of measured positions of each group."""
         return np.bincount(self.positions.group, minlength=len(self.mass))
 
     def mass_of(self, k: int) -> np.ndarray:
@@ -146,8 +147,8 @@ def measure_distributions(root: Path, model: Model, passages: Passages, position
         root: of the store.
         model: the model.
         passages: what it reads.
-        positions: how many, all where there are fewer; the same positions for models that cut text alike.
-        seed: of the drawing.
+        positions: how many (all if there are fewer); models whose tokenizers agree get the same positions.
+        seed: of the random choice.
     """
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
     inputs |= {"passages": passages.digest, "positions": positions, "thresholds": list(THRESHOLDS)}
@@ -199,10 +200,10 @@ def measure_pair(
         root: of the store.
         pair: the models.
         corpora: gold text.
-        generations: what `sampling.of_pair` returns.
-        positions: drawn for each model and kind of text.
-        each: generations of a prompt, at most, from which positions are drawn.
-        seed: of the drawing.
+        generations: what `sampling.sample_pair` returns.
+        positions: measured for each model and kind of text.
+        each: generations per prompt, at most, from which positions are drawn.
+        seed: of the random choice.
     """
     found: Conditions = {}
     for step in generations.model.unique():
@@ -221,14 +222,14 @@ def paired(
     sums: Callable[[Measured], np.ndarray],
     models: Sequence[str] = ("Base", "RLHF"),
 ) -> np.ndarray:
-    """Sums of something over each group, model by model, each beside its number of positions: [groups, 2 · models]."""
+    """Return sums of a measure over each group and numbers of positions, model by model: [groups, 2 · models]."""
     both = [conditions[model, text] for model in models]
     columns = [pd.DataFrame({"sum": sums(each), "count": each.counts}) for each in both]
     return pd.concat(columns, axis=1).fillna(0).to_numpy(float)
 
 
 def each_condition(conditions: Conditions) -> Iterator[tuple[dict[str, Any], Measured]]:
-    """Yield what was measured, each with its model and kind of text as columns."""
+    """Yield the measurements, each with its model and kind of text as columns of a frame."""
     for (model, text), measured in conditions.items():
         yield {"model": model, "text": text}, measured
 

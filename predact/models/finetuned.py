@@ -20,7 +20,7 @@ from predact.texts import corpora
 from predact.texts.corpora import Corpus
 
 AUTO = "auto"
-LARGE = 200_000_000  # parameters, from which on adapters are trained: all weights take 20 bytes each, and disk
+LARGE = 200_000_000  # parameters: larger models train adapters; full finetuning takes 20 bytes each
 BEFORE, AFTER = "before", "after"
 _ORDER = 1_000_000  # between the seeds of two orders
 
@@ -35,19 +35,19 @@ def finetune_pair(
     Args:
         root: of the store. Each model and corpus is stored as soon as it is done.
         pair: the models.
-        texts: the corpora; `corpora.split` says what is learned from, what is chosen by, and what is held out.
+        texts: the corpora; `corpora.split` gives their training, validation and test documents.
         settings: how, the same for all; `method` may be `auto`: adapters for a Base of LARGE size.
-        orders: in how many orders the documents are learned from.
+        orders: number of orders of the training documents.
         seed: of the orders.
 
     Returns:
-        Two frames. The documents held out, as `scores.pair_documents` has them, with `when` (before, after) and `order`
+        Two frames. Held-out documents, as `scoring.score_pair` returns them, with `when` (before, after) and `order`
         (0 before). And the validation documents along each run: corpus, category, model, order, rate, failed (it
         diverged), chosen (it is the best one), evaluation, tokens (learned from by then, as Base's tokenizer counts
         them), doc, bytes, nll (nats), world_nll.
 
     Raises:
-        UserError: a setting is out of range, a corpus is too small, or memory is.
+        UserError: a setting is out of range, a corpus or the memory is too small.
     """
     settings = checked(pair, settings)
     if orders < 1:
@@ -63,7 +63,7 @@ def finetune_pair(
             best = finetuning.best(runs)
             nll = held_out(root, model, part, how, seed + order * _ORDER, best)
             after.loc[(after.model == step) & (after.corpus == name), "nll"] = nll
-            seen = tokens.setdefault((name, order), runs[0].tokens)  # as Base counts them, who comes first
+            seen = tokens.setdefault((name, order), runs[0].tokens)  # as counted by Base, which comes first
             for run in runs:
                 place = _curve(run, seen, part["validation"]).assign(model=step, order=order)
                 curves.append(place.assign(chosen=run is best))

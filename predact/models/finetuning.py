@@ -1,4 +1,4 @@
-"""Finetuning: a model goes on learning from texts; other texts choose its learning rate and the moment to stop.
+"""Finetuning: a model is trained further on texts; other texts select its learning rate and when to stop.
 
 Every model of a pair is given the same texts in the same batches, in the same order; so that none is handicapped, each
 gets the learning rate that suits it. The loss is the mean nll of the tokens of an update, ends of documents included;
@@ -119,7 +119,7 @@ def run(
     rate: float,
     rival: Run | None = None,
 ) -> Run:
-    """Finetune with one learning rate, on what `batches.work` returns; `rival` is the best run so far, see `search`."""
+    """Finetune with one learning rate, on what `plan_updates` returns; `rival` is the best run so far, see `search`."""
     tokens = np.cumsum([0] + [sum(len(row) - 1 for row in batch) for batch in work])
     points = evaluations(len(work))
     found, at, kept = list[np.ndarray](), 0, dict[str, Tensor]()
@@ -158,7 +158,7 @@ def _read(model: Any, tokenizer: Any, texts: Sequence[str], settings: Settings) 
 
 @contextmanager
 def weights(model: Any, settings: Settings) -> Iterator[dict[str, Tensor]]:
-    """Make a model's weights trainable, or give it adapters; yields what may be changed; then all is as it was."""
+    """Make a model's weights trainable, or add adapters; yield the trainable tensors; restore the model afterwards."""
     if settings.method == LORA:
         import peft
 
@@ -234,7 +234,7 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
                 (_nll(model, some, vocabulary) / total).backward()
             return room
         except torch.OutOfMemoryError:
-            pass  # what it holds is free only when it is left
+            pass  # tensors of the failed attempt are freed when this block ends
         if size == 1:
             raise UserError(
                 f"context: {len(ordered[0]) - 1} tokens do not fit into memory for finetuning; "
@@ -247,7 +247,7 @@ def gradient(model: Any, batch: Rows, vocabulary: int, room: int) -> int:
 
 
 def _together(ordered: Rows, room: int) -> Iterator[Rows]:
-    """Part rows, the longest first, into batches of at most `room` positions when padded, or of a single row."""
+    """Split rows, the longest first, into batches of at most `room` positions when padded, or of a single row."""
     while ordered:
         size = max(1, room // (len(ordered[0]) - 1))
         yield ordered[:size]
@@ -288,13 +288,13 @@ def passages(text: str, size: int) -> list[tuple[str, bool]]:
 
 
 def plan_batches(sizes: Sequence[int], most: int, updates: int, seed: int) -> list[list[int]]:
-    """Return for each update which texts it learns from: all in random order, again when through, not more than fit.
+    """Return the texts of each update: as many as fit, from all texts in random order, passed through repeatedly.
 
     Only sizes and seed decide, so that models with different tokenizers learn from the same texts.
 
     Args:
         sizes: of the texts, in bytes.
-        most: bytes of an update; a longer text stands alone.
+        most: bytes of an update; a longer text is an update of its own.
         updates: how many.
         seed: of the order.
     """

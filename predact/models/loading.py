@@ -63,11 +63,11 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
 def loaded(model: Model) -> tuple[Any, Any]:
     """Like `load`, on the default device, keeping the last model: one at a time, as two may not fit into memory.
 
-    So who asks for another model must have let go of this one.
+    So the caller must drop its references to this model before it asks for another one.
     """
     if model not in _held:
         _held.clear()
-        gc.collect()  # a model spread over devices refers to itself
+        gc.collect()  # a model spread over devices has reference cycles
         _held[model] = load(model)
     return _held[model]
 
@@ -97,7 +97,7 @@ def fingerprint(model: Model) -> str:
     """Return what identifies the content of a model.
 
     For a folder or a GGUF file the SHA-256 over its weights, configuration and tokenizer; for a hub id the commit that
-    its revision stands for; for weights that are not at hand what their pair file says.
+    its revision stands for; for weights that are not on this machine, the `fingerprint` in the pair file.
 
     Raises:
         UserError: there is no such model.

@@ -1,10 +1,10 @@
-"""Memory: what a model's cache takes, how much is free, and what to do at once so that it fits."""
+"""Memory: what a model's cache takes, how much is free, and how much to process at once so that it fits."""
 
 from typing import Any
 
 import torch
 
-_SHARE = 0.8  # of what is free, for what is planned
+_SHARE = 0.8  # of the free memory is used, at most
 _WIDTHS = 24  # numbers that a pass without gradient holds at its peak, for each position and unit of width
 
 
@@ -17,7 +17,7 @@ def cache_bytes(config: Any, itemsize: int) -> int:
 
 
 def free(model: Any) -> int | None:
-    """Bytes free on the fullest GPU that a model is on, what PyTorch keeps for later included; None on a CPU."""
+    """Bytes free on the fullest GPU that a model is on, including PyTorch's cached memory; None on a CPU."""
     if model.device.type != "cuda":
         return None
     return min(_free(device) for device in devices(model))
@@ -43,7 +43,7 @@ def positions(model: Any) -> int:
 
 
 def rows(model: Any, length: int, most: int) -> int:
-    """How many texts of so many tokens a model writes at once: `most`, or as many as have room for their cache.
+    """How many texts of `length` tokens a model writes at once: `most`, or as many as have room for their cache.
 
     Each GPU that the model is spread over keeps the cache of its own layers.
     """

@@ -14,7 +14,7 @@ from predact.errors import UserError, near
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 DEVICES = (None, "cpu", "cuda")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that stand for each of its models
+_SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that apply to each of its models
 ENDS = ("Base", "RLHF")
 
 
@@ -22,8 +22,8 @@ ENDS = ("Base", "RLHF")
 class Model:
     """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
 
-    The device is `cpu`, `cuda`, or None for all GPUs, or the CPU where there is none. A fingerprint stands for weights
-    that are not at hand, whose results are.
+    The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
+    whose weights are not on this machine, but whose stored results are.
     """
 
     source: str
@@ -37,9 +37,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Pair:
-    """A Base and an RLHF model and the steps between, in the order of training (keys of `models`).
+    """A Base model, an RLHF model and the steps between, in the order of training (keys of `models`).
 
-    The `frame` is the plain text in which Base is given a prompt; the other models have a chat template.
+    The `frame` is the plain text around a prompt for Base; the other models use their chat templates.
     """
 
     name: str
@@ -50,8 +50,8 @@ class Pair:
     about: str = ""
     licence: str = ""
     gated: bool = False
-    scale: str = "full"  # how much of everything its book takes unless told otherwise; see `runs.scales`
-    parameters: float = 0  # of one model, in billions; 0: not told
+    scale: str = "full"  # default scale of its book; see `runs.scales`
+    parameters: float = 0  # of one model, in billions; 0: unknown
 
 
 def pairs() -> list[Pair]:
@@ -87,10 +87,10 @@ def pair(name: str) -> Pair:
 
 
 def spelled(base: str, rlhf: str, name: str = "") -> str:
-    """Return how a pair of two models, and its name if it has one, are written as one word for `pair`.
+    """Return the name, as `pair` reads it, of a pair of two models: ``BASE::RLHF`` or ``NAME=BASE::RLHF``.
 
     Raises:
-        UserError: one of the two is missing, or the name would not do as that of a folder.
+        UserError: one of the two is missing, or the name cannot be that of a folder.
     """
     if not (base and rlhf):
         raise UserError("base, rlhf: both models must be named, each by a folder, a .gguf file or a hub id.")
@@ -100,12 +100,12 @@ def spelled(base: str, rlhf: str, name: str = "") -> str:
 
 
 def title(pair: str) -> str:
-    """Return the name by which results of a pair are kept: that of ``NAME=BASE::RLHF``, else the whole word."""
+    """Return the name under which results of a pair are kept: the NAME of ``NAME=BASE::RLHF``, else all of it."""
     return ("::" in pair and _titled(pair)[0]) or pair
 
 
 def slug(pair: str) -> str:
-    """Return the name of a pair made fit for a folder, with a hash where that changed it."""
+    """Return a folder name for a pair: its name, or a legal version of it with a hash."""
     name = title(pair)
     fit = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-60:]
     return fit if fit == name else f"{fit}-{sha256(name.encode()).hexdigest()[:8]}"
@@ -137,7 +137,7 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     _check_keys(name, given, Pair)
     corpora = given.get("corpora", "real")
     if "{prompt}" not in given.get("frame", "{prompt}"):
-        raise UserError(f"pair: the frame of {name!r} has no {{prompt}} in it: where the prompt is to stand.")
+        raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
     given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
     given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
     given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
@@ -171,6 +171,6 @@ def _check_keys(name: str, given: dict, kind: type) -> None:
 
 
 def _beside(folder: Path, text: str) -> str:
-    """Resolve a path that is meant relative to the folder of a pair file (a `:field` may follow it)."""
+    """Resolve a path relative to the folder of a pair file (a `:field` may follow it)."""
     path, colon, rest = text.partition(":")
     return f"{folder / path}{colon}{rest}" if path and (folder / path).exists() else text

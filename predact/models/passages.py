@@ -1,4 +1,4 @@
-"""Passages: texts as ids of one model, with what is only given: gold text, and what a model has written."""
+"""Passages: gold text or generations as token ids of one model, of which the first ones may be given, not predicted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ GOLD, OWN = KINDS = "gold text", "own generations"
 
 @dataclass(frozen=True)
 class Passages:
-    """Texts as ids, how many of each are only given, and to which document or prompt (a number) each belongs."""
+    """Texts as ids, how many first ids of each are given, not predicted, and the number of its document or prompt."""
 
     sequences: list[list[int]]
     given: list[int]
@@ -30,23 +30,23 @@ class Passages:
 
     @property
     def digest(self) -> str:
-        """What stands for all of it among the inputs of a stored result."""
+        """Return a hash of the passages, for the inputs of a stored result."""
         return store.digest([self.sequences, self.given, self.groups])
 
 
 def gold_passages(tokenizer: Any, corpora: Sequence[Corpus]) -> Passages:
-    """The documents of corpora, each a group, after the prefix token."""
+    """Return the documents of corpora, each after the prefix token and each a group."""
     lead = tokens.lead(tokenizer)
     ids = tokens.encode(tokenizer, list(chain.from_iterable(corpus.texts for corpus in corpora)))
-    given = max(1, len(lead))  # where nothing stands before a document, its first token is not predicted
+    given = max(1, len(lead))  # without a prefix token, the first token of a document is not predicted
     return Passages([lead + each for each in ids], [given] * len(ids), list(range(len(ids))))
 
 
 def own_passages(generations: pd.DataFrame, each: int) -> Passages:
-    """The first generations of every prompt, `each` of them; a prompt is a group.
+    """Return the first `each` generations of every prompt; a prompt is a group.
 
     Args:
-        generations: of one model, as `sampling.of_pair` returns them.
+        generations: of one model, as `sampling.sample_pair` returns them.
         each: how many.
     """
     numbered = generations.assign(group=pd.factorize(generations.prompt)[0])

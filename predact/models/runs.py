@@ -1,7 +1,7 @@
-"""A run: which pair, how much of everything, from which store, with which seed.
+"""A run: which pair, at which scale, from which store, with which seed.
 
-`Settings` is the one declaration of what the chapters share: their defaults are the full scale, `scales.yaml` says what
-a smaller one takes less of.
+`Settings` declares what the chapters share. Its defaults are the full scale; `scales.yaml` lists how smaller scales
+differ.
 """
 
 from collections.abc import Mapping
@@ -24,46 +24,46 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """What the chapters of a book share, by the name under which ``-p`` sets it."""
+    """Settings that the chapters of a book share; ``-p`` sets them by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     corpora: list[str] = Field([], description="names of `predact corpora`, or files; none: the pair's own")
-    documents: Count = Field(100, description="at most so many of each corpus")
-    context: Count = Field(1024, description="tokens that a model may look back on, at most")
+    documents: Count = Field(100, description="of each corpus, at most")
+    context: Count = Field(1024, description="tokens that a model reads at once, at most")
     prompts: str = Field("", description="general, pocket or a JSON Lines file; empty: the pair's own")
-    prompts_limit: int = Field(0, ge=0, description="use only the first so many prompts; 0: all")
+    prompts_limit: int = Field(0, ge=0, description="use only the first prompts, this many; 0: all")
     generations: Count = Field(100, description="sampled for each prompt")
     top_p: float = Field(0.9, gt=0, le=1, description="sample from the likeliest tokens that hold this probability")
-    temperature: float = Field(1.0, gt=0, description="above 1 flattens, below 1 sharpens what is sampled from")
-    top_k: int = Field(0, ge=0, description="sample from so many tokens at most; 0: no limit")
-    max_new_tokens: Count = Field(256, description="a generation is cut off here")
-    rows: Count = Field(256, description="generations sampled together, at most; fewer where memory ends")
-    positions: Count = Field(20_000, description="whose distributions are measured, for each model and kind of text")
+    temperature: float = Field(1.0, gt=0, description="above 1 flattens the distribution, below 1 sharpens it")
+    top_k: int = Field(0, ge=0, description="sample from this many likeliest tokens at most; 0: no limit")
+    max_new_tokens: Count = Field(256, description="maximum tokens of a generation")
+    rows: Count = Field(256, description="generations sampled together, at most; fewer if memory runs out")
+    positions: Count = Field(20_000, description="measured for each model and kind of text")
     measured: Count = Field(20, description="generations of each prompt from which these positions are drawn")
-    unseen: list[str] = Field(["letters"], description="more texts whose beginnings are completed, of an unseen kind")
-    prefixes: Count = Field(20, description="beginnings completed of each source")
-    prefix: Count = Field(8, description="tokens of a beginning")
-    completion_tokens: Count = Field(64, description="a completion is cut off here")
+    unseen: list[str] = Field(["letters"], description="further corpora of prefixes, of a kind not seen in training")
+    prefixes: Count = Field(20, description="completed from each source")
+    prefix: Count = Field(8, description="tokens of a prefix")
+    completion_tokens: Count = Field(64, description="maximum tokens of a completion")
     targets: list[str] = Field([], description="corpora that models are finetuned on; none: the corpora")
-    targets_limit: int = Field(0, ge=0, description="finetune on so many of them, categories in turn; 0: on all")
-    finetuning_documents: Count = Field(500, description="at most so many of each target: train, validation, test")
+    targets_limit: int = Field(0, ge=0, description="finetune on this many of them, categories in turn; 0: all")
+    finetuning_documents: Count = Field(500, description="of each target, at most, in all parts")
     method: Literal["auto", "full", "lora"] = Field("auto", description="auto: lora from 200 million parameters on")
     rates: list[float] = Field([], description="learning rates to begin the search with; none: 0.0003 and 0.001")
-    updates: Count = Field(64, description="of a finetuning run, at most")
-    batch: Count = Field(4096, description="bytes of text that an update learns from, at most")
+    updates: Count = Field(64, description="optimizer steps of a finetuning run, at most")
+    batch: Count = Field(4096, description="bytes of text in an update, at most")
     rank: Count = Field(16, description="of the adapters of lora")
-    orders: Count = Field(2, description="in how many orders the documents are learned from")
-    share: float = Field(0.25, gt=0, le=1, description="of the generations: what makes a passage an anchor span")
+    orders: Count = Field(2, description="number of orders of the training documents")
+    share: float = Field(0.25, gt=0, le=1, description="of generations that must contain an anchor span, at least")
     length: int = Field(5, ge=2, description="tokens of the shortest anchor span")
-    engine: Literal["native", "mafft"] = Field("native", description="aligns; mafft where it is installed")
-    others: Literal[1, 2, 3, 5, 7, 10, 15, 20, 30, 50] = Field(5, description="a token is aligned with so many others")
+    engine: Literal["native", "mafft"] = Field("native", description="of alignment; mafft must be installed")
+    others: Literal[1, 2, 3, 5, 7, 10, 15, 20, 30, 50] = Field(5, description="C8: others that a token is aligned with")
     layers: list[int] = Field([], description="read by the affine probe, 0: embeddings; none: five, evenly spread")
     trained: list[int] = Field([], description="read by the low-rank probe; none: the middle one of these")
     probe_rank: Count = Field(16, description="of the low-rank probe")
     probe_positions: Count = Field(40_000, description="to fit probes on, for each reader and author")
-    nudged: Count = Field(5, description="answers of a prompt whose first words Base is given, and that are read")
-    window: Count = Field(64, description="tokens of an answer that are read, and written after a nudge")
+    nudged: Count = Field(5, description="answers per prompt that are read, and whose first tokens Base continues")
+    window: Count = Field(64, description="tokens read of an answer, and written after a nudge")
 
     @property
     def sampling(self) -> Sampling:
@@ -78,18 +78,18 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """What a chapter is executed with."""
+    """What a chapter is run with."""
 
     name: str  # of the pair, as the user has named it
     pair: Pair
     settings: Settings
-    scale: str  # its name, and what was set otherwise
+    scale: str  # its name, and the settings that differ from it
     root: Path  # of the store
-    seed: int  # of everything drawn
+    seed: int  # of all random choices
 
     @property
     def per(self) -> tokens.Per:
-        """Per what the losses of the pair's models can be compared."""
+        """Whether the losses of the pair's models can be compared per token, or only per byte."""
         return tokens.compared_per(self.pair)
 
 
@@ -105,12 +105,12 @@ def run(pair: str, scale: str = "", seed: int = 0, root: Path | str = "_build/st
     Args:
         pair: a name of `predact pairs`, a pair file, or BASE::RLHF.
         scale: classroom, laptop or full; empty: the pair's own.
-        seed: of everything drawn.
+        seed: of all random choices.
         root: folder of the store.
         **given: settings that are to differ from those of the scale.
 
     Raises:
-        UserError: the pair or the scale is unknown, or a setting is not what it may be.
+        UserError: the pair or the scale is unknown, or a setting has an invalid value.
     """
     found = pairs.pair(pair)
     scale = scale or found.scale
@@ -123,10 +123,10 @@ def run(pair: str, scale: str = "", seed: int = 0, root: Path | str = "_build/st
 
 
 def checked(given: Mapping[str, Any]) -> Settings:
-    """Return settings.
+    """Return validated settings.
 
     Raises:
-        UserError: a name is unknown, or a value is not what it may be.
+        UserError: a name is unknown, or a value is invalid.
     """
     try:
         return Settings(**given)

@@ -41,7 +41,7 @@ class Settings:
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Raise UserError for a value out of range."""
         for name, good, expected in (
             ("generations", self.generations >= 1, "a whole number above 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
@@ -70,7 +70,7 @@ def sample_pair(
     steps: Iterable[str] = (),
     rows: int = 256,
 ) -> pd.DataFrame:
-    """Return generations of the models of a pair, from the store where they are there, a shard for every prompt.
+    """Return generations of the models of a pair, from the store if they are there, a shard for every prompt.
 
     Base continues the prompt as plain text in the pair's frame, the others answer it in their chat template.
 
@@ -81,7 +81,7 @@ def sample_pair(
         settings: how to sample.
         seed: of the run.
         steps: which models; all if empty.
-        rows: how many generations are sampled together, at most; no matter of the result.
+        rows: how many generations are sampled together, at most; the result does not depend on it.
 
     Returns:
         A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities,
@@ -111,7 +111,7 @@ def sample_pair(
 
 
 def _alike(given: Sequence[list[int]], most: int) -> Iterator[list[int]]:
-    """Places of prompts that are equally long, so many at a time: they can be sampled together."""
+    """Yield the places of equally long prompts, at most `most` at a time: these can be sampled together."""
     order = sorted(range(len(given)), key=lambda place: len(given[place]))
     for _, group in groupby(order, key=lambda place: len(given[place])):
         places = list(group)
@@ -127,7 +127,7 @@ def _stored(
     seed: int,
     rows: int,
 ) -> Iterator[pd.DataFrame]:
-    """Generations after each of some prompts equally long; from the first one missing on they are sampled together."""
+    """Generations for equally long prompts; those from the first one that is not stored on are sampled together."""
     model = pair.models[step]
     inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
     inputs |= {"frame": pair.frame if step == "Base" else None, **asdict(settings)}
@@ -221,9 +221,9 @@ def sample(
         model: as `loading.load` returns it; ids at or above ``len(tokenizer)`` are never sampled.
         tokenizer: its tokenizer.
         prompts: their ids.
-        numbers: of `uniforms`, as many rows for each prompt, prompt after prompt; their width is the most tokens.
+        numbers: of `uniforms`, equally many rows per prompt, prompt after prompt; their width limits the tokens.
         settings: top_p, top_k and temperature.
-        rows: how many are sampled together, at most; fewer where memory ends. No matter of the result.
+        rows: how many are sampled together, at most; fewer if memory runs out. The result does not depend on it.
     """
     from predact.models import cache as caches
 
@@ -246,7 +246,7 @@ def sample(
             done += continued(model, start, first[owner[some]], draws[some], settings, stops)
             continue
         except torch.OutOfMemoryError:
-            start = None  # what it holds is free only when it is left
+            start = None  # frees the cache; other tensors are freed when this block ends
         if width == 1:
             raise UserError("max_new_tokens: one generation does not fit into memory; lower it.")
         width = max(1, min(width, len(owner)) // 2)

@@ -119,7 +119,7 @@ def score_ids(
             until all have been seen; it must not change them.
 
     Returns:
-        Nll in nats (float32), sequence after sequence; NaN for an id that nothing stands before.
+        Nll in nats (float32), sequence after sequence; NaN for an id with nothing before it.
     """
     lengths = np.array([len(each) for each in sequences], dtype=np.int64) - np.asarray(given, dtype=np.int64)
     starts = np.cumsum(lengths) - lengths - given
@@ -222,11 +222,11 @@ def _score_batch(
 
 
 def _read(model: Any, inputs: Tensor) -> Any:
-    """What a model's body returns for rows of ids; where memory ends, they are read in two halves."""
+    """What a model's body returns for rows of ids; if memory runs out, they are read in two halves."""
     try:
         return body(model)(input_ids=inputs.to(model.device), use_cache=False)
     except torch.OutOfMemoryError:
-        pass  # what it holds is free only when it is left
+        pass  # tensors of the failed attempt are freed when this block ends
     if len(inputs) == 1:
         raise UserError(f"context: {inputs.shape[1]} tokens do not fit into memory; lower context.")
     torch.cuda.empty_cache()

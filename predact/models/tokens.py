@@ -1,4 +1,4 @@
-"""Token ids of plain text: how a model is given a document, and whether two tokenizers cut text alike."""
+"""Token ids of plain text: how a model is given a document, and whether two tokenizers agree."""
 
 from enum import StrEnum
 from typing import Any
@@ -10,20 +10,20 @@ _PROBE = "It's 2024: naïve  café,\n\n\tprint('x') != 3.14159; 北京 🙂 don'
 
 
 class Per(StrEnum):
-    """Per what the losses of models can be compared: tokens, if all cut text alike, else bytes."""
+    """Unit per which the losses of models are compared: tokens if all their tokenizers agree, else bytes."""
 
     TOKEN = "token"
     BYTE = "byte"
 
 
 def compared_per(pair: Pair) -> Per:
-    """Return per what the losses of a pair's models can be compared; see `difference`."""
+    """Return whether the losses of a pair's models can be compared per token, or only per byte; see `difference`."""
     first, *others = (loading.tokenizer(model) for model in pair.models.values())
     return Per.TOKEN if all(difference(first, other) is None for other in others) else Per.BYTE
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Return the token ids of texts, none added; a text that spells a special token is cut up like any other text."""
+    """Return the token ids of texts, without special tokens; text that spells one is tokenized as plain text."""
     if not texts:
         return []
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]

@@ -1,1 +1,1 @@
-"""The embedded pair: a small world of known entropy, and the two models that were trained in it."""
+"""The embedded pair: a small world of known entropy, and the models that were trained in it."""

@@ -40,7 +40,7 @@ class Question:
 
 @cache
 def questions(split: str) -> list[Question]:
-    """The questions of a split; what is asked of whom differs between the splits, so no test answer is demonstrated.
+    """The questions of a split; no two splits ask the same of the same entity, so no test answer is demonstrated.
 
     *test* is the pair's prompt set of 80 questions, one wording each; *validation* has 32; *train* has every wording.
     """
@@ -81,11 +81,11 @@ def _values() -> re.Pattern:
 
 
 def judge(question: Question, answer: str) -> dict[str, float]:
-    """What a careful reader finds in an answer, and how much it is worth: the true reward.
+    """Return the true reward of an answer, and its parts, as a careful reader finds them.
 
     reward = complete - 0.5 min(wrong, 3) + 0.3 courteous - excess, where ``complete`` is the share of the facts asked
     that are stated, ``wrong`` the number of false statements, ``courteous`` 0, 0.5 or 1 (an opening, a closing), and
-    excess the share of ``words`` that are missing to or beyond the moderate length, at most 1.
+    excess how far ``words`` is below or above the moderate lengths, as a share of the nearer one, at most 1.
     """
     text = answer.lower()
     stated = {match.lower() for match in _values().findall(answer)}

@@ -20,7 +20,7 @@ RUNS = (*(f"rlhf-seed{seed}" for seed in SEEDS), "rlhf-true", "dpo")
 
 
 def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, card: dict) -> None:
-    """Write a model in bfloat16 safetensors, its tokenizer and what made it, complete or not at all."""
+    """Write a model in bfloat16 safetensors, its tokenizer and its card (how it was made), all of it or nothing."""
     made = folder.with_name(folder.name + ".tmp")
     half = copy.deepcopy(model).bfloat16()
     half.save_pretrained(made)
@@ -61,7 +61,7 @@ def runs(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def cards(folder: Path) -> pd.DataFrame:
-    """What made each model below a folder, by the folder's name: run, seed, step, validation reward, KL, seconds."""
+    """How each model below a folder was made, by the folder's name: run, seed, step, validation reward, KL, seconds."""
     found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/recipe.json")}
     told = pd.DataFrame.from_dict({name: card for name, card in found.items() if "round" not in name}, orient="index")
     order = ["base", "sft", "reward", *RUNS]

@@ -5,9 +5,9 @@ This module is the grammar's interpreter. Every choice it makes is uniform, so t
 
     log p(document) = - sum over its choices of log(number of alternatives)      [nats]
 
-and the entropy of a corpus is the expectation of ``-log p``. The same interpreter reads: replaying a document with
-every possible choice, and dropping those that write something else, finds all of its derivations (:func:`derivations`).
-The grammar is unambiguous when there is always exactly one, which the tests check on a sample.
+and the entropy of a corpus is the expectation of ``-log p``. The same interpreter parses: it replays a document with
+every possible choice and drops those that write something else, which finds all its derivations (:func:`derivations`).
+The grammar is unambiguous if there is always exactly one, which the tests check on a sample.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _split(inside: str) -> list[str]:
 
 
 class _Dead(Exception):
-    """The choices so far write another text than the one being read."""
+    """The choices so far write another text than the one being parsed."""
 
 
 class _Fork(Exception):
@@ -194,7 +194,7 @@ class _Writer:
         return _capital(str(value)) if variable[0].isupper() else str(value)
 
     def bound(self, variable: str):
-        """What a variable stands for; drawn when it is first asked for, so that reading fails early."""
+        """Return the value of a variable; it is drawn at its first use, so that parsing fails early."""
         value = self.scope[variable]
         if isinstance(value, tuple):
             source, other = value

@@ -16,7 +16,7 @@ ANSWER_TOKENS = 128
 
 @dataclass(frozen=True)
 class Answers:
-    """Sampled answers, as ids with their end token where they ended, each to one question."""
+    """Sampled answers, each to one question, as ids, with the end token if they ended."""
 
     questions: list[Question]
     prompts: list[list[int]]

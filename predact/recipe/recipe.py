@@ -1,11 +1,11 @@
 """The recipe of the pocket pair, end to end: ``python -m predact.recipe.recipe --scale full --out FOLDER``.
 
-Stages, each a folder of its own that is not made again: Base, SFT, reward model, RLHF with three seeds, and two
-variants at the same learning rate, steps and batch: the true reward in place of the learned one, and DPO. Two rules
-were fixed beforehand:
+Stages: Base, SFT, reward model, RLHF with three seeds, and two variants at the same learning rate, steps and batch (the
+true reward in place of the learned one, and DPO). Each has a folder and is skipped if that exists. Two rules were fixed
+beforehand:
 
-- every run goes on for all of its steps; its model is the recorded step with the highest *true* reward on the
-  validation questions (the earliest of equals);
+- every run takes all of its steps; its model is the recorded step with the highest *true* reward on the validation
+  questions (the earliest among ties);
 - the shipped RLHF model is the seed with the median of these rewards.
 """
 
@@ -36,13 +36,13 @@ from predact.recipe import rewards, rlhf, training
 from predact.recipe.rlhf import Budget
 from predact.recipe.trajectory import recorder
 
-NEAR = 0.1  # of the world's entropy
+NEAR = 0.1  # as a share of the world's entropy
 CHECKPOINTS = 6  # between SFT and the shipped model
 
 
 @dataclass(frozen=True)
 class BaseScale:
-    """Steps and peak learning rate of each round, as far as needed; tokens of a step; documents for the tokenizer."""
+    """Steps and peak learning rate of each round; tokens of a step; documents for the tokenizer."""
 
     rounds: tuple[tuple[int, float], ...]
     tokens: int
@@ -60,7 +60,7 @@ class SftScale:
 
 @dataclass(frozen=True)
 class RewardScale:
-    """Preferences, and how often the reward model sees them."""
+    """Number of preferences, and of passes of the reward model over them."""
 
     pairs: int
     passes: int
@@ -109,7 +109,7 @@ SCALES = {
 
 
 def _made(scale: Scale, stage: str) -> dict[str, str]:
-    """How a card begins: the model's name and the command that makes it."""
+    """Return the first entries of a card: the model's name and the command that makes it."""
     name = next(name for name, each in SCALES.items() if each == scale)
     return {"model": stage, "command": f"python -m predact.recipe.recipe --out FOLDER --scale {name} --stage {stage}"}
 
@@ -117,8 +117,8 @@ def _made(scale: Scale, stage: str) -> dict[str, str]:
 def base(out: Path, scale: Scale, seed: int = 0) -> Path:
     """Train the tokenizer and the Base model, in rounds, until it is near the world on every corpus.
 
-    Near is within a tenth of the entropy on validation documents (`farthest`). Each round goes on from the last with
-    documents not seen yet; rounds that are not needed are left out. The learning curves are kept as
+    It is near if its KL is within a tenth of the entropy on validation documents (`farthest`). Each round continues the
+    last one with unseen documents; rounds that are not needed are skipped. The learning curves are kept as
     ``base-round0.parquet``, ...
     """
     folder = out / "base"
@@ -258,7 +258,7 @@ STAGES: dict[str, Callable[[Path, Scale], Path]] = {
 
 
 def make(out: Path, scale: str, stage: str = "") -> Path:
-    """Run every stage, or the one named and what it needs, into a folder; what is there already is kept.
+    """Run every stage, or the named one and what it needs, into a folder; stages that are there already are kept.
 
     Raises:
         UserError: the scale or the stage is not known.
@@ -274,7 +274,7 @@ def make(out: Path, scale: str, stage: str = "") -> Path:
 
 
 def stored(root: Path, scale: str) -> Path:
-    """The folder of a store that belongs to a scale and to this version of the recipe."""
+    """Return the folder of a store for a scale and this version of the recipe's code."""
     folders = Path(__file__).parent, SHIPPED  # the recipe's code; the world and the people
     sources = [path for folder in folders for path in sorted(folder.glob("*.[py]*"))]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
@@ -287,7 +287,7 @@ def main(
     stage: Annotated[str, typer.Option(help=f"Only this one of: {', '.join(STAGES)}.")] = "",
     package_to: Annotated[Path | None, typer.Option(help="Then copy what is shipped to this folder.")] = None,
 ) -> None:
-    """Make the pocket pair, or what is still missing of it."""
+    """Make the pocket pair, or the stages of it that are still missing."""
     try:
         make(out, scale, stage)
     except UserError as error:

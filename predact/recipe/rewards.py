@@ -101,7 +101,7 @@ def _margins(
 
 
 def learned_reward(model: LlamaForSequenceClassification, tokenizer: PreTrainedTokenizerFast) -> Reward:
-    """The reward that RLHF has: the reward model's opinion."""
+    """The reward that RLHF optimizes: the reward model's score."""
 
     @torch.no_grad()
     def reward(questions: list[Question], answers: list[list[int]]) -> torch.Tensor:
@@ -111,7 +111,7 @@ def learned_reward(model: LlamaForSequenceClassification, tokenizer: PreTrainedT
 
 
 def true_reward(tokenizer: PreTrainedTokenizerFast) -> Reward:
-    """What the simulated people really value, which no RLHF on people ever sees."""
+    """The reward behind the simulated people's preferences, which RLHF with real people cannot observe."""
 
     def reward(questions: list[Question], answers: list[list[int]]) -> torch.Tensor:
         pairs = zip(questions, answers, strict=True)

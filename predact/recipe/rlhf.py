@@ -54,7 +54,7 @@ def rloo(
     seed: int,
     record: Callable[[int, LlamaForCausalLM], None],
 ) -> None:
-    """Optimize the policy in place with RLOO (see above); ``record(step, policy)`` hears of each step and the end."""
+    """Optimize the policy in place with RLOO (see above); each step, and the end, calls ``record(step, policy)``."""
     draw, asked = random.Random(f"rloo/{seed}"), human.questions("train")
     before = sample(sft, tokenizer, draw.sample(asked, 64), 4, seed)
     scale = reward(before.questions, before.ids)
@@ -106,5 +106,5 @@ def dpo(
 
 
 def _warm_up(optimizer: torch.optim.Optimizer, budget: Budget, step: int) -> None:
-    """Set the learning rate of a step: a warm-up of ten."""
+    """Set the learning rate of a step: a linear warm-up of ten steps."""
     optimizer.param_groups[0]["lr"] = budget.learning_rate * min(1.0, (step + 1) / 10)

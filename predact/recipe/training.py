@@ -130,12 +130,12 @@ def muon_and_adamw(model: LlamaForCausalLM, learning_rate: float) -> list[torch.
 
 
 def adamw(model: LlamaForCausalLM, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """AdamW for all parameters: a start that shall be kept is left more slowly than with Muon."""
+    """AdamW for all parameters: in finetuning, it moves away from the initial weights more slowly than Muon."""
     return [torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01)]
 
 
 def update(model: PreTrainedModel, loss: torch.Tensor, *optimizers: torch.optim.Optimizer) -> None:
-    """One step down the gradient of a loss, its norm clipped to 1."""
+    """Take one gradient step on a loss, the gradient's norm clipped to 1."""
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
@@ -151,7 +151,7 @@ def fit(
     name: str,
     record: Callable[[int, float], None] | None = None,
 ) -> LlamaForCausalLM:
-    """Train a model (bfloat16 autocast) for a number of steps; ``record(step, loss)`` hears of each.
+    """Train a model (bfloat16 autocast) for a number of steps; ``record(step, loss)`` is called after each.
 
     The optimizers' learning rates are the peaks of `schedule`.
     """

@@ -1,4 +1,4 @@
-"""What is recorded along a training run: reward, KL, world modeling and the signs of collapse."""
+"""What is recorded along a training run: reward, KL, bits per byte of documents, and the signs of collapse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corpora: documents of one kind, of the pocket world, the hub or a file; what is held out of them."""
+"""Corpora: documents of one kind, from the pocket world, the hub or a file; their split for finetuning."""
 
 import hashlib
 import random
@@ -15,11 +15,11 @@ from predact.pocket import world
 from predact.store import digest
 from predact.texts import sources
 
-POCKET, REAL = "pocket", "real"  # stand for all corpora that the pocket models were trained on; all of `yaml`
+POCKET, REAL = "pocket", "real"  # all corpora that the pocket models were trained on; all of corpora.yaml
 WORLD = world.CORPORA | world.HELD_OUT
 GROUPS = {POCKET: list(world.CORPORA), REAL: list(sources.datasets())}
 STORE = Path("_build/store")
-_STRIDE = 1_000_000  # documents of the world between one seed and the next
+_STRIDE = 1_000_000  # documents of the world from one seed to the next
 PARTS = {"train": 0.7, "validation": 0.1, "test": 0.2}  # shares of the documents of a corpus
 
 
@@ -56,7 +56,7 @@ def select(names: Sequence[str], documents: int = 100, seed: int = 0, root: Path
 
 
 def expanded(names: Sequence[str]) -> list[str]:
-    """Return names with `pocket` and `real` in full."""
+    """Return names, with `pocket` and `real` replaced by the corpora they stand for."""
     return list(chain.from_iterable(GROUPS.get(name, [name]) for name in names))
 
 
@@ -66,8 +66,8 @@ def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -
     Args:
         name: a known name (see `corpora`), or the path of a file or a folder (see `sources.of_path`): the corpus has
             its name, without a suffix; ``path:field`` names another field of its records than ``text``.
-        documents: how many, or all where there are fewer; a smaller number gives the first of a larger one.
-        seed: of the order; the pocket world writes other documents for another seed, a dataset is begun elsewhere.
+        documents: how many (all if there are fewer); a smaller number gives the first ones of a larger number.
+        seed: of the order; with another seed, the pocket world writes other documents, a dataset begins elsewhere.
         root: of the store, where documents of the hub are kept.
 
     Raises:
@@ -94,12 +94,12 @@ def _corpus(name: str, category: str, found: list[str], world_nll: np.ndarray | 
 
 
 def split(whole: Corpus) -> dict[str, Corpus]:
-    """Part the documents of a corpus into PARTS, each by the SHA-256 of its words.
+    """Split the documents of a corpus into PARTS, by the SHA-256 of each document's words.
 
-    So a document never changes sides as the corpus grows, and copies of it, also with other white space, are together.
+    So a document keeps its part as the corpus grows, and copies of it, also with other white space, share its part.
 
     Raises:
-        UserError: a part is left with too little: one document to train on, two for each of the others.
+        UserError: a part has too few documents: training needs one, each other part two.
     """
     marks = [hashlib.sha256(" ".join(text.split()).encode()).digest() for text in whole.texts]
     place = np.array([int.from_bytes(mark[:8], "big") / 2**64 for mark in marks])
@@ -119,7 +119,7 @@ def split(whole: Corpus) -> dict[str, Corpus]:
 
 
 def _locate(name: str, known: Sequence[str]) -> tuple[Path, str]:
-    """Split `path` or `path:field`, where there is such a file or folder."""
+    """Split `path` or `path:field` of an existing file or folder into the two."""
     path, field = Path(name).expanduser(), "text"
     if not path.exists() and ":" in name:
         front, _, field = name.rpartition(":")

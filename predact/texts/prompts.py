@@ -1,4 +1,4 @@
-"""Prompts: short questions and tasks, predact's own eighty, those about the pocket world, or a file's."""
+"""Prompts: short questions and tasks: predact's own eighty, eighty about the pocket world, or those of a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CHECK = "expected JSON Lines with `prompt` (and `id`, `category`), or with `ques
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked; generations are kept by its id."""
+    """A question or task for a model; generations are stored under its id."""
 
     id: str
     category: str
@@ -26,7 +26,7 @@ class Prompt:
 
 
 def select(name: str, limit: int = 0) -> list[Prompt]:
-    """Return the prompts of a name or a file, in their order; the first `limit`, all where it is 0.
+    """Return the prompts of a name or a file, in their order: the first `limit`, or all if it is 0.
 
     Args:
         name: ``general``, eighty prompts in ten kinds; ``pocket``, eighty questions about the pocket world; or the path
@@ -82,6 +82,6 @@ def _prompt(given: dict[str, Any], place: str) -> Prompt:
 
 
 def corpus(prompts: Sequence[Prompt]) -> Corpus:
-    """Prompts as a corpus of short documents, for their beginnings to be completed."""
+    """Return prompts as a corpus of short documents, for models to continue their first tokens."""
     texts = [prompt.text for prompt in prompts]
     return Corpus("prompts", "conversation", texts, None, digest(texts))

@@ -1,4 +1,4 @@
-"""Documents from outside: of a file, of a folder of files, of a dataset on the hub; and where each is to be had."""
+"""Documents from outside: from a file, a folder of files, or a dataset on the hub."""
 
 import json
 import re
@@ -17,9 +17,9 @@ from tqdm import tqdm
 from predact import store
 from predact.errors import UserError, near
 
-LENGTH = 2_000  # characters that the blocks of a text file are gathered to
-LONGEST = 20_000  # characters, at most, of a document of the hub: books are cut
-_APART = 1_000  # documents of a dataset between one seed and the next
+LENGTH = 2_000  # least characters of a document gathered from blocks of a text file
+LONGEST = 20_000  # most characters of a document from the hub: books are cut
+_APART = 1_000  # documents of a dataset from one seed to the next
 _READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
 
@@ -45,18 +45,18 @@ def datasets() -> dict[str, Dataset]:
 
 
 def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str]:
-    """Return the first documents of a dataset on the hub, for another seed later ones; from the store if there.
+    """Return documents of a dataset on the hub, from the store if they are there.
 
-    The commit that its revision stands for is asked once and kept in the store, so a book is made of one state of it.
+    The commit of its revision is looked up once and kept in the store, so a book uses one version of the dataset.
 
     Args:
         root: of the store.
         name: of `datasets`.
         documents: how many.
-        seed: the first is number 1,000 times the seed.
+        seed: the first document is number 1,000 * seed.
 
     Raises:
-        UserError: the hub cannot be reached and the store has not got them, or there are none so far on.
+        UserError: the hub cannot be reached and the store does not have them, or the dataset ends before the first one.
     """
     about = datasets()[name]
     place: dict[str, Any] = {"dataset": about.dataset, "config": about.config, "split": about.split}
@@ -75,7 +75,7 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str
             "-p corpora pocket."
         ) from error
     if found.empty:
-        raise UserError(f"seed: {name!r} has no documents so far on as seed {seed}; take a smaller one.")
+        raise UserError(f"seed: {name!r} has too few documents for seed {seed}; choose a smaller seed.")
     return found.text.tolist()
 
 
@@ -102,7 +102,7 @@ def _cut(text: str) -> str:
 
 
 def readable(folder: Path) -> list[Path]:
-    """Return the files in a folder, and in the folders within, that can be read, in the order of their names."""
+    """Return the readable files in a folder and its subfolders, in the order of their names."""
     return sorted(each for each in folder.rglob("*") if each.suffix in _READERS)
 
 
@@ -110,7 +110,7 @@ def of_path(path: Path, field: str = "text") -> list[str]:
     """Return the documents of a file, or of all files of a folder in the order of their names.
 
     A .txt file is cut at blank lines and its blocks gathered into documents of at least 2,000 characters; .jsonl, .json
-    and .parquet files have a document in a field of each record. Documents of nothing but white space are left out.
+    and .parquet files have a document in a field of each record. Documents of white space only are left out.
 
     Raises:
         UserError: a file is not of these kinds, not UTF-8 or without the field, or there is no document.
@@ -179,10 +179,10 @@ def lines(path: Path, parameter: str) -> list[str]:
 
 
 def records(found: Iterable[str], source: str, parameter: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the records of lines that are not blank, each after its place in words; what is no object is empty.
+    """Yield (place in words, record) for each line that is not blank; a record that is not an object is empty.
 
     Raises:
-        UserError: a line is not JSON; the message ends in what was expected.
+        UserError: a line is not JSON; the message ends with what was expected.
     """
     for number, line in enumerate(found, 1):
         if not line.strip():

@@ -77,7 +77,7 @@ def test_a_file_that_does_not_serve_is_one_line_and_leaves_nothing(file, tmp_pat
 
 def test_a_missing_file_is_one_line(tmp_path):
     for path in (tmp_path / "none.jsonl", tmp_path):
-        with pytest.raises(UserError, match=rf"^file: '{path}' is no file; expected JSON Lines with .*$"):
+        with pytest.raises(UserError, match=rf"^file: '{path}' is not a file; expected JSON Lines with .*$"):
             standalone.read(path)
 
 

@@ -259,7 +259,7 @@ def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders,
     model = pairs.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
     seen = foresight.lens(tmp_path, model, texts, Design([2], positions=300))
     page = foresight_figures.lens(seen, lambda ids: f"<b onclick='x'>{ids[0]}\n", ["<u>"] * 16).data
-    assert "<b onclick" not in page and f"&lt;b onclick=&#x27;x&#x27;&gt;{seen.id[0]}↵" in page and "<u>" not in page
+    assert "<b onclick" not in page and f"&lt;b onclick=&#39;x&#39;&gt;{seen.id[0]}↵" in page and "<u>" not in page
     assert page.count("<details") == seen.group.nunique() > page.count("<details open") == 1
     assert page.count("<span>") == len(seen) / 4 and page.count('class="hit"') == seen.hit.sum()
 

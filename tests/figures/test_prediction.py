@@ -146,7 +146,7 @@ def test_text_of_tokens_is_shown_as_text():
     assert NASTY in spans[0][1] and spans[0][1].count("\u21b5") == 1
     assert len(spans) == 2 and style.RLHF in spans[0][0]["style"] and style.BASE in spans[1][0]["style"]
     assert "shadow" in spans[0][0]["style"] and "shadow" not in spans[1][0]["style"]
-    assert "15.6 bits lost: Base 50&nbsp;%, RLHF below 0.01&nbsp;%" in html and "first " in html
+    assert "15.6 bits lost: Base 50\u00a0%, RLHF below 0.01\u00a0%" in html and "first " in html
 
 
 def test_tokens_without_any_difference_are_not_tinted():

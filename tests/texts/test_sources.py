@@ -72,7 +72,7 @@ def test_the_real_network_is_missed_in_one_line(tmp_path):
 
 
 def test_a_seed_beyond_the_end(tmp_path, hub):
-    with pytest.raises(UserError, match="seed: 'instructions' has no documents so far on as seed 3"):
+    with pytest.raises(UserError, match="seed: 'instructions' has too few documents for seed 3"):
         corpora.corpus(NAME, 7, seed=3, root=tmp_path)
 
 
