@@ -116,9 +116,9 @@ def fit(found: Moments) -> Probe:
 
 @torch.inference_mode()
 def read(
-    model: Any, vocabulary: int, passages: Passages, layers: Sequence[int], probes: Sequence[Probe]
+    model: Any, vocabulary: int, passages: Passages, layers: Sequence[int], probes: Sequence[Probe], every: int = 1
 ) -> Iterator[tuple[int, int, np.ndarray, Tensor, Tensor]]:
-    """Read probes out with the model's own final norm and head.
+    """Read probes out with the model's own final norm and head, at every position, or at every second, third, ... one.
 
     Yields:
         For chunks of positions: place of the layer, target (an offset from 1 on; 0: shuffled), group of each position,
@@ -127,6 +127,7 @@ def read(
     norm = _final_norm(model)
     ready = [(probe.weight.float(), probe.bias.float()) for probe in probes]
     for held, _, row, column, (output, ids, groups) in states(model, passages, layers):
+        row, column = row[::every], column[::every]
         ahead = torch.stack([ids[row, column + k] for k in range(1, OFFSETS + 1)], 1).to(model.device)
         for place, (state, (weight, bias)) in enumerate(zip(held, ready, strict=True)):
             x = state[row, column].float()
@@ -150,10 +151,9 @@ def calibrate(
         Factors [layers, OFFSETS + 1]; the first offset stands first, the shuffled target last.
     """
     sums = np.zeros((len(layers), OFFSETS + 1, len(_FACTORS)))
-    for place, target, _, logits, wanted in read(model, vocabulary, passages, layers, probes):
-        some, came = logits[::_SOME], wanted[::_SOME]
+    for place, target, _, logits, wanted in read(model, vocabulary, passages, layers, probes, _SOME):
         for number, factor in enumerate(_FACTORS):
-            losses = (some * factor).logsumexp(1, keepdim=True) - factor * some.gather(1, came)
+            losses = (logits * factor).logsumexp(1, keepdim=True) - factor * logits.gather(1, wanted)
             sums[place, target - 1, number] += float(losses.sum())
     return _FACTORS[sums.argmin(2)]
 
