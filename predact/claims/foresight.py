@@ -101,7 +101,7 @@ def fit_and_test(root: Path, model: Model, passages: Passages, design: Design) -
         source (a probe or a baseline), layer (-1 for baselines), offset, group, count (positions), and the sums of
         top-1, top-5 and nll (nats).
     """
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "passages": passages.digest} | asdict(design)
+    inputs = loading.key(model) | {"passages": passages.digest} | asdict(design)
     return store.frame(root, "probes", inputs, lambda: _fit_and_test(model, passages, design))
 
 
@@ -196,7 +196,7 @@ def cross_probes(
     same = tokens.compared_per(pair) is Per.TOKEN
     parts = []
     for reader in ENDS:
-        gold = gold_passages(loading.tokenizer(pair.models[reader]), corpora)
+        gold = gold_passages(loading.tokenizer(pair.models[reader]), corpora, tokens.pair_lead(pair, reader))
         authors = {each: own_passages(written[written.model == each], 10**9) for each in ENDS if same or each == reader}
         for author, passages in (authors | {GOLD: gold}).items():
             mine = design if author == reader else replace(design, trained=())
@@ -220,7 +220,7 @@ def lens(root: Path, model: Model, passages: Passages, design: Design, ahead: in
         came).
     """
     layer, drawn = design.layers[-1], {"positions": design.positions, "seed": design.seed}
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "passages": passages.digest, "layer": layer}
+    inputs = loading.key(model) | {"passages": passages.digest, "layer": layer}
     inputs |= drawn | {"ahead": ahead, "texts": texts}
 
     def compute() -> pd.DataFrame:

@@ -5,7 +5,7 @@ scored on the continuation under its untruncated distribution. Self-perplexity i
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -120,8 +120,7 @@ def complete(root: Path, pair: Pair, step: str, source: Source, settings: Settin
     """
     model = pair.models[step]
     prefixes = _translated(pair, "Base", step, source.prefixes)
-    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"source": source.name, "prefixes": store.digest(prefixes), **asdict(settings)}
+    inputs = sampling.key(model, settings, seed) | {"source": source.name, "prefixes": store.digest(prefixes)}
 
     def compute() -> pd.DataFrame:
         loaded, tokenizer = loading.loaded(model)
@@ -144,7 +143,7 @@ def _scores(root: Path, pair: Pair, scorer: str, step: str, given: Any, ids: Any
     model, author = pair.models[scorer], pair.models[step]
     begun, ids = [list(map(int, each)) for each in given], [list(map(int, each)) for each in ids]
     whole = [first + rest for first, rest in zip(begun, ids, strict=True)]
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "texts": store.digest([begun, whole])}
+    inputs = loading.key(model) | {"texts": store.digest([begun, whole])}
     inputs |= {"cut by": loading.fingerprint(author)}
 
     def compute() -> pd.DataFrame:
@@ -273,7 +272,7 @@ def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for model, part in generations.groupby("model", sort=False):
-        each = part.assign(nll=-part.log_probabilities.map(np.sum), tokens=part.ids.map(len))
+        each = part.assign(nll=-part.log_probabilities.map(lambda p: np.sum(p, dtype=float)), tokens=part.ids.map(len))
         sums = each.groupby("prompt")[["nll", "tokens"]].sum().to_numpy(float)
         value = stats.interval(sums, lambda totals: np.exp(totals[..., 0] / totals[..., 1]))
         count = {"generations": len(part), "tokens": int(each.tokens.sum())}

@@ -8,7 +8,7 @@ logit differently in its last bit; only a random number that falls between the t
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from predact import store
 from predact.errors import UserError
 from predact.models import loading, memory, tokens
-from predact.models.pairs import Pair
+from predact.models.pairs import Model, Pair
 from predact.texts.prompts import Prompt
 
 _CANDIDATES = 64  # the most probable tokens looked at first; nearly always the nucleus is among them
@@ -82,46 +82,61 @@ def sample_pair(
         rows: how many generations are sampled together, at most; no matter of the result.
 
     Returns:
-        A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities,
-        finish; see `Generation`.
+        A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities
+        (float32), finish; see `Generation`.
 
     Raises:
         UserError: a prompt leaves no room in a model's context.
     """
-    parts = []
-    for step in tuple(steps) or tuple(pair.models):
-        bar = tqdm(prompts, desc=f"sampling {step}", unit="prompt", leave=False, disable=None)
-        tokens = 0
-        for prompt in bar:
-            made = _stored(root, pair, step, prompt, settings, seed, rows)
-            tokens += int(made.ids.map(len).sum())
-            bar.set_postfix_str(f"{tokens / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
-            parts.append(made.assign(model=step, category=prompt.category, prompt=prompt.id))
+    jobs = [(step, prompt) for step in tuple(steps) or tuple(pair.models) for prompt in prompts]
+    asked = [
+        ask(loading.tokenizer(pair.models[step]), prompt.text, pair.frame if step == "Base" else None)
+        for step, prompt in jobs
+    ]
+    keys = {step: key(pair.models[step], settings, seed) for step, _ in jobs}
+    inputs = [
+        keys[step] | {"prompt": prompt.id, "given": store.digest(given)}
+        for (step, prompt), given in zip(jobs, asked, strict=True)
+    ]
+    bar, written = tqdm(total=len(jobs), unit="prompt", leave=False, disable=None), list[int]()
+
+    def compute(places: list[int]) -> Iterator[pd.DataFrame]:
+        for place in places:
+            step, prompt = jobs[place]
+            bar.set_description(f"sampling {step}")
+            made = _sampled(pair.models[step], prompt, asked[place], settings, seed, rows)
+            written.append(int(made.ids.map(len).sum()))
+            bar.set_postfix_str(f"{sum(written) / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
+            yield made
+
+    made = store.shards(root, "generations", inputs, compute, bar=bar)
+    parts = [
+        part.assign(model=step, category=prompt.category, prompt=prompt.id)
+        for part, (step, prompt) in zip(made, jobs, strict=True)
+    ]
     frame = pd.concat(parts, ignore_index=True)
     return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
 
 
-def _stored(
-    root: Path, pair: Pair, step: str, prompt: Prompt, settings: Settings, seed: int, rows: int
-) -> pd.DataFrame:
-    model, frame = pair.models[step], pair.frame if step == "Base" else None
-    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"prompt": [prompt.id, prompt.text], "frame": frame, **asdict(settings)}
+def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:
+    """Return what stands for sampling from a model among the inputs of a stored result; given ids are to be added."""
+    stops = stop_ids(loading.generation_config(model), loading.tokenizer(model))
+    return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)}
 
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = loading.loaded(model)
-        given = ask(tokenizer, prompt.text, frame)
-        room = room_after(loaded, len(given), f"prompts: the prompt {prompt.id!r}")
-        numbers = uniforms(seed, [f"{prompt.id}/{index}" for index in range(settings.generations)], settings, room)
-        made = sample(loaded, tokenizer, [given], numbers, settings, rows)
-        return pd.DataFrame({"sample": range(len(made)), "given": [given] * len(made), **columns(made)})
 
-    return store.frame(root, "generations", inputs, compute)
+def _sampled(model: Model, prompt: Prompt, given: list[int], settings: Settings, seed: int, rows: int) -> pd.DataFrame:
+    """What a model writes after the ids of a prompt: sample, given, and the fields of `Generation`."""
+    loaded, tokenizer = loading.loaded(model)
+    room = room_after(loaded, len(given), f"prompts: the prompt {prompt.id!r}")
+    numbers = uniforms(seed, [f"{prompt.id}/{index}" for index in range(settings.generations)], settings, room)
+    made = sample(loaded, tokenizer, [given], numbers, settings, rows)
+    return pd.DataFrame({"sample": range(len(made)), "given": [given] * len(made), **columns(made)})
 
 
 def columns(generations: Sequence[Generation]) -> dict[str, list]:
-    """The fields of generations, as columns of a frame."""
-    return {name: [getattr(each, name) for each in generations] for name in Generation._fields}
+    """The fields of generations, as columns of a frame; log-probabilities, computed in float32, are kept as such."""
+    found = {name: [getattr(each, name) for each in generations] for name in Generation._fields}
+    return found | {"log_probabilities": [np.array(p, np.float32) for p in found["log_probabilities"]]}
 
 
 def ask(tokenizer: Any, prompt: str, frame: str | None) -> list[int]:
@@ -164,8 +179,13 @@ def uniforms(seed: int, keys: Sequence[str], settings: Settings, room: int) -> n
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Return the ids that end a generation: every EOS of model and tokenizer, and what ends a turn of the template."""
-    configured = getattr(model.generation_config, "eos_token_id", None) or []
+    """Return the ids that end a generation: every EOS of model and tokenizer, and what ends a turn of the template.
+
+    Args:
+        model: as `loading.load` returns it, or only its configuration for generation.
+        tokenizer: its tokenizer.
+    """
+    configured = getattr(getattr(model, "generation_config", model), "eos_token_id", None) or []
     found = {tokenizer.eos_token_id, *([configured] if isinstance(configured, int) else configured)} - {None}
     if tokenizer.chat_template:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "\0"}]
