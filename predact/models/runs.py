@@ -53,6 +53,7 @@ class Settings(BaseModel):
     updates: Count = Field(64, description="of a finetuning run, at most")
     batch: Count = Field(4096, description="bytes of text that an update learns from, at most")
     rank: Count = Field(16, description="of the adapters of lora")
+    keep_weights: bool = Field(False, description="keep finetuned weights in the store, as large as the models")
     orders: Count = Field(2, description="in how many orders the documents are learned from")
     share: float = Field(0.25, gt=0, le=1, description="of the generations: what makes a passage an anchor span")
     length: int = Field(5, ge=2, description="tokens of the shortest anchor span")
