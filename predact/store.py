@@ -3,6 +3,9 @@
 A result is `<root>/<stage>/<hash>.parquet` (frames) or `.safetensors` (tensors) and beside it a JSON sidecar that says
 where it came from. Files are written under a temporary name and renamed, the sidecar last: a killed process leaves no
 half result. What fails its checksum is computed again. Reading never executes code.
+
+Any number of processes may share a store. Who computes a result holds its lock, `<hash>.lock`, which goes with the
+process however it ends; the others compute what is free, and read the result as soon as it is there.
 """
 
 import hashlib
@@ -13,15 +16,15 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from predact.errors import UserError
@@ -29,12 +32,14 @@ from predact.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1  # part of every hash: raised when results of an older predact must not be reused
+VERSIONS: dict[str, int] = {}  # of stages, 1 where none is told: raised when a stage's older results must not be reused
 
 _used: dict[Path, dict] = {}
 
 
-class _Codec(NamedTuple):
+class Codec(NamedTuple):
+    """How results of one kind become a file, and again what they were."""
+
     suffix: str
     dump: Callable[[Any], bytes]
     load: Callable[[bytes], Any]
@@ -52,27 +57,59 @@ def frame(root: Path, stage: str, inputs: dict, compute: Callable[[], pd.DataFra
     Raises:
         UserError: the store cannot be written (found out before the computation starts).
     """
-    return _cached(root, stage, inputs, compute, _Codec(".parquet", _dump_frame, _load_frame))
+    return shards(root, stage, [inputs], lambda _: [compute()])[0]
 
 
 def tensors(root: Path, stage: str, inputs: dict, compute: Callable[[], dict[str, "Tensor"]]) -> dict[str, "Tensor"]:
     """Like `frame`, for named tensors (safetensors)."""
-    from safetensors.torch import load, save
-
-    return _cached(root, stage, inputs, compute, _Codec(".safetensors", save, load))
+    return shards(root, stage, [inputs], lambda _: [compute()], kept=TENSORS)[0]
 
 
 def shards(
-    root: Path, stage: str, inputs: dict, keys: Sequence[str], compute_one: Callable[[str], pd.DataFrame]
-) -> pd.DataFrame:
-    """Like `frame`, for a long stage computed and stored key by key: a killed process loses one shard.
+    root: Path,
+    stage: str,
+    inputs: Sequence[dict],
+    compute: Callable[[list[int]], Iterable[Any]],
+    *,
+    together: int = 1,
+    kept: Codec | None = None,
+    bar: tqdm | None = None,
+) -> list[Any]:
+    """Like `frame`, for a long stage: each shard is a result of its own, so a killed process loses little.
+
+    What another process computes is left to it until everything else is there, then waited for.
+
+    Args:
+        root: folder of the store.
+        stage: name of the computation.
+        inputs: of each shard; equal ones are one.
+        compute: called with the places of some missing shards; it gives their results, in that order.
+        together: how many shards are computed at a time, at most; no matter of the result.
+        kept: what the results are: `FRAMES`, if not told, or `TENSORS`.
+        bar: shows how many are done; by default there is one where there are several.
 
     Returns:
-        The frames of all keys, in their order, one below the other.
+        The results, in the order of `inputs`.
     """
-    bar = tqdm(keys, desc=stage, leave=False, disable=None if len(keys) > 1 else True)
-    parts = [frame(root, stage, {**inputs, "shard": key}, partial(compute_one, key)) for key in bar]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    kept = kept or FRAMES
+    places = [Path(root) / stage / (_name(stage, each) + kept.suffix) for each in inputs]
+    first = {path: place for place, path in reversed(list(enumerate(places)))}
+    paths = sorted(first, key=lambda path: first[path])
+    found = {path: result for path in paths if (result := _read(path, kept)) is not None}
+    with bar or tqdm(total=len(paths), desc=stage, leave=False, disable=None if len(paths) > 1 else True) as shown:
+        shown.update(len(found))
+        for size, timeout in ((together, 0), (1, -1)):
+            left = [path for path in paths if path not in found]
+            while left:
+                with ExitStack() as locks:
+                    mine = _take(left, size, timeout, locks)
+                    found |= {path: result for path in mine if (result := _read(path, kept, warns=True)) is not None}
+                    todo = [path for path in mine if path not in found]
+                    made = _timed(compute, [first[path] for path in todo]) if todo else []
+                    for path, (result, seconds) in zip(todo, made, strict=True):
+                        found[path] = _write(path, kept, result, _sidecar(stage, inputs[first[path]], seconds))
+                shown.update(len(mine))
+    return [found[path] for path in places]
 
 
 def digest(data: Any) -> str:
@@ -90,26 +127,15 @@ def reset_used() -> None:
     _used.clear()
 
 
-def _cached(root: Path, stage: str, inputs: dict, compute: Callable[[], Any], codec: _Codec) -> Any:
-    canonical = json.dumps([stage, inputs, FORMAT], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    name = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-    path = Path(root) / stage / (name + codec.suffix)
-    found = _read(path, codec)
-    if found is not None:
-        return found
-    with _writing(path.parent) as folder:
-        tempfile.TemporaryFile(dir=folder).close()
-    start = time.perf_counter()
-    data = codec.dump(compute())
-    sidecar = _sidecar(stage, inputs, time.perf_counter() - start, data)
-    write(path, data)
-    write(path.with_suffix(".json"), json.dumps(sidecar, indent=1).encode())
-    _used[path] = sidecar
-    return codec.load(data)
+def _name(stage: str, inputs: dict) -> str:
+    """Hash of what a result depends on."""
+    told = [stage, VERSIONS.get(stage, 1), inputs]
+    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _read(path: Path, codec: _Codec) -> Any | None:
-    """Return the stored result, or None where there is none or, with a warning, where it is damaged."""
+def _read(path: Path, kept: Codec, warns: bool = False) -> Any | None:
+    """Return the stored result, or None where there is none or it is damaged, or another process is writing it."""
     try:
         data = path.read_bytes()
         sidecar = json.loads(path.with_suffix(".json").read_bytes())
@@ -119,10 +145,53 @@ def _read(path: Path, codec: _Codec) -> Any | None:
     except (OSError, ValueError, KeyError, TypeError):
         intact = False
     if not intact:
-        warnings.warn(f"store: {path} is damaged and is computed again", stacklevel=2)
+        if warns:
+            warnings.warn(f"store: {path} is damaged and is computed again", stacklevel=2)
         return None
     _used[path] = sidecar
-    return codec.load(data)
+    return kept.load(data)
+
+
+def _take(left: list[Path], count: int, timeout: float, locks: ExitStack) -> list[Path]:
+    """Take results off a list until so many locks could be had, and return whose; they are held as long as `locks`."""
+    mine = list[Path]()
+    while left and len(mine) < count:
+        path = left.pop(0)
+        with suppress(Timeout):
+            locks.enter_context(_lock(path, timeout))
+            mine.append(path)
+    return mine
+
+
+@contextmanager
+def _lock(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock of a result, if it can be had in time (seconds; below 0: wait for it)."""
+    file = path.with_suffix(".lock")
+    with _writing(path.parent) as folder:
+        tempfile.TemporaryFile(dir=folder).close()
+        lock = FileLock(file, timeout=timeout).acquire()
+    with lock:
+        yield
+        with suppress(OSError):  # where an open file cannot be removed it stays, and harms nothing
+            file.unlink()  # whoever waits for it or makes it anew finds the result
+
+
+def _write(path: Path, kept: Codec, result: Any, sidecar: dict) -> Any:
+    """Keep a result whose lock is held, and return it as it will be read."""
+    data = kept.dump(result)
+    sidecar["sha256"] = hashlib.sha256(data).hexdigest()
+    write(path, data)
+    write(path.with_suffix(".json"), json.dumps(sidecar, indent=1).encode())
+    _used[path] = sidecar
+    return kept.load(data)
+
+
+def _timed(compute: Callable[[list[int]], Iterable[Any]], places: list[int]) -> Iterator[tuple[Any, float]]:
+    """Yield what is computed with the seconds that each took."""
+    start = time.perf_counter()
+    for result in compute(places):
+        yield result, time.perf_counter() - start
+        start = time.perf_counter()
 
 
 def write(path: Path, data: bytes, parameter: str = "store") -> None:
@@ -149,6 +218,8 @@ def _writing(folder: Path, parameter: str = "store") -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
+    except Timeout:  # a lock that another process holds
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
@@ -156,8 +227,8 @@ def _writing(folder: Path, parameter: str = "store") -> Iterator[Path]:
         ) from error
 
 
-def _sidecar(stage: str, inputs: dict, seconds: float, data: bytes) -> dict:
-    """Where a result came from, as JSON data."""
+def _sidecar(stage: str, inputs: dict, seconds: float) -> dict:
+    """Where a result comes from, as JSON data."""
     return {
         "stage": stage,
         "inputs": inputs,
@@ -166,7 +237,6 @@ def _sidecar(stage: str, inputs: dict, seconds: float, data: bytes) -> dict:
         "device": _device(),
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sha256": hashlib.sha256(data).hexdigest(),
     }
 
 
@@ -191,3 +261,19 @@ def _dump_frame(result: pd.DataFrame) -> bytes:
 
 def _load_frame(data: bytes) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(data))
+
+
+def _dump_tensors(result: dict[str, "Tensor"]) -> bytes:
+    from safetensors.torch import save
+
+    return save(result)
+
+
+def _load_tensors(data: bytes) -> dict[str, "Tensor"]:
+    from safetensors.torch import load
+
+    return load(data)
+
+
+FRAMES = Codec(".parquet", _dump_frame, _load_frame)
+TENSORS = Codec(".safetensors", _dump_tensors, _load_tensors)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -35,6 +36,11 @@ def files(root):
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
+def results(root):
+    """All but locks, which a computation that fails leaves behind."""
+    return [path for path in files(root) if path.suffix != ".lock"]
+
+
 def test_a_result_is_computed_once_and_comes_back_equal(tmp_path):
     compute = Compute()
     first = store.frame(tmp_path, "stage", {"x": 1, "y": [2]}, compute)
@@ -56,12 +62,15 @@ def test_another_stage_or_input_is_another_result(tmp_path, stage, inputs):
     assert compute.calls == 2
 
 
-def test_another_format_is_another_result(tmp_path, monkeypatch):
+def test_another_version_of_a_stage_is_another_result_of_that_stage(tmp_path, monkeypatch):
     compute = Compute()
-    store.frame(tmp_path, "stage", {}, compute)
-    monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
-    store.frame(tmp_path, "stage", {}, compute)
+    for stage in ("one", "other"):
+        store.frame(tmp_path, stage, {}, compute)
+    monkeypatch.setitem(store.VERSIONS, "one", 2)
+    store.frame(tmp_path, "other", {}, compute)
     assert compute.calls == 2
+    store.frame(tmp_path, "one", {}, compute)
+    assert compute.calls == 3
 
 
 def test_inputs_that_are_not_json_are_refused(tmp_path):
@@ -126,7 +135,7 @@ def test_a_damaged_result_is_computed_again_with_a_warning(tmp_path, damage):
 def test_a_failed_computation_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         store.frame(tmp_path, "stage", {}, lambda: 1 / 0)
-    assert files(tmp_path) == []
+    assert results(tmp_path) == []
 
 
 def test_killed_between_data_and_sidecar(tmp_path, monkeypatch):
@@ -141,7 +150,7 @@ def test_killed_between_data_and_sidecar(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store.frame(tmp_path, "stage", {}, Compute())
     monkeypatch.undo()
-    assert [path.suffix for path in files(tmp_path)] == [".parquet"]
+    assert [path.suffix for path in results(tmp_path)] == [".parquet"]
     compute = Compute()
     assert store.frame(tmp_path, "stage", {}, compute).equals(FRAME)
     assert compute.calls == 1
@@ -152,26 +161,114 @@ def test_a_killed_process_loses_one_shard(tmp_path):
         import os, sys, pandas as pd
         from pathlib import Path
         from predact import store
-        def one(key):
-            if key == "c":
+        def one(place):
+            if place == 2:
                 os.kill(os.getpid(), 9)
-            return pd.DataFrame({"key": [key]})
-        store.shards(Path(sys.argv[1]), "stage", {}, list("abcd"), one)
+            return pd.DataFrame({"key": ["abcd"[place]]})
+        store.shards(Path(sys.argv[1]), "stage", [{"key": key} for key in "abcd"], lambda places: map(one, places))
     """
     killed = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True)
     assert killed.returncode == -9
     assert len(list(tmp_path.glob("stage/*.json"))) == 2
+    assert len(list(tmp_path.glob("stage/*.lock"))) == 1, "its lock is left behind, and nobody's"
+    calls, made = letters("abcd")
+    assert text(store.shards(tmp_path, "stage", keys("abcd"), made)) == "abcd"
+    assert calls == [[2], [3]]
+    assert not list(tmp_path.glob("stage/*.lock"))
+
+
+def keys(letters):
+    return [{"key": key} for key in letters]
+
+
+def letters(all_of_them):
+    """A computation of shards that notes which it is asked for, and its notes."""
     calls = []
-    frame = store.shards(
-        tmp_path, "stage", {}, list("abcd"), lambda key: calls.append(key) or pd.DataFrame({"key": [key]})
-    )
-    assert calls == ["c", "d"]
-    assert frame.key.tolist() == list("abcd")
-    assert frame.index.tolist() == [0, 1, 2, 3]
+
+    def compute(places):
+        calls.append(places)
+        return [pd.DataFrame({"key": [all_of_them[place]]}) for place in places]
+
+    return calls, compute
+
+
+def text(frames):
+    return "".join(key for frame in frames for key in frame.key)
 
 
 def test_no_shards(tmp_path):
-    assert store.shards(tmp_path, "stage", {}, [], Compute()).empty
+    assert store.shards(tmp_path, "stage", [], Compute()) == []
+
+
+def test_shards_come_in_order_equal_ones_once_and_some_together(tmp_path):
+    store.shards(tmp_path, "stage", keys("c"), letters("c")[1])
+    calls, made = letters("abacde")
+    assert text(store.shards(tmp_path, "stage", keys("abacde"), made, together=3)) == "abacde"
+    assert calls == [[0, 1, 4], [5]]
+    assert len(list(tmp_path.glob("stage/*.parquet"))) == 5
+
+
+def test_of_shards_made_together_those_done_before_an_error_are_kept(tmp_path):
+    def made(places):
+        yield pd.DataFrame({"key": ["a"]})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.shards(tmp_path, "stage", keys("ab"), made, together=2)
+    calls, made = letters("ab")
+    assert text(store.shards(tmp_path, "stage", keys("ab"), made)) == "ab" and calls == [[1]]
+
+
+def test_shards_of_tensors(tmp_path):
+    (found,) = store.shards(tmp_path, "stage", [{}], lambda _: [{"w": torch.ones(2)}], kept=store.TENSORS)
+    assert torch.equal(found["w"], torch.ones(2)) and list(tmp_path.glob("stage/*.safetensors"))
+
+
+def test_what_another_process_computes_is_left_to_it_and_waited_for(tmp_path):
+    other = """if True:
+        import sys, time, pandas as pd
+        from pathlib import Path
+        from predact import store
+        def compute(places):
+            print("begun", flush=True)
+            sys.stdin.readline()
+            return [pd.DataFrame({"key": ["b"]})]
+        store.shards(Path(sys.argv[1]), "stage", [{"key": "b"}], compute)
+    """
+    command = [sys.executable, "-c", other, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        calls, compute = letters("abc")
+
+        def made(places):
+            if places == [2]:  # the last that is free
+                process.stdin.write("\n")
+                process.stdin.flush()
+            return compute(places)
+
+        store.reset_used()
+        assert text(store.shards(tmp_path, "stage", keys("abc"), made)) == "abc"
+    assert calls == [[0], [2]]
+    assert len(store.used()) == 3, "what another process has made is used, too"
+    assert [path.suffix for path in files(tmp_path)] == [".json", ".parquet"] * 3
+
+
+def test_what_a_killed_process_had_begun_is_done_by_who_waits_for_it(tmp_path):
+    other = """if True:
+        import os, sys
+        from pathlib import Path
+        from predact import store
+        def compute():
+            print("begun", flush=True)
+            sys.stdin.readline()
+            os.kill(os.getpid(), 9)
+        store.frame(Path(sys.argv[1]), "stage", {}, compute)
+    """
+    command = [sys.executable, "-c", other, tmp_path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        threading.Timer(0.2, lambda: (process.stdin.write("\n"), process.stdin.flush())).start()
+        assert store.frame(tmp_path, "stage", {}, Compute()).equals(FRAME)
 
 
 def test_tensors(tmp_path):
@@ -211,7 +308,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match="No space left on device"):
         store.frame(tmp_path, "stage", {}, Compute())
-    assert files(tmp_path) == []
+    assert results(tmp_path) == []
 
 
 def test_an_error_of_the_computation_is_not_blamed_on_the_store(tmp_path):

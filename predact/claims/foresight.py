@@ -101,8 +101,13 @@ def fit_and_test(root: Path, model: Model, passages: Passages, design: Design) -
         source (a probe or a baseline), layer (-1 for baselines), offset, group, count (positions), and the sums of
         top-1, top-5 and nll (nats).
     """
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "passages": passages.digest} | asdict(design)
-    return store.frame(root, "probes", inputs, lambda: _fit_and_test(model, passages, design))
+    return _probed(root, [(model, passages, design)])[0]
+
+
+def _probed(root: Path, jobs: Sequence[tuple[Model, Passages, Design]]) -> list[pd.DataFrame]:
+    """`fit_and_test` of several models, texts and designs, a shard for each."""
+    inputs = [loading.key(model) | {"passages": read.digest} | asdict(design) for model, read, design in jobs]
+    return store.shards(root, "probes", inputs, lambda places: (_fit_and_test(*jobs[place]) for place in places))
 
 
 def _fit_and_test(model: Model, passages: Passages, design: Design) -> pd.DataFrame:
@@ -194,13 +199,15 @@ def cross_probes(
         The frames of `fit_and_test` with columns reader and author.
     """
     same = tokens.compared_per(pair) is Per.TOKEN
-    parts = []
+    jobs, names = [], []
     for reader in ENDS:
-        gold = gold_passages(loading.tokenizer(pair.models[reader]), corpora)
+        gold = gold_passages(loading.tokenizer(pair.models[reader]), corpora, tokens.pair_lead(pair, reader))
         authors = {each: own_passages(written[written.model == each], 10**9) for each in ENDS if same or each == reader}
         for author, passages in (authors | {GOLD: gold}).items():
             mine = design if author == reader else replace(design, trained=())
-            parts.append(fit_and_test(root, pair.models[reader], passages, mine).assign(reader=reader, author=author))
+            jobs.append((pair.models[reader], passages, mine))
+            names.append({"reader": reader, "author": author})
+    parts = [part.assign(**name) for part, name in zip(_probed(root, jobs), names, strict=True)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -220,7 +227,7 @@ def lens(root: Path, model: Model, passages: Passages, design: Design, ahead: in
         (whether it is the actual token).
     """
     layer, drawn = design.layers[-1], {"positions": design.positions, "seed": design.seed}
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "passages": passages.digest, "layer": layer}
+    inputs = loading.key(model) | {"passages": passages.digest, "layer": layer}
     inputs |= drawn | {"ahead": ahead, "texts": texts}
 
     def compute() -> pd.DataFrame:

@@ -57,7 +57,7 @@ def finetunings(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = told.targets or told.corpora or run.pair.corpora
     found = corpora.select(names, told.finetuning_documents, run.seed, run.root)
     few = by_turns(found)[: told.targets_limit or None]
-    return finetuned.finetune_pair(run.root, run.pair, few, told.finetuning, told.orders, run.seed)
+    return finetuned.finetune_pair(run.root, run.pair, few, told.finetuning, told.orders, run.seed, told.keep_weights)
 
 
 def by_turns(found: Sequence[Corpus]) -> list[Corpus]:

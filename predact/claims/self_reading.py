@@ -5,7 +5,7 @@ scores the continuation under its untruncated distribution. Self-perplexity is t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from predact import stats, store
 from predact.claims import materials
@@ -22,7 +21,7 @@ from predact.claims.prediction import BITS
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
 from predact.errors import UserError
 from predact.models import loading, sampling, scoring, tokens
-from predact.models.pairs import Pair
+from predact.models.pairs import Model, Pair
 from predact.models.passages import GOLD
 from predact.models.runs import Run
 from predact.models.sampling import Settings
@@ -99,14 +98,16 @@ def cross_reading(root: Path, pair: Pair, found: Sequence[Source], settings: Set
         columns=["category", "source", "prefix"],
     )
     written = {(GOLD, "Base"): (given, list(chain.from_iterable(source.gold for source in found)))}
-    for step in pair.models:
-        made = pd.concat([complete(root, pair, step, source, settings, seed) for source in found])
-        written[step, step] = list(made.given), list(made.ids)
-    rows = []
+    made = _completed(root, pair, [(step, source) for step in pair.models for source in found], settings, seed)
+    for place, step in enumerate(pair.models):
+        mine = pd.concat(made[place * len(found) : (place + 1) * len(found)])
+        written[step, step] = list(mine.given), list(mine.ids)
     jobs = [(scorer, *author) for scorer in pair.models for author in written]
-    for scorer, author, step in tqdm(jobs, desc="scorer x author", leave=False, disable=None):
-        scores = _scores(root, pair, scorer, step, *written[author, step])
-        rows.append(pd.concat([places, scores], axis=1).assign(scorer=scorer, author=author))
+    crossed = _crossed(root, pair, [(scorer, step, *written[author, step]) for scorer, author, step in jobs])
+    rows = [
+        pd.concat([places, scores], axis=1).assign(scorer=scorer, author=author)
+        for (scorer, author, _), scores in zip(jobs, crossed, strict=True)
+    ]
     columns = ["scorer", "author", *places.columns, "tokens", "bytes", "nll"]
     return pd.concat(rows, ignore_index=True)[columns]
 
@@ -118,47 +119,71 @@ def complete(root: Path, pair: Pair, step: str, source: Source, settings: Settin
         A row for each prefix, in their order: given (ids of the model's own tokenizer), and the fields of
         `sampling.Generation`.
     """
-    model = pair.models[step]
-    prefixes = _translated(pair, "Base", step, source.prefixes)
-    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"source": source.name, "prefixes": store.digest(prefixes), **asdict(settings)}
-
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = loading.loaded(model)
-        order = sorted(range(len(prefixes)), key=lambda place: len(prefixes[place]))
-        made: dict[int, sampling.Generation] = {}
-        for length, group in groupby(order, key=lambda place: len(prefixes[place])):
-            places = list(group)
-            room = sampling.room_after(loaded, length, f"prefix: a prefix of {source.name!r}")
-            numbers = sampling.uniforms(seed, [f"{source.name}/{place}" for place in places], settings, room)
-            sampled = sampling.sample(loaded, tokenizer, [prefixes[place] for place in places], numbers, settings)
-            made |= dict(zip(places, sampled, strict=True))
-        ordered = [made[place] for place in range(len(prefixes))]
-        return pd.DataFrame({"given": prefixes, **sampling.columns(ordered)})
-
-    return store.frame(root, "completions", inputs, compute)
+    return _completed(root, pair, [(step, source)], settings, seed)[0]
 
 
-def _scores(root: Path, pair: Pair, scorer: str, step: str, given: Any, ids: Any) -> pd.DataFrame:
-    """Tokens and bytes of texts in the ids of `step`, and their nll under the scorer, each after its given ids."""
-    model, author = pair.models[scorer], pair.models[step]
-    begun, ids = [list(map(int, each)) for each in given], [list(map(int, each)) for each in ids]
-    whole = [first + rest for first, rest in zip(begun, ids, strict=True)]
-    inputs = {"model": loading.fingerprint(model), "dtype": model.dtype, "texts": store.digest([begun, whole])}
-    inputs |= {"cut by": loading.fingerprint(author)}
+def _completed(
+    root: Path, pair: Pair, jobs: Sequence[tuple[str, Source]], settings: Settings, seed: int
+) -> list[pd.DataFrame]:
+    """`complete` of several models and sources, a shard for each."""
+    prefixes = [_translated(pair, "Base", step, source.prefixes) for step, source in jobs]
+    inputs = [
+        sampling.key(pair.models[step], settings, seed) | {"source": source.name, "prefixes": store.digest(given)}
+        for (step, source), given in zip(jobs, prefixes, strict=True)
+    ]
 
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = loading.loaded(model)
-        if tokens.difference(loading.tokenizer(author), tokenizer) is None:
-            nll = _sums(loaded, len(tokenizer), whole, list(map(len, begun)))
-        else:
-            read = [_translated(pair, step, scorer, each) for each in (whole, begun)]
-            sums = [_sums(loaded, len(tokenizer), each, [1] * len(each)) for each in read]
-            nll = sums[0] - sums[1]
-        size = _bytes(pair, step, whole) - _bytes(pair, step, begun)
-        return pd.DataFrame({"tokens": list(map(len, ids)), "bytes": size, "nll": nll})
+    def compute(places: list[int]) -> Iterator[pd.DataFrame]:
+        for place in places:
+            step, source = jobs[place]
+            yield _written(pair.models[step], source.name, prefixes[place], settings, seed)
 
-    return store.frame(root, "crossing", inputs, compute)
+    return store.shards(root, "completions", inputs, compute)
+
+
+def _written(model: Model, source: str, prefixes: list[list[int]], settings: Settings, seed: int) -> pd.DataFrame:
+    loaded, tokenizer = loading.loaded(model)
+    order = sorted(range(len(prefixes)), key=lambda place: len(prefixes[place]))
+    made: dict[int, sampling.Generation] = {}
+    for length, group in groupby(order, key=lambda place: len(prefixes[place])):
+        places = list(group)
+        room = sampling.room_after(loaded, length, f"prefix: a prefix of {source!r}")
+        numbers = sampling.uniforms(seed, [f"{source}/{place}" for place in places], settings, room)
+        sampled = sampling.sample(loaded, tokenizer, [prefixes[place] for place in places], numbers, settings)
+        made |= dict(zip(places, sampled, strict=True))
+    ordered = [made[place] for place in range(len(prefixes))]
+    return pd.DataFrame({"given": prefixes, **sampling.columns(ordered)})
+
+
+def _crossed(root: Path, pair: Pair, jobs: Sequence[tuple[str, str, Any, Any]]) -> list[pd.DataFrame]:
+    """Tokens, bytes and nll under a scorer of texts in the ids of a step, each after its given ids; a shard a job."""
+    texts = []
+    for _, _, given, ids in jobs:
+        begun = [list(map(int, each)) for each in given]
+        texts.append((begun, [first + list(map(int, rest)) for first, rest in zip(begun, ids, strict=True)]))
+    inputs = [
+        loading.key(pair.models[scorer])
+        | {"texts": store.digest(each), "cut by": loading.fingerprint(pair.models[step])}
+        for (scorer, step, *_), each in zip(jobs, texts, strict=True)
+    ]
+
+    def compute(places: list[int]) -> Iterator[pd.DataFrame]:
+        return (_scores(pair, *jobs[place][:2], *texts[place]) for place in places)
+
+    return store.shards(root, "crossing", inputs, compute)
+
+
+def _scores(pair: Pair, scorer: str, step: str, begun: list[list[int]], whole: list[list[int]]) -> pd.DataFrame:
+    """Tokens and bytes of what follows a beginning, in the ids of `step`, and its nll under the scorer."""
+    loaded, tokenizer = loading.loaded(pair.models[scorer])
+    if tokens.difference(loading.tokenizer(pair.models[step]), tokenizer) is None:
+        nll = _sums(loaded, len(tokenizer), whole, list(map(len, begun)))
+    else:
+        read = [_translated(pair, step, scorer, each) for each in (whole, begun)]
+        sums = [_sums(loaded, len(tokenizer), each, [1] * len(each)) for each in read]
+        nll = sums[0] - sums[1]
+    lengths = [len(all_of_it) - len(first) for all_of_it, first in zip(whole, begun, strict=True)]
+    size = _bytes(pair, step, whole) - _bytes(pair, step, begun)
+    return pd.DataFrame({"tokens": lengths, "bytes": size, "nll": nll})
 
 
 def _sums(model: Any, vocabulary: int, sequences: list[list[int]], given: list[int]) -> np.ndarray:
@@ -273,7 +298,7 @@ def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for model, part in generations.groupby("model", sort=False):
-        each = part.assign(nll=-part.log_probabilities.map(np.sum), tokens=part.ids.map(len))
+        each = part.assign(nll=-part.log_probabilities.map(lambda p: np.sum(p, dtype=float)), tokens=part.ids.map(len))
         sums = each.groupby("prompt")[["nll", "tokens"]].sum().to_numpy(float)
         value = stats.interval(sums, lambda totals: np.exp(totals[..., 0] / totals[..., 1]))
         count = {"generations": len(part), "tokens": int(each.tokens.sum())}

@@ -84,8 +84,7 @@ def of_base(root: Path, pair: Pair, samples: int = 8) -> dict[str, float]:
 
 
 def _documents(pair: Pair) -> dict[str, Any]:
-    model = pair.models["Base"]
-    return {"model": loading.fingerprint(model), "dtype": model.dtype, "floor": floor().round(9).to_dict()}
+    return loading.key(pair.models["Base"]) | {"floor": floor().round(9).to_dict()}
 
 
 def _bits(pair: Pair) -> pd.DataFrame:

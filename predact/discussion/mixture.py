@@ -111,14 +111,9 @@ def mixture_answers(
     """
     settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=ANSWER_TOKENS)
     known = {question.id: question for question in human.questions("validation")}
-    tokenizer = loading.tokenizer(pair.models["Base"])
-    inputs = _inputs(pair) | {
-        "frame": pair.frame,
-        "weights": list(weights),
-        "samples": samples,
-        "questions": list(known),
-    }
-    frame = store.frame(root, "mixture", inputs, lambda: _answers(pair, weights, settings))
+    tokenizer, asked = loading.tokenizer(pair.models["Base"]), _asked(pair)
+    inputs = _inputs(pair) | {"weights": list(weights), "samples": samples, "questions": store.digest(asked)}
+    frame = store.frame(root, "mixture", inputs, lambda: _answers(pair, asked, weights, settings))
     order = frame.question.map({name: place for place, name in enumerate(known)})  # that of the recorded rewards
     frame = frame.assign(order=order).sort_values(["weight", "order"], kind="stable", ignore_index=True)
     frame["text"] = [text_of(tokenizer, ids) for ids in frame.ids]
@@ -127,19 +122,24 @@ def mixture_answers(
 
 
 def _inputs(pair: Pair) -> dict[str, Any]:
-    return {step: [loading.fingerprint(pair.models[step]), pair.models[step].dtype] for step in ("Base", "RLHF")}
+    return {step: loading.key(pair.models[step]) for step in ("Base", "RLHF")}
 
 
-def _answers(pair: Pair, weights: Sequence[float], settings: sampling.Settings) -> pd.DataFrame:
+def _asked(pair: Pair) -> list[tuple[str, list[int], list[int]]]:
+    """The validation questions: id, and what Base and RLHF are given."""
+    tokenizer, chat = (loading.tokenizer(pair.models[step]) for step in ("Base", "RLHF"))
+    return [
+        (each.id, sampling.ask(tokenizer, each.prompt, pair.frame), sampling.ask(chat, each.prompt, None))
+        for each in human.questions("validation")
+    ]
+
+
+def _answers(pair: Pair, asked: Sequence[tuple], weights: Sequence[float], settings: sampling.Settings) -> pd.DataFrame:
     """Rows weight, question, ids, entropy; questions with prompts of one length are answered together, by all mixtures.
 
     A question's random numbers are the same for all weights.
     """
-    (base, tokenizer), (rlhf, chat) = (loading.load(pair.models[step]) for step in ("Base", "RLHF"))
-    asked = [
-        (each.id, sampling.ask(tokenizer, each.prompt, pair.frame), sampling.ask(chat, each.prompt, None))
-        for each in human.questions("validation")
-    ]
+    (base, tokenizer), (rlhf, _) = (loading.load(pair.models[step]) for step in ("Base", "RLHF"))
     rows: list[tuple] = []
     for _, group in groupby(
         tqdm(sorted(asked, key=_lengths), desc="mixtures", leave=False, disable=None), key=_lengths

@@ -6,7 +6,7 @@ equally likely tokens the author chooses at each step (Yang and Holtzman 2025).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -63,10 +63,10 @@ def read_answers(
     answers = first[["model", "prompt", "given", "ids"]].rename(columns={"model": "author"}).assign(nudge=0)
     if same:
         answers = pd.concat([answers, _nudged(root, pair, prompts, first, settings, seed)], ignore_index=True)
-    inputs: dict[str, Any] = {"models": {step: loading.fingerprint(model) for step, model in pair.models.items()}}
-    inputs |= {"dtypes": sorted({model.dtype for model in pair.models.values()}), "longest": settings.max_new_tokens}
+    inputs: dict[str, Any] = {"models": {step: loading.key(model) for step, model in pair.models.items()}}
     inputs |= {
-        "answers": store.digest([answers.author.tolist(), *(_plain(answers[each]) for each in ("given", "ids"))])
+        "longest": settings.max_new_tokens,
+        "answers": store.digest([answers.author.tolist(), *(_plain(answers[each]) for each in ("given", "ids"))]),
     }
     mine = first[first.model == "RLHF"]
     asked = dict(zip(mine.prompt, _plain(mine.given), strict=True))
@@ -80,24 +80,23 @@ def _nudged(
     """Base's continuations of the first tokens of RLHF answers: author, prompt, nudge, given (nudge included), ids."""
     base = pair.models["Base"]
     answers = {name: _plain(part.ids) for name, part in written[written.model == "RLHF"].groupby("prompt")}
-    inputs: dict[str, Any] = {"model": loading.fingerprint(base), "dtype": base.dtype, "frame": pair.frame}
-    inputs |= {"prompts": [[prompt.id, prompt.text] for prompt in prompts], "answers": store.digest(answers)}
-    inputs |= {"counts": list(COUNTS), "seed": seed, **asdict(replace(settings, generations=1))}
-    made = store.frame(root, "nudged", inputs, lambda: pd.DataFrame(_continued(pair, prompts, answers, settings, seed)))
+    asked = {each.id: sampling.ask(loading.tokenizer(base), each.text, pair.frame) for each in prompts}
+    inputs = sampling.key(base, replace(settings, generations=1), seed) | {"counts": list(COUNTS)}
+    inputs |= {"given": store.digest(asked), "answers": store.digest(answers)}
+    made = store.frame(root, "nudged", inputs, lambda: pd.DataFrame(_continued(pair, asked, answers, settings, seed)))
     return made.assign(author=NUDGED)
 
 
 def _continued(
-    pair: Pair, prompts: Sequence[Prompt], answers: Mapping[Any, list[list[int]]], settings: Settings, seed: int
+    pair: Pair, asked: Mapping[str, list[int]], answers: Mapping[Any, list[list[int]]], settings: Settings, seed: int
 ) -> Iterator[dict[str, Any]]:
     """Rows of `_nudged`; what is equally long is sampled together."""
     model, tokenizer = loading.loaded(pair.models["Base"])
     todo = [
-        (prompt.id, count, number, [*asked, *ids[:count]])
-        for prompt in prompts
-        for asked in [sampling.ask(tokenizer, prompt.text, pair.frame)]
+        (name, count, number, [*given, *ids[:count]])
+        for name, given in asked.items()
         for count in COUNTS
-        for number, ids in enumerate(answers[prompt.id])
+        for number, ids in enumerate(answers[name])
         if len(ids) > count
     ]
     todo.sort(key=lambda each: len(each[-1]))

@@ -23,7 +23,10 @@ ENGINES: dict[str, Callable[[Sequence], np.ndarray]] = {"native": alignment.alig
 
 
 def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: int = 0) -> pd.DataFrame:
-    """Align generations and nulls of every model and prompt, a shard for each, or take them from the store.
+    """Align generations and nulls of every model and prompt, or take them from the store.
+
+    The generations of a prompt are one shard, its nulls another; both are found by their ids. The nulls depend on the
+    other prompts of a run, the generations do not: these are never aligned twice.
 
     Args:
         root: of the store.
@@ -41,30 +44,36 @@ def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: 
     if engine not in ENGINES:
         raise UserError(f"engine: expected {' or '.join(ENGINES)}, not {engine!r}.")
     version = alignment.mafft_version() if engine == "mafft" else None
-    parts = []
-    for model, part in written.groupby("model", sort=False):
-        found = ngrams.samples(part, seed)
-        names = part.groupby("prompt", sort=False).category.first()
-        units = [
-            {text: found[text][place] for text in TEXTS} | {HALVES[0]: own[::2], HALVES[1]: own[1::2]}
-            for place, own in enumerate(found[GENERATIONS])
-        ]
-        ids = [[np.asarray(ids).tolist() for rows in unit.values() for ids in rows] for unit in units]
-        inputs: dict[str, Any] = {"engine": engine, "version": version, "texts": store.digest(ids), "seed": seed}
-        keys = dict(zip(names.index.astype(str), units, strict=True))
+    units = list(_units(written, seed))
+    ids = [{text: [np.asarray(row).tolist() for row in rows] for text, rows in texts.items()} for *_, texts in units]
+    inputs: list[dict[str, Any]] = [{"engine": engine, "version": version, "ids": store.digest(each)} for each in ids]
 
-        def aligned(key: str, keys: dict = keys) -> pd.DataFrame:
-            return pd.concat([_aligned(engine, text, rows, key) for text, rows in keys[key].items()])
+    def compute(places: list[int]) -> Iterator[pd.DataFrame]:
+        for place in places:
+            yield pd.concat([_aligned(engine, text, rows) for text, rows in units[place][-1].items()])
 
-        made = store.shards(root, "alignments", inputs, list(keys), aligned)
-        parts.append(made.assign(model=model, category=made.prompt.map(names)))
+    made = store.shards(root, "alignments", inputs, compute)
+    parts = [
+        part.assign(model=model, category=category, prompt=prompt)
+        for part, (model, category, prompt, _) in zip(made, units, strict=True)
+    ]
     return pd.concat(parts, ignore_index=True)[["model", "category", "prompt", "text", "row", "ids", "columns"]]
 
 
-def _aligned(engine: str, text: str, rows: list, prompt: str) -> pd.DataFrame:
+def _units(written: pd.DataFrame, seed: int) -> Iterator[tuple[Any, str, str, dict[str, list]]]:
+    """What is aligned and stored together: model, category, prompt, and rows of ids by text."""
+    for model, part in written.groupby("model", sort=False):
+        found, names = ngrams.samples(part, seed), part.groupby("prompt", sort=False).category.first()
+        for place, (prompt, category) in enumerate(names.items()):
+            own = found[GENERATIONS][place]
+            yield model, category, str(prompt), {GENERATIONS: own, HALVES[0]: own[::2], HALVES[1]: own[1::2]}
+            yield model, category, str(prompt), {text: found[text][place] for text in (ACROSS, SHUFFLED)}
+
+
+def _aligned(engine: str, text: str, rows: list) -> pd.DataFrame:
     found = ENGINES[engine](rows)
     columns = [np.flatnonzero(line != alignment.GAP) for line in found]
-    place = {"prompt": prompt, "text": text, "row": range(len(rows))}
+    place = {"text": text, "row": range(len(rows))}
     return pd.DataFrame(place | {"ids": [np.asarray(ids, dtype=np.int64) for ids in rows], "columns": columns})
 
 

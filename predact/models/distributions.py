@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from predact import store
-from predact.models import loading, scoring
+from predact.models import loading, scoring, tokens
 from predact.models.pairs import Model, Pair
 from predact.models.passages import GOLD, OWN, Passages, gold_passages, own_passages
 from predact.texts.corpora import Corpus
@@ -150,9 +150,21 @@ def measure_distributions(root: Path, model: Model, passages: Passages, position
         positions: how many (all if there are fewer); models whose tokenizers agree get the same positions.
         seed: of the random choice.
     """
-    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"passages": passages.digest, "positions": positions, "thresholds": list(THRESHOLDS)}
-    kept = store.tensors(root, "spread", inputs, lambda: _measure_distributions(model, passages, positions, seed))
+    return _measured(root, [(model, passages)], positions, seed)[0]
+
+
+def _measured(root: Path, jobs: Sequence[tuple[Model, Passages]], positions: int, seed: int) -> list[Measured]:
+    """`measure_distributions` of several models and passages, a shard for each."""
+    drawn = {"positions": positions, "seed": seed, "thresholds": list(THRESHOLDS)}
+    inputs = [loading.key(model) | {"passages": passages.digest} | drawn for model, passages in jobs]
+
+    def compute(places: list[int]) -> Iterator[dict[str, Tensor]]:
+        return (_measure_distributions(*jobs[place], positions, seed) for place in places)
+
+    return list(map(_unpacked, store.shards(root, "spread", inputs, compute, kept=store.TENSORS)))
+
+
+def _unpacked(kept: dict[str, Tensor]) -> Measured:
     frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "top1", "entropy")})
     support = pd.DataFrame(kept["support"].numpy(), columns=SUPPORTS)
     return Measured(frame.join(support), kept["mass"].numpy(), kept["ranks"].numpy())
@@ -205,15 +217,12 @@ def measure_pair(
         each: generations per prompt, at most, from which positions are drawn.
         seed: of the random choice.
     """
-    found: Conditions = {}
+    jobs: dict[tuple[str, str], tuple[Model, Passages]] = {}
     for step in generations.model.unique():
-        model = pair.models[step]
-        texts = {
-            GOLD: gold_passages(loading.tokenizer(model), corpora),
-            OWN: own_passages(generations[generations.model == step], each),
-        }
-        found |= {(step, text): measure_distributions(root, model, texts[text], positions, seed) for text in texts}
-    return found
+        model, written = pair.models[step], generations[generations.model == step]
+        gold = gold_passages(loading.tokenizer(model), corpora, tokens.pair_lead(pair, step))
+        jobs |= {(step, GOLD): (model, gold), (step, OWN): (model, own_passages(written, each))}
+    return dict(zip(jobs, _measured(root, list(jobs.values()), positions, seed), strict=True))
 
 
 def paired(

@@ -1,19 +1,21 @@
-"""Models of a pair finetuned on corpora, kept in the store: how each run went, its best weights, its scores."""
+"""Models of a pair finetuned on corpora: how each run went and what the best one scores, kept in the store.
 
-from collections.abc import Sequence
+Weights are kept beyond their scores only if that is asked for: there is a model of them for each corpus and order.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
-from predact.models import finetuning, loading, scoring
+from predact.models import finetuning, loading, scoring, tokens
 from predact.models.finetuning import FULL, LORA, Run, Settings
 from predact.models.pairs import Model, Pair
 from predact.texts import corpora
@@ -23,10 +25,17 @@ AUTO = "auto"
 LARGE = 200_000_000  # parameters: larger models train adapters; full finetuning takes 20 bytes each
 BEFORE, AFTER = "before", "after"
 _ORDER = 1_000_000  # between the seeds of two orders
+_HELD_OUT = "held out"
 
 
 def finetune_pair(
-    root: Path, pair: Pair, texts: Sequence[Corpus], settings: Settings, orders: int = 1, seed: int = 0
+    root: Path,
+    pair: Pair,
+    texts: Sequence[Corpus],
+    settings: Settings,
+    orders: int = 1,
+    seed: int = 0,
+    keep_weights: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Finetune every model of a pair on every corpus, and score it on documents held out, before and after.
 
@@ -39,6 +48,7 @@ def finetune_pair(
         settings: how, the same for all; `method` may be `auto`: adapters for a Base of LARGE size.
         orders: number of orders of the training documents.
         seed: of the orders.
+        keep_weights: whether the best weights are kept in the store.
 
     Returns:
         Two frames. Held-out documents, as `scoring.score_pair` returns them, with `when` (before, after) and `order`
@@ -54,20 +64,20 @@ def finetune_pair(
         raise UserError(f"orders: expected a whole number above 0, not {orders}.")
     parts = {corpus.name: corpora.split(corpus) for corpus in texts}
     before = scoring.score_pair(root, pair, [each["test"] for each in parts.values()], context=settings.context)
-    afters, curves, tokens = [before.copy() for _ in range(orders)], [], dict[tuple[str, int], np.ndarray]()
-    jobs = [(step, name) for step in pair.models for name in parts]
-    for step, name in tqdm(jobs, desc="finetuning: models x corpora", leave=False, disable=None):
-        model, part, how = pair.models[step], parts[name], settings
-        for order, after in enumerate(afters):
-            runs = finetune(root, model, part, how, seed + order * _ORDER)
+    afters, curves = [before.copy() for _ in range(orders)], []
+    places = [(step, name) for step in pair.models for name in parts]
+    hows = [replace(settings, lead=tokens.pair_lead(pair, step)) for step, _ in places]
+    for order, after in enumerate(afters):
+        jobs = [Job(pair.models[step], parts[name], how) for (step, name), how in zip(places, hows, strict=True)]
+        done, seen = finetune(root, jobs, seed + order * _ORDER, keep_weights), dict[str, np.ndarray]()
+        for (step, name), (runs, held_out) in zip(places, done, strict=True):
             best = finetuning.best(runs)
-            nll = held_out(root, model, part, how, seed + order * _ORDER, best)
-            after.loc[(after.model == step) & (after.corpus == name), "nll"] = nll
-            seen = tokens.setdefault((name, order), runs[0].tokens)  # as counted by Base, which comes first
+            after.loc[(after.model == step) & (after.corpus == name), "nll"] = held_out
+            learned = seen.setdefault(name, runs[0].tokens)  # as counted by Base, which comes first
             for run in runs:
-                place = _curve(run, seen, part["validation"]).assign(model=step, order=order)
+                place = _curve(run, learned, parts[name]["validation"]).assign(model=step, order=order)
                 curves.append(place.assign(chosen=run is best))
-            how = replace(settings, rates=[best.rate]) if not order else how
+        hows = [replace(how, rates=[finetuning.best(runs).rate]) for how, (runs, _) in zip(hows, done, strict=True)]
     moments = [before.assign(when=BEFORE, order=0)]
     moments += [after.assign(when=AFTER, order=order) for order, after in enumerate(afters)]
     return pd.concat(moments, ignore_index=True), pd.concat(curves, ignore_index=True)
@@ -93,54 +103,72 @@ def checked(pair: Pair, settings: Settings) -> Settings:
     return replace(settings, rates=sorted(settings.rates) or list(Settings.rates))
 
 
-def finetune(root: Path, model: Model, parts: dict[str, Corpus], settings: Settings, seed: int) -> list[Run]:
-    """Return the runs of one model on one corpus (`finetuning.search`), from the store if they are there."""
+class Job(NamedTuple):
+    """A model, the parts of a corpus (`corpora.split`), and how the one learns from the other; the method is told."""
 
-    def compute() -> dict[str, Tensor]:
-        texts = parts["train"].texts, parts["validation"].texts
-        return _packed(finetuning.search(*_loaded(model, settings), *texts, settings, seed))
-
-    return _unpacked(store.tensors(root, "finetuned", _inputs(model, parts, settings, seed), compute))
+    model: Model
+    parts: dict[str, Corpus]
+    settings: Settings
 
 
-def held_out(
-    root: Path, model: Model, parts: dict[str, Corpus], settings: Settings, seed: int, best: Run
-) -> np.ndarray:
-    """Return the nll in nats of each document held out under the weights of the best run, from the store if there."""
-    inputs = _inputs(model, parts, settings, seed) | {"test": parts["test"].fingerprint}
+class Finetuned(NamedTuple):
+    """A job done: its runs, with weights only for the best and only where they were to be kept, and its result."""
 
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = _loaded(model, settings)
-        with finetuning.weights(loaded, settings):
-            finetuning.put(loaded, best.weights)
-            scored = scoring.score(loaded, tokenizer, parts["test"].texts, context=settings.context)
-        return scoring.documents(scored, parts["test"].texts)
-
-    return store.frame(root, "finetuned-scores", inputs, compute).nll.to_numpy()
+    runs: list[Run]
+    held_out: np.ndarray  # nll in nats of each document held out, under the best weights
 
 
-def _loaded(model: Model, settings: Settings) -> tuple[Any, Any]:
-    return loading.loaded(replace(model, dtype="float32") if settings.method == FULL else model)
+def finetune(root: Path, jobs: Sequence[Job], seed: int, keep_weights: bool = False) -> list[Finetuned]:
+    """Do jobs, from the store where they are there; each is stored as soon as it is done.
+
+    Args:
+        root: of the store.
+        jobs: what is to be done.
+        seed: of the order of the documents.
+        keep_weights: whether the best weights are stored, too.
+    """
+    inputs = [_inputs(job, seed) | ({"weights": True} if keep_weights else {}) for job in jobs]
+
+    def compute(places: list[int]) -> Iterator[dict[str, Tensor]]:
+        return (_packed(*_finetuned(jobs[place], seed), keep_weights) for place in places)
+
+    return list(map(_unpacked, store.shards(root, "finetuned", inputs, compute, kept=store.TENSORS)))
 
 
-def _inputs(model: Model, parts: dict[str, Corpus], settings: Settings, seed: int) -> dict[str, Any]:
-    texts = {name: parts[name].fingerprint for name in ("train", "validation")}
-    return {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed} | texts | asdict(settings)
+def _finetuned(job: Job, seed: int) -> Finetuned:
+    (model, tokenizer), parts, how = loading.loaded(_trained(job)), job.parts, job.settings
+    runs = finetuning.search(model, tokenizer, parts["train"].texts, parts["validation"].texts, how, seed)
+    with finetuning.weights(model, how):
+        finetuning.put(model, finetuning.best(runs).weights)
+        scored = scoring.score(model, tokenizer, parts["test"].texts, context=how.context, lead=how.lead)
+    return Finetuned(runs, scoring.documents(scored, parts["test"].texts).nll.to_numpy())
 
 
-def _packed(runs: Sequence[Run]) -> dict[str, Tensor]:
-    """Runs as named tensors: RATE/tokens and RATE/nll of each, weights/NAME of the best one."""
-    found = {f"weights/{name}": value for name, value in finetuning.best(runs).weights.items()}
+def _trained(job: Job) -> Model:
+    """The model as it is loaded: all weights are trained in float32, adapters beside weights of any dtype."""
+    return replace(job.model, dtype="float32") if job.settings.method == FULL else job.model
+
+
+def _inputs(job: Job, seed: int) -> dict[str, Any]:
+    texts = {name: part.fingerprint for name, part in job.parts.items()}
+    return loading.key(_trained(job)) | {"seed": seed} | texts | asdict(job.settings)
+
+
+def _packed(runs: Sequence[Run], held_out: np.ndarray, keep_weights: bool) -> dict[str, Tensor]:
+    """A job done as named tensors: RATE/tokens and RATE/nll of each run, held out, weights/NAME of the best run."""
+    weights = finetuning.best(runs).weights if keep_weights else {}
+    found = {f"weights/{name}": value for name, value in weights.items()}
     for run in runs:
         found |= {f"{run.rate!r}/{name}": torch.from_numpy(getattr(run, name)) for name in ("tokens", "nll")}
-    return found
+    return found | {_HELD_OUT: torch.from_numpy(held_out)}
 
 
-def _unpacked(kept: dict[str, Tensor]) -> list[Run]:
-    rates = sorted({float(name.partition("/")[0]) for name in kept if not name.startswith("weights/")})
+def _unpacked(kept: dict[str, Tensor]) -> Finetuned:
+    rates = sorted({float(name.partition("/")[0]) for name in kept if name.endswith("/tokens")})
     runs = [Run(rate, kept[f"{rate!r}/tokens"].numpy(), kept[f"{rate!r}/nll"].numpy(), {}) for rate in rates]
     weights = {name.removeprefix("weights/"): value for name, value in kept.items() if name.startswith("weights/")}
-    return [replace(run, weights=weights) if run is finetuning.best(runs) else run for run in runs]
+    runs = [replace(run, weights=weights) if run is finetuning.best(runs) else run for run in runs]
+    return Finetuned(runs, kept[_HELD_OUT].numpy())
 
 
 def _curve(run: Run, tokens: np.ndarray, corpus: Corpus) -> pd.DataFrame:

@@ -40,6 +40,7 @@ class Settings:
     batch: int = 4096  # bytes of text that an update learns from, at most
     context: int = 1024  # tokens that a model may look back on, at most
     rank: int = 16  # of the adapters
+    lead: list[int] | None = None  # ids that stand before a document; None: the tokenizer's own prefix token
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def search(
         UserError: a single text does not fit into memory.
     """
     context = min(settings.context, loading.context_limit(model) or settings.context)
-    work = plan_updates(tokenizer, train, settings.batch, settings.updates, context, seed)
+    work = plan_updates(tokenizer, train, settings.batch, settings.updates, context, seed, settings.lead)
     runs, rates, chosen = list[Run](), sorted(settings.rates), None
     while rates:
         torch.manual_seed(seed)
@@ -151,7 +152,7 @@ def _behind(run: Run, rival: Run | None) -> bool:
 
 def _read(model: Any, tokenizer: Any, texts: Sequence[str], settings: Settings) -> np.ndarray:
     """Nll of each text in nats, infinite where it is not a number."""
-    tokens = scoring.score(model, tokenizer, texts, context=settings.context)
+    tokens = scoring.score(model, tokenizer, texts, context=settings.context, lead=settings.lead)
     lost = tokens.nll.isna() & (tokens.position > 0)
     return scoring.documents(tokens.assign(nll=tokens.nll.mask(lost, np.inf)), texts).nll.to_numpy()
 
@@ -264,7 +265,15 @@ def _nll(model: Any, some: Rows, vocabulary: int) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, ids[:, 1:][real].to(logits.device), reduction="sum")
 
 
-def plan_updates(tokenizer: Any, texts: Sequence[str], size: int, updates: int, context: int, seed: int) -> list[Rows]:
+def plan_updates(
+    tokenizer: Any,
+    texts: Sequence[str],
+    size: int,
+    updates: int,
+    context: int,
+    seed: int,
+    lead: list[int] | None = None,
+) -> list[Rows]:
     """Return the rows of ids that each update learns from.
 
     Args:
@@ -274,9 +283,10 @@ def plan_updates(tokenizer: Any, texts: Sequence[str], size: int, updates: int, 
         updates: how many.
         context: ids that a model reads at once, at most.
         seed: of the order.
+        lead: ids that stand before a document; by default the tokenizer's own prefix token.
     """
     pieces = [piece for text in texts for piece in passages(text, size)]
-    read = rows(tokenizer, pieces, context)
+    read = rows(tokenizer, pieces, context, lead)
     plan = plan_batches([len(text.encode()) for text, _ in pieces], size, updates, seed)
     return [[row for place in places for row in read[place]] for places in plan]
 
@@ -310,12 +320,12 @@ def plan_batches(sizes: Sequence[int], most: int, updates: int, seed: int) -> li
     return found
 
 
-def rows(tokenizer: Any, pieces: Sequence[tuple[str, bool]], context: int) -> list[Rows]:
+def rows(tokenizer: Any, pieces: Sequence[tuple[str, bool]], context: int, lead: list[int] | None = None) -> list[Rows]:
     """Return for each passage what a model reads: a prefix token, its ids, EOS if a document ends; cut to the context.
 
     A row has one id more than the context: its first one is read and not learned.
     """
-    lead = tokens.lead(tokenizer)
+    lead = tokens.lead(tokenizer) if lead is None else lead
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     encoded = tokens.encode(tokenizer, [text for text, _ in pieces])
     whole = [lead + ids + (end if last else []) for ids, (_, last) in zip(encoded, pieces, strict=True)]

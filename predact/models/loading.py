@@ -13,6 +13,8 @@ from predact.errors import UserError
 from predact.models.pairs import Model
 
 _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
+_PLACE = ("revision", "local_files_only")  # arguments that say where a file is
+ENGINE = "hf"  # what models run in: transformers
 _held: dict[Model, tuple[Any, Any]] = {}
 
 
@@ -116,6 +118,32 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()
 
 
+def key(model: Model) -> dict[str, Any]:
+    """Return what stands for a model among the inputs of a stored result: all on which its numbers depend.
+
+    These are its weights, the dtype and the engine they run in, and the code that comes with them, where that may run.
+    What its chat template makes of a prompt is no part of it: the ids given stand among the inputs where they matter.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    code = {"code": _code(model)} if model.trust_remote_code else {}
+    return {"model": fingerprint(model), "dtype": model.dtype, "engine": ENGINE, **code}
+
+
+def _code(model: Model) -> str:
+    """What identifies the code that a model brings: of a folder its .py files, from the hub the commits it is of."""
+    source, where = _find(model)
+    named = getattr(config(model), "auto_map", None) or {}
+    elsewhere = sorted({str(name).partition("--")[0] for name in named.values() if "--" in str(name)})
+    parts = [f"{repository}@{_commit(repository, None, 'config.json')[0]}" for repository in elsewhere]
+    if "revision" in where:
+        return " ".join([f"{source}@{where['revision']}", *parts])
+    for path in sorted(Path(source).glob("*.py")):
+        parts.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def context_limit(model: Any) -> int | None:
     """Return the most positions that a model can read at once, None where its architecture sets no limit."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -134,6 +162,21 @@ def config(model: Model) -> Any:
         return AutoConfig.from_pretrained(source, **where)
     except Exception as error:
         raise _unusable(model, error) from error
+
+
+def generation_config(model: Model) -> Any:
+    """Return what a model says of how it is sampled, without loading its weights.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    from transformers import GenerationConfig
+
+    source, where = _find(model)
+    try:
+        return GenerationConfig.from_pretrained(source, **{name: where[name] for name in where if name in _PLACE})
+    except OSError:  # it has no such file
+        return GenerationConfig.from_model_config(config(model))
 
 
 def depth(model: Model) -> int:

@@ -34,9 +34,9 @@ class Passages:
         return store.digest([self.sequences, self.given, self.groups])
 
 
-def gold_passages(tokenizer: Any, corpora: Sequence[Corpus]) -> Passages:
-    """Return the documents of corpora, each after the prefix token and each a group."""
-    lead = tokens.lead(tokenizer)
+def gold_passages(tokenizer: Any, corpora: Sequence[Corpus], lead: list[int] | None = None) -> Passages:
+    """Return the documents of corpora, each a group, after `lead`: by default the tokenizer's own prefix token."""
+    lead = tokens.lead(tokenizer) if lead is None else lead
     ids = tokens.encode(tokenizer, list(chain.from_iterable(corpus.texts for corpus in corpora)))
     given = max(1, len(lead))  # without a prefix token, the first token of a document is not predicted
     return Passages([lead + each for each in ids], [given] * len(ids), list(range(len(ids))))

@@ -53,6 +53,7 @@ class Settings(BaseModel):
     updates: Count = Field(64, description="optimizer steps of a finetuning run, at most")
     batch: Count = Field(4096, description="bytes of text in an update, at most")
     rank: Count = Field(16, description="of the adapters of lora")
+    keep_weights: bool = Field(False, description="keep finetuned weights in the store, as large as the models")
     orders: Count = Field(2, description="number of orders of the training documents")
     share: float = Field(0.25, gt=0, le=1, description="of generations that must contain an anchor span, at least")
     length: int = Field(5, ge=2, description="tokens of the shortest anchor span")

@@ -10,8 +10,7 @@ import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from predact import store
 from predact.errors import UserError
 from predact.models import loading, memory, tokens
-from predact.models.pairs import Pair
+from predact.models.pairs import Model, Pair
 from predact.texts.prompts import Prompt
 
 _CANDIDATES = 8  # the most probable tokens looked at first; where the nucleus is larger, 16 times as many, and so on
@@ -84,74 +83,68 @@ def sample_pair(
         rows: how many generations are sampled together, at most; the result does not depend on it.
 
     Returns:
-        A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities,
-        finish; see `Generation`.
+        A row per generation: model, category, prompt (id), sample, given (the prompt's ids), ids, log_probabilities
+        (float32), finish; see `Generation`.
 
     Raises:
         UserError: a prompt leaves no room in a model's context.
     """
-    parts = []
-    for step in tuple(steps) or tuple(pair.models):
-        framed = pair.frame if step == "Base" else None
-        given = [ask(loading.tokenizer(pair.models[step]), prompt.text, framed) for prompt in prompts]
-        bar = tqdm(total=len(prompts), desc=f"sampling {step}", unit="prompt", leave=False, disable=None)
-        found, tokens = {}, 0
-        for places in _alike(given, max(1, rows // settings.generations)):
-            asked = [(prompts[place], given[place]) for place in places]
-            for place, made in zip(places, _stored(root, pair, step, asked, settings, seed, rows), strict=True):
-                prompt = prompts[place]
-                found[place] = made.assign(model=step, category=prompt.category, prompt=prompt.id)
-                tokens += int(made.ids.map(len).sum())
-                bar.update()
-                bar.set_postfix_str(f"{tokens / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
-        bar.close()
-        parts += [found[place] for place in range(len(prompts))]
+    jobs = [(step, prompt) for step in tuple(steps) or tuple(pair.models) for prompt in prompts]
+    asked = [
+        ask(loading.tokenizer(pair.models[step]), prompt.text, pair.frame if step == "Base" else None)
+        for step, prompt in jobs
+    ]
+    keys = {step: key(pair.models[step], settings, seed) for step, _ in jobs}
+    order = sorted(range(len(jobs)), key=lambda place: (jobs[place][0], len(asked[place])))  # equally long: together
+    inputs = [
+        keys[jobs[place][0]] | {"prompt": jobs[place][1].id, "given": store.digest(asked[place])} for place in order
+    ]
+    bar, written = tqdm(total=len(jobs), unit="prompt", leave=False, disable=None), list[int]()
+
+    def compute(shards: list[int]) -> Iterator[pd.DataFrame]:
+        alike = groupby((order[shard] for shard in shards), key=lambda place: (jobs[place][0], len(asked[place])))
+        for (step, _), places in alike:
+            bar.set_description(f"sampling {step}")
+            given = [(jobs[place][1].id, asked[place]) for place in places]
+            for made in _sampled(pair.models[step], given, settings, seed, rows):
+                written.append(int(made.ids.map(len).sum()))
+                bar.set_postfix_str(f"{sum(written) / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
+                yield made
+
+    together = max(1, rows // settings.generations)
+    made = dict(zip(order, store.shards(root, "generations", inputs, compute, together=together, bar=bar), strict=True))
+    parts = [
+        made[place].assign(model=step, category=prompt.category, prompt=prompt.id)
+        for place, (step, prompt) in enumerate(jobs)
+    ]
     frame = pd.concat(parts, ignore_index=True)
     return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
 
 
-def _alike(given: Sequence[list[int]], most: int) -> Iterator[list[int]]:
-    """Yield the places of equally long prompts, at most `most` at a time: these can be sampled together."""
-    order = sorted(range(len(given)), key=lambda place: len(given[place]))
-    for _, group in groupby(order, key=lambda place: len(given[place])):
-        places = list(group)
-        yield from (places[start : start + most] for start in range(0, len(places), most))
+def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:
+    """Return what stands for sampling from a model among the inputs of a stored result; given ids are to be added."""
+    stops = stop_ids(loading.generation_config(model), loading.tokenizer(model))
+    return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)}
 
 
-def _stored(
-    root: Path,
-    pair: Pair,
-    step: str,
-    asked: Sequence[tuple[Prompt, list[int]]],
-    settings: Settings,
-    seed: int,
-    rows: int,
+def _sampled(
+    model: Model, asked: Sequence[tuple[str, list[int]]], settings: Settings, seed: int, rows: int
 ) -> Iterator[pd.DataFrame]:
-    """Generations for equally long prompts; those from the first one that is not stored on are sampled together."""
-    model = pair.models[step]
-    inputs: dict[str, Any] = {"model": loading.fingerprint(model), "dtype": model.dtype, "seed": seed}
-    inputs |= {"frame": pair.frame if step == "Base" else None, **asdict(settings)}
-    made: dict[int, list[Generation]] = {}
-
-    def compute(place: int) -> pd.DataFrame:
-        if place not in made:
-            loaded, tokenizer = loading.loaded(model)
-            room = room_after(loaded, len(asked[place][1]), f"prompts: the prompt {asked[place][0].id!r}")
-            keys = [f"{prompt.id}/{index}" for prompt, _ in asked[place:] for index in range(settings.generations)]
-            numbers = uniforms(seed, keys, settings, room)
-            drawn = iter(sample(loaded, tokenizer, [ids for _, ids in asked[place:]], numbers, settings, rows))
-            made.update((at, list(islice(drawn, settings.generations))) for at in range(place, len(asked)))
-        given = [asked[place][1]] * settings.generations
-        return pd.DataFrame({"sample": range(len(given)), "given": given, **columns(made[place])})
-
-    for place, (prompt, _) in enumerate(asked):
-        key = inputs | {"prompt": [prompt.id, prompt.text]}
-        yield store.frame(root, "generations", key, partial(compute, place))
+    """Sample after equally long prompts (id, ids) together; of each: sample, given, the fields of `Generation`."""
+    loaded, tokenizer = loading.loaded(model)
+    room = room_after(loaded, len(asked[0][1]), f"prompts: the prompt {asked[0][0]!r}")
+    count = settings.generations
+    numbers = uniforms(seed, [f"{name}/{index}" for name, _ in asked for index in range(count)], settings, room)
+    made = sample(loaded, tokenizer, [given for _, given in asked], numbers, settings, rows)
+    for place, (_, given) in enumerate(asked):
+        own = columns(made[place * count : (place + 1) * count])
+        yield pd.DataFrame({"sample": range(count), "given": [given] * count, **own})
 
 
 def columns(generations: Sequence[Generation]) -> dict[str, list]:
-    """The fields of generations, as columns of a frame."""
-    return {name: [getattr(each, name) for each in generations] for name in Generation._fields}
+    """The fields of generations, as columns of a frame; log-probabilities, computed in float32, are kept as such."""
+    found = {name: [getattr(each, name) for each in generations] for name in Generation._fields}
+    return found | {"log_probabilities": [np.array(p, np.float32) for p in found["log_probabilities"]]}
 
 
 def ask(tokenizer: Any, prompt: str, frame: str | None) -> list[int]:
@@ -194,8 +187,13 @@ def uniforms(seed: int, keys: Sequence[str], settings: Settings, room: int) -> n
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Return the ids that end a generation: every EOS of model and tokenizer, and what ends a turn of the template."""
-    configured = getattr(model.generation_config, "eos_token_id", None) or []
+    """Return the ids that end a generation: every EOS of model and tokenizer, and what ends a turn of the template.
+
+    Args:
+        model: as `loading.load` returns it, or only its configuration for generation.
+        tokenizer: its tokenizer.
+    """
+    configured = getattr(getattr(model, "generation_config", model), "eos_token_id", None) or []
     found = {tokenizer.eos_token_id, *([configured] if isinstance(configured, int) else configured)} - {None}
     if tokenizer.chat_template:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "\0"}]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain, groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -22,7 +22,8 @@ from predact.texts.corpora import Corpus
 ROOM = 256  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
 _COPIES = 4  # arrays as large as a chunk of float32 logits that are alive at once, at most
 Observer = Callable[[np.ndarray, Tensor], None]
-_SHARD = 100  # documents whose scores are stored together
+_SHARD = 10  # documents whose scores are stored together
+_TOGETHER = 10  # shards that are scored together, so that batches are full
 
 
 class Window(NamedTuple):
@@ -56,6 +57,7 @@ def score(
     context: int = 1024,
     batch_tokens: int | None = None,
     end: bool = False,
+    lead: list[int] | None = None,
 ) -> pd.DataFrame:
     """Score every token of texts: nll = -log p(token | prefix token, earlier tokens of the text in the window).
 
@@ -69,6 +71,7 @@ def score(
         context: most positions read at once; the model's own limit counts where it is lower.
         batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
         end: score also the EOS token after each text, so that the sum is the nll of the document with its end.
+        lead: ids that stand before each text; by default the tokenizer's own prefix token.
 
     Returns:
         A row per token: doc (int32, index into texts), position (int32, in the document), id (int32), nll (float32,
@@ -81,7 +84,7 @@ def score(
         raise UserError(f"context: expected a whole number above 0, not {context}.")
     if end and tokenizer.eos_token_id is None:
         raise UserError("end: the tokenizer has no EOS token, so the end of a document cannot be scored.")
-    lead = tokens.lead(tokenizer)
+    lead = tokens.lead(tokenizer) if lead is None else lead
     ids = [each + [tokenizer.eos_token_id] * end for each in tokens.encode(tokenizer, list(texts))]
     sequences = [lead + each for each in ids]
     nll = score_ids(
@@ -242,35 +245,58 @@ def _nll(logits: Tensor, targets: Tensor) -> Tensor:
     return (total.log() + (top - wanted)).squeeze(1).cpu()
 
 
-def score_corpus(root: Path, model: Model, corpus: Corpus, *, context: int = 1024, end: bool = False) -> pd.DataFrame:
+def score_corpus(
+    root: Path, model: Model, corpus: Corpus, *, context: int = 1024, end: bool = False, lead: list[int] | None = None
+) -> pd.DataFrame:
     """Return the scores of one model on one corpus, as `scoring.score`, from the store where they are there.
 
-    The model is loaded only when something is missing; the result is stored in shards of 100 documents.
+    The model is loaded only when something is missing. Ten documents are stored together, found again by their
+    texts: more of a corpus, or fewer, are scored only as far as they are others.
     """
-    inputs = {
-        "model": loading.fingerprint(model),
-        "dtype": model.dtype,
-        "corpus": corpus.fingerprint,
-        "context": context,
-        "end": end,
-    }
-
-    def shard(start: str) -> pd.DataFrame:
-        texts = corpus.texts[int(start) : int(start) + _SHARD]
-        tokens = score(*loading.loaded(model), texts, context=context, end=end)
-        return tokens.assign(doc=tokens.doc + np.int32(start))
-
-    return store.shards(root, "scores", inputs, [str(start) for start in range(0, len(corpus.texts), _SHARD)], shard)
+    lead = tokens.lead(loading.tokenizer(model)) if lead is None else lead
+    return _score_corpora(root, [(model, lead, corpus)], context, end)[0]
 
 
-def score_pair_tokens(root: Path, pair: Pair, corpora: Sequence[Corpus], **settings: Any) -> pd.DataFrame:
-    """Score all models of a pair on corpora.
+def _score_corpora(
+    root: Path, jobs: Sequence[tuple[Model, list[int], Corpus]], context: int, end: bool
+) -> list[pd.DataFrame]:
+    """Scores of several models on corpora, each with the ids that stand before a document."""
+    parts = [
+        (number, model, lead, corpus.texts[start : start + _SHARD])
+        for number, (model, lead, corpus) in enumerate(jobs)
+        for start in range(0, len(corpus.texts), _SHARD)
+    ]
+    inputs = [
+        loading.key(model) | {"lead": lead, "texts": store.digest(texts), "context": context, "end": end}
+        for _, model, lead, texts in parts
+    ]
+
+    def compute(places: list[int]) -> Iterator[pd.DataFrame]:
+        for (model, lead), group in groupby((parts[place][1:] for place in places), key=lambda part: part[:2]):
+            several = [texts for *_, texts in group]
+            scored = score(*loading.loaded(model), list(chain(*several)), context=context, end=end, lead=lead)
+            for first, last in pairwise(accumulate(map(len, several), initial=0)):
+                mine = scored[(scored.doc >= first) & (scored.doc < last)]
+                yield mine.assign(doc=(mine.doc - first).astype(np.int32))
+
+    made = store.shards(root, "scores", inputs, compute, together=_TOGETHER)
+    found: list[list[pd.DataFrame]] = [[] for _ in jobs]
+    for (number, *_), part in zip(parts, made, strict=True):
+        found[number].append(part.assign(doc=(part.doc + _SHARD * len(found[number])).astype(np.int32)))
+    return [pd.concat(each, ignore_index=True) for each in found]
+
+
+def score_pair_tokens(
+    root: Path, pair: Pair, corpora: Sequence[Corpus], *, context: int = 1024, end: bool = False
+) -> pd.DataFrame:
+    """Score all models of a pair on corpora, each document after the token of `tokens.pair_lead`.
 
     Args:
         root: of the store.
         pair: the models.
         corpora: the texts.
-        **settings: `context` and `end`, as `scoring.score`.
+        context: as `scoring.score`.
+        end: likewise.
 
     Returns:
         corpus, model (as in the pair: Base, ..., RLHF), doc, position, id, nll.
@@ -279,8 +305,9 @@ def score_pair_tokens(root: Path, pair: Pair, corpora: Sequence[Corpus], **setti
         UserError: the models' tokenizers look alike (`tokens.compared_per`), but cut one of these texts differently.
     """
     jobs = [(step, corpus) for step in pair.models for corpus in corpora]
-    bar = tqdm(jobs, desc="models x corpora", leave=False, disable=None)
-    parts = {(corpus.name, step): score_corpus(root, pair.models[step], corpus, **settings) for step, corpus in bar}
+    leads = {step: tokens.pair_lead(pair, step) for step in pair.models}
+    found = _score_corpora(root, [(pair.models[step], leads[step], each) for step, each in jobs], context, end)
+    parts = {(corpus.name, step): part for (step, corpus), part in zip(jobs, found, strict=True)}
     frame = pd.concat([part.assign(corpus=name, model=step) for (name, step), part in parts.items()], ignore_index=True)
     alike = all(_same_ids(part, parts[name, "Base"]) for (name, _), part in parts.items())
     if tokens.compared_per(pair) is tokens.Per.TOKEN and not alike:

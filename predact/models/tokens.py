@@ -40,6 +40,18 @@ def lead(tokenizer: Any) -> list[int]:
     return [] if prefix is None else [prefix]
 
 
+def pair_lead(pair: Pair, step: str) -> list[int]:
+    """Return the ids that stand before a document for one model of a pair: Base's, where the tokenizers agree.
+
+    So all models read the same, also where one has made another token its BOS: a chat marker would be no plain text.
+    Base's is not taken by a model in whose tokenizer the same id is another token.
+    """
+    base, own = (loading.tokenizer(pair.models[each]) for each in ("Base", step))
+    first = lead(base)
+    known = base.convert_ids_to_tokens(first) == own.convert_ids_to_tokens(first)
+    return first if known and compared_per(pair) is Per.TOKEN else lead(own)
+
+
 def difference(first: Any, second: Any) -> str | None:
     """Return None if two tokenizers cut plain text into the same ids, else a phrase that says how they differ.
 

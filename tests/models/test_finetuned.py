@@ -10,7 +10,7 @@ import torch
 
 from predact.errors import UserError
 from predact.models import finetuned, finetuning, loading, pairs, scoring, tokens
-from predact.models.finetuned import AFTER, BEFORE
+from predact.models.finetuned import AFTER, BEFORE, Job
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.models.tokens import Per
 from predact.texts import corpora
@@ -51,11 +51,15 @@ def test_documents_held_out_are_scored_before_and_after(done, pair, texts):
     assert (sums < 1).all(), "every model has learned something of every corpus"
 
 
-def test_the_scores_after_are_those_of_the_stored_weights(done, pair, texts):
+def test_the_scores_after_are_those_of_the_stored_weights(done, pair, texts, tokenizer, tmp_path):
     root, documents, _ = done
     parts = corpora.split(texts[1])
     settings = finetuned.checked(pair, SETTINGS)
-    runs = finetuned.finetune(root, pair.models["RLHF"], parts, settings, 0)
+    settings = replace(settings, lead=[tokenizer.bos_token_id])
+    (thrifty,) = finetuned.finetune(root, [Job(pair.models["RLHF"], parts, settings)], 0)
+    assert not any(run.weights for run in thrifty.runs), "weights are kept only where they are asked for"
+    ((runs, held_out),) = finetuned.finetune(tmp_path, [Job(pair.models["RLHF"], parts, settings)], 0, True)
+    np.testing.assert_allclose(held_out, thrifty.held_out, rtol=1e-5)
     model, tokenizer = loading.load(pair.models["RLHF"])
     finetuning.put(model, finetuning.best(runs).weights)
     expected = scoring.documents(scoring.score(model, tokenizer, parts["test"].texts), parts["test"].texts).nll
@@ -124,32 +128,27 @@ def test_adapters_are_trained_for_large_models(tmp_path, pair, texts, monkeypatc
     assert finetuned.checked(pair, Settings("auto")).method == FULL
     monkeypatch.setattr(finetuned, "LARGE", loading.parameters(pair.models["Base"]))
     documents, _ = finetuned.finetune_pair(tmp_path, pair, texts[1:], replace(SETTINGS, method="auto"))
-    kept = finetuned.finetune(
-        tmp_path,
-        pair.models["RLHF"],
-        corpora.split(texts[1]),
-        finetuned.checked(pair, replace(SETTINGS, method="auto")),
-        0,
-    )
-    assert all("lora" in name for name in finetuning.best(kept).weights)
+    settings = finetuned.checked(pair, replace(SETTINGS, method="auto"))
+    job = Job(pair.models["RLHF"], corpora.split(texts[1]), settings)
+    ((runs, _),) = finetuned.finetune(tmp_path, [job], 0, keep_weights=True)
+    assert all("lora" in name for name in finetuning.best(runs).weights)
     sums = documents.groupby(["when", "model"]).nll.sum()
     assert (sums[AFTER] < sums[BEFORE]).all()
 
 
 def test_a_model_of_half_precision_is_finetuned_in_float32_unless_by_adapters(pair):
     half = replace(pair.models["Base"], dtype="bfloat16")
-    assert next(finetuned._loaded(half, Settings(FULL))[0].parameters()).dtype == torch.float32
-    assert next(finetuned._loaded(half, Settings(LORA))[0].parameters()).dtype == torch.bfloat16
+    for method, dtype in ((FULL, "float32"), (LORA, "bfloat16")):
+        assert finetuned._trained(Job(half, {}, Settings(method))).dtype == dtype
+        assert finetuned._inputs(Job(half, {}, Settings(method)), 0)["dtype"] == dtype
 
 
 def test_further_orders_use_the_rate_of_the_first(tmp_path, pair, texts, done, monkeypatch):
     search, tried = finetuning.search, []
     monkeypatch.setattr(finetuning, "search", lambda *given: tried.append((given[4].rates, given[5])) or search(*given))
     documents, runs = finetuned.finetune_pair(tmp_path, pair, texts[1:], SETTINGS, orders=2)
-    assert [rates for rates, _ in tried[::2]] == [SETTINGS.rates] * 2 and all(
-        len(rates) == 1 for rates, _ in tried[1::2]
-    )
-    assert tried[0][1] == tried[2][1] != tried[1][1] == tried[3][1], "both models see the same orders"
+    assert [rates for rates, _ in tried[:2]] == [SETTINGS.rates] * 2 and all(len(rates) == 1 for rates, _ in tried[2:])
+    assert tried[0][1] == tried[1][1] != tried[2][1] == tried[3][1], "both models see the same orders"
     first = documents[documents.order == 0].drop(columns="order")
     alone = done[1][done[1].corpus == "short"].drop(columns="order")
     np.testing.assert_allclose(first.nll, alone.nll, rtol=1e-5)
@@ -174,10 +173,13 @@ def test_runs_come_back_from_the_store_as_they_were():
     nll = np.array([[1.0, 2.0], [np.inf, np.inf]])
     good = finetuning.Run(1e-3, np.array([0, 7, 9]), nll / [[1], [1]], {})
     best = finetuning.Run(3e-4, np.array([0, 7, 9]), np.array([[1.0, 2], [1, 1], [0, 1]]), {"a.b": torch.ones(2)})
-    found = finetuned._unpacked(finetuned._packed([best, good]))
+    found, held_out = finetuned._unpacked(finetuned._packed([best, good], np.array([3.0, 4.0]), True))
+    assert held_out.tolist() == [3, 4]
     assert [run.rate for run in found] == [3e-4, 1e-3]
     assert (found[1].nll == nll).all() and found[1].failed and not found[1].weights
     assert torch.equal(found[0].weights["a.b"], torch.ones(2)) and found[0].tokens.tolist() == [0, 7, 9]
+    thrifty, _ = finetuned._unpacked(finetuned._packed([best, good], np.array([3.0, 4.0]), False))
+    assert not any(run.weights for run in thrifty)
 
 
 @pytest.mark.parametrize(

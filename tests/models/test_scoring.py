@@ -249,7 +249,8 @@ def test_measure_loads_no_model_for_what_is_stored(tmp_path, folders, texts, mon
 def test_measure_keeps_finished_shards_when_killed(tmp_path, folders, texts, monkeypatch):
     model = pair_of(*folders).models["Base"]
     whole = scoring.score_corpus(tmp_path / "whole", model, texts)
-    monkeypatch.setattr(scoring, "_SHARD", 1)
+    for name in ("_SHARD", "_TOGETHER"):
+        monkeypatch.setattr(scoring, name, 1)
     score, calls = scoring.score, []
 
     def killed(*arguments, **settings):
