@@ -68,8 +68,10 @@ def loaded(model: Model) -> tuple[Any, Any]:
     So who asks for another model must have let go of this one.
     """
     if model not in _held:
+        spread = any(hasattr(each, "hf_device_map") for each, _ in _held.values())
         _held.clear()
-        gc.collect()  # a model spread over devices refers to itself
+        if spread:  # over several devices: it refers to itself, by the hooks that move what it reads
+            gc.collect()
         _held[model] = load(model)
     return _held[model]
 
