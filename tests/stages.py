@@ -27,7 +27,7 @@ TEXTS = [" ".join(np.roll(WORDS, place)[: 8 + place % 13]) + f" {place}" for pla
 CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
 ASKED = [Prompt(str(place), "kind", text) for place, text in enumerate(TEXTS[:8])]
 TEMPLATE = "{% for message in messages %}{{ bos_token }}<{{ message.role }}> {{ message.content }} {% endfor %}"
-SAMPLED = sampling.Settings(generations=2, max_new_tokens=12)
+SAMPLED = sampling.Settings(generations=2, max_new_tokens=10)
 LEARNING = Settings(updates=2, batch=400, rates=[1e-2], rank=2)
 DESIGN = Design(layers=[0, 2], trained=[0, 2], positions=60, rank=2)
 
@@ -85,7 +85,7 @@ def narrowed(root: Path, pair: Pair) -> pd.DataFrame:
 
 def continued(root: Path, pair: Pair) -> pd.DataFrame:
     tokenizer = loading.tokenizer(pair.models["Base"])
-    return self_reading.cross_reading(root, pair, self_reading.cut_beginnings(tokenizer, [CORPUS], 6, 12), SAMPLED)
+    return self_reading.cross_reading(root, pair, self_reading.cut_beginnings(tokenizer, [CORPUS], 3, 12), SAMPLED)
 
 
 def learned(method: str, root: Path, pair: Pair) -> pd.DataFrame:

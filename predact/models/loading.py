@@ -68,8 +68,10 @@ def loaded(model: Model) -> tuple[Any, Any]:
     So the caller must drop its references to this model before it asks for another one.
     """
     if model not in _held:
+        spread = any(hasattr(each, "hf_device_map") for each, _ in _held.values())
         _held.clear()
-        gc.collect()  # a model spread over devices has reference cycles
+        if spread:  # over several devices: such a model has reference cycles
+            gc.collect()
         _held[model] = load(model)
     return _held[model]
 

@@ -69,7 +69,7 @@ def test_finetuning_takes_some_targets_in_turns(tmp_path, monkeypatch):
     named = [[each.name for each in texts] for _, _, texts, *_ in given]
     assert named == [["news", "config"], ["stories", "config"], ["news"]]
     assert all(len(each.texts) == 3 for _, _, texts, *_ in given for each in texts)
-    root, _, _, settings, orders, seed = given[0]
+    root, _, _, settings, orders, seed, *_ = given[0]
     assert (root, orders, seed, settings.updates) == (tmp_path, 2, 5, 64)
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from predact.errors import UserError
 from predact.methods import alignment, alignments, ngrams
-from predact.methods.alignments import HALVES, TEXTS
-from predact.methods.ngrams import GENERATIONS, SHUFFLED
+from predact.methods.alignments import HALVES
+from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 from tests.made import written
 
+NULLS = (ACROSS, SHUFFLED)
 needs_mafft = pytest.mark.skipif(not shutil.which("mafft"), reason="needs MAFFT")
 
 
@@ -49,9 +50,10 @@ def test_generations_halves_and_nulls_are_aligned_as_they_would_be_alone(tmp_pat
     for model, part in pair.groupby("model", sort=False):
         samples = ngrams.samples(part, seed)
         for place, prompt in enumerate("abc"):
-            texts |= {(model, prompt, text): [list(ids) for ids in samples[text][place]] for text in TEXTS}
             generations = [ids.tolist() for ids in part.ids[part.prompt == prompt]]
+            texts[model, prompt, GENERATIONS] = generations
             texts |= {(model, prompt, half): generations[first::2] for first, half in enumerate(HALVES)}
+            texts |= {(model, prompt, null): [list(ids) for ids in samples[null][place]] for null in NULLS}
     assert texts_of(found) == texts and list(texts_of(found)) == list(texts)
     for (model, prompt, text), part in found.groupby(["model", "prompt", "text"], sort=False):
         assert part.row.tolist() == list(range(len(part)))
@@ -75,10 +77,16 @@ def test_changed_generations_and_another_seed_are_aligned_anew(tmp_path, pair, c
     changed = pair.copy()
     changed.at[0, "ids"] = np.array([77, 78])
     second = alignments.align_pair(tmp_path, changed)
-    assert len(calls) == 3 * 3 * 5, "of one model"
+    before, after = (ngrams.samples(frame[frame.model == "Base"]) for frame in (pair, changed))
+    drawn = [
+        [[[list(ids) for ids in found[null][place]] for null in NULLS] for place in range(3)]
+        for found in (before, after)
+    ]
+    nulls = sum(old != new for old, new in zip(*drawn, strict=True))
+    assert 1 <= nulls <= 3 and len(calls) == 30 + 3 + 2 * nulls, "no other generations, and only nulls that changed"
     assert texts_of(second)["Base", "a", GENERATIONS][0] == texts_of(second)["Base", "a", HALVES[0]][0] == [77, 78]
     other = alignments.align_pair(tmp_path, pair, seed=1)
-    assert len(calls) == 5 * 3 * 5
+    assert len(calls) == 30 + 3 + 2 * nulls + 2 * 3 * 2, "generations are the same whatever the seed"
     same = {key: texts == texts_of(first)[key] for key, texts in texts_of(other).items()}
     assert all(same[key] for key in same if key[2] in (GENERATIONS, *HALVES))
     assert not any(same[key] for key in same if key[2] == SHUFFLED)

@@ -4,6 +4,7 @@ import copy
 import json
 import random
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -196,6 +197,7 @@ def test_all_stages_at_a_tiny_scale(tmp_path, monkeypatch, short):
         record=recipe.Record(every=1, samples=1, documents=1),
     )
     monkeypatch.setitem(recipe.SCALES, "miniature", tiny)
+    monkeypatch.setattr(recipe, "farthest", partial(recipe.farthest, documents=2))
     monkeypatch.setattr(human, "SPLITS", human.SPLITS | {"validation": slice(80, 83)})
     human.questions.cache_clear()
     made = recipe.make(tmp_path / "run", "miniature")
