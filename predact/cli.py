@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from predact.build import book, execute, pages
+from predact.build import book, execute, pages, workers
 from predact.errors import UserError
 from predact.models import pairs
 from predact.store import write
@@ -32,6 +32,9 @@ Seed = Annotated[int, typer.Option(help="Seed of all that is random.")]
 Only = Annotated[str, typer.Option(help="Only notebooks whose name begins with this, for example 02.")]
 Prompts = Annotated[
     str, typer.Option(help="Prompts: general, pocket or a JSON Lines file.", show_default="the pair's own")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", help="Processes that work on the store side by side: one for each GPU, say.")
 ]
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
@@ -59,10 +62,11 @@ def make_book(
     base: Base = "",
     rlhf: Rlhf = "",
     name: Name = "",
+    count: Workers = 1,
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
     pair = _pair(pair, base, rlhf, name)
-    folder = _execute("", pair, scale, prompts, store, out, seed, p)
+    folder = _execute("", pair, scale, prompts, store, out, seed, p, count)
     typer.echo(book.build(Path(), folder, pair))
 
 
@@ -79,10 +83,11 @@ def run(
     base: Base = "",
     rlhf: Rlhf = "",
     name: Name = "",
+    count: Workers = 1,
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
     pair = _pair(pair, base, rlhf, name)
-    typer.echo(_execute(only, pair, scale, prompts, store, out, seed, p) / "notebooks")
+    typer.echo(_execute(only, pair, scale, prompts, store, out, seed, p, count) / "notebooks")
 
 
 @app.command()
@@ -168,17 +173,32 @@ def _pair(pair: str, base: str, rlhf: str, name: str) -> str:
 
 
 def _execute(
-    only: str, pair: str, scale: str, prompts: str, store: Path, out: Path | None, seed: int, given: list[str] | None
+    only: str,
+    pair: str,
+    scale: str,
+    prompts: str,
+    store: Path,
+    out: Path | None,
+    seed: int,
+    given: list[str] | None,
+    count: int,
 ) -> Path:
-    """Run the notebooks, printing the time of each, and return the folder of the book."""
+    """Run the notebooks, printing the time of each, and return the folder of the book.
+
+    A worker that is not the main one prints nothing and ends the command here.
+    """
     pairs.pair(pair)
     common = {"pair": pair, "scale": scale, "store": str(store), "seed": str(seed)}
     folder = out or Path("_build", pairs.slug(pair))
     words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
-    work = execute.plan(execute.find(Path(), only), common, words)
-    for done in execute.run(Path(), folder, work):
-        typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")
-        typer.echo(done.warnings, err=True, nl=False)
+    work, main = execute.plan(execute.find(Path(), only), common, words), workers.is_main()
+    with workers.beside(count, Path(), work):
+        if not main:
+            workers.assist(Path(), work)
+            raise typer.Exit()
+        for done in execute.run(Path(), folder, work):
+            typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")
+            typer.echo(done.warnings, err=True, nl=False)
     return folder
 
 

@@ -45,6 +45,32 @@ class Codec(NamedTuple):
     load: Callable[[bytes], Any]
 
 
+def _dump_frame(result: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    result.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def _load_frame(data: bytes) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(data))
+
+
+def _dump_tensors(result: dict[str, "Tensor"]) -> bytes:
+    from safetensors.torch import save
+
+    return save(result)
+
+
+def _load_tensors(data: bytes) -> dict[str, "Tensor"]:
+    from safetensors.torch import load
+
+    return load(data)
+
+
+FRAMES = Codec(".parquet", _dump_frame, _load_frame)
+TENSORS = Codec(".safetensors", _dump_tensors, _load_tensors)
+
+
 def frame(root: Path, stage: str, inputs: dict, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the frame of a stage, from the store if it is there, else computed and stored.
 
@@ -72,7 +98,7 @@ def shards(
     compute: Callable[[list[int]], Iterable[Any]],
     *,
     together: int = 1,
-    kept: Codec | None = None,
+    kept: Codec = FRAMES,
     bar: tqdm | None = None,
 ) -> list[Any]:
     """Like `frame`, for a long stage: each shard is a result of its own, so a killed process loses little.
@@ -85,21 +111,19 @@ def shards(
         inputs: of each shard; equal ones are one.
         compute: called with the places of some missing shards; it gives their results, in that order.
         together: how many shards are computed at a time, at most; no matter of the result.
-        kept: what the results are: `FRAMES`, if not told, or `TENSORS`.
+        kept: what the results are: `FRAMES` or `TENSORS`.
         bar: shows how many are done; by default there is one where there are several.
 
     Returns:
         The results, in the order of `inputs`.
     """
-    kept = kept or FRAMES
     places = [Path(root) / stage / (_name(stage, each) + kept.suffix) for each in inputs]
     first = {path: place for place, path in reversed(list(enumerate(places)))}
-    paths = sorted(first, key=lambda path: first[path])
-    found = {path: result for path in paths if (result := _read(path, kept)) is not None}
-    with bar or tqdm(total=len(paths), desc=stage, leave=False, disable=None if len(paths) > 1 else True) as shown:
+    found = {path: result for path in first if (result := _read(path, kept)) is not None}
+    with bar or tqdm(total=len(first), desc=stage, leave=False, disable=None if len(first) > 1 else True) as shown:
         shown.update(len(found))
         for size, timeout in ((together, 0), (1, -1)):
-            left = [path for path in paths if path not in found]
+            left = [path for path in dict.fromkeys(places) if path not in found]
             while left:
                 with ExitStack() as locks:
                     mine = _take(left, size, timeout, locks)
@@ -251,29 +275,3 @@ def _device() -> str:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({os.cpu_count()} cores)"
-
-
-def _dump_frame(result: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    result.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
-
-
-def _load_frame(data: bytes) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(data))
-
-
-def _dump_tensors(result: dict[str, "Tensor"]) -> bytes:
-    from safetensors.torch import save
-
-    return save(result)
-
-
-def _load_tensors(data: bytes) -> dict[str, "Tensor"]:
-    from safetensors.torch import load
-
-    return load(data)
-
-
-FRAMES = Codec(".parquet", _dump_frame, _load_frame)
-TENSORS = Codec(".safetensors", _dump_tensors, _load_tensors)

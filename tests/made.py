@@ -45,8 +45,6 @@ def conditions(base_gold, rlhf_gold, base_own, rlhf_own):
 
 
 SPANS = {"A": range(10, 15), "B": range(20, 26), "C": range(30, 38), "D": range(40, 52)}  # no two sums of sizes equal
-
-
 PLANS = ["ABC"] * 5 + ["CA", "BA", "", "A", "AB"]
 
 

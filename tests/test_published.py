@@ -38,7 +38,7 @@ def test_every_result_is_what_its_sidecar_says():
         assert data.suffix in (".parquet", ".safetensors")
         assert hashlib.sha256(data.read_bytes()).hexdigest() == told["sha256"]
         assert {"versions", "device", "seconds", "created"} <= told.keys()
-    assert len(list(FOLDER.glob("*/*.parquet"))) == 64 and len(list(FOLDER.glob("*/*.safetensors"))) == 3
+    assert len(list(FOLDER.glob("*/*.parquet"))) == 32 + 64 and len(list(FOLDER.glob("*/*.safetensors"))) == 3
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 16e6
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
+from predact.claims import materials
 from predact.claims.materials import Work
 from predact.claims.verdict import claims
 from predact.discussion import nudging
@@ -21,6 +22,8 @@ from predact.models.runs import Run
 from predact.pocket import world
 
 _HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: per parameter; per position, layer and hidden unit
+_SCORED, _WRITTEN, _ALIGNED = 7, 7, 9  # bytes in the store per token scored, written, aligned (measured)
+_POSITION, _CURVE = 48, 8_800  # bytes in the store per measured position, and per mass curve
 _SECONDS = 5  # of each of the two measurements
 _BACKWARD = 3  # time of a training token, in scored tokens
 _WIDTH = 32  # tokens of each generation in the measurement
@@ -53,12 +56,13 @@ def findings(run: Run) -> Iterator[Finding]:
         yield Finding("models", "Two of them are the same: between these, every difference will be 0.", warns=True)
     yield from _agreement(tokenizers)
     for step, tokenizer in tokenizers.items():
-        yield from _tokens(step, tokenizer, configs[step])
+        yield from _tokens(step, tokenizer, configs[step], tokens.pair_lead(pair, step))
     yield from _memory(run, configs, sizes)
     work = total(run)
     yield Finding("work", f"Scale: {run.scale}.")
     yield Finding("work", f"{work.scored:,.0f} tokens to score, {work.sampled:,.0f} to sample at most, by all models.")
     yield Finding("work", f"{work.learned:,.0f} tokens to learn from, in finetuning.")
+    yield _disk(run, configs["Base"].get_text_config(), sizes["Base"])
     yield _time(pair, work)
 
 
@@ -81,18 +85,28 @@ def _agreement(tokenizers: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("tokenizers", "They agree: all models cut plain text into the same tokens.")
 
 
-def _tokens(step: str, tokenizer: Any, config: Any) -> Iterator[Finding]:
-    """What is special about a tokenizer: beginning and end of texts, padding, chat template, size."""
-    first = tokens.prefix_token(tokenizer)
-    begins = "nothing stands before a document, its first token is not scored"
-    if first is not None:
+def _tokens(step: str, tokenizer: Any, config: Any, lead: list[int]) -> Iterator[Finding]:
+    """What is special about a tokenizer: beginning and end of texts, padding, chat template, size.
+
+    Args:
+        step: the model's.
+        tokenizer: its own.
+        config: its configuration.
+        lead: ids that stand before a document.
+    """
+    begins, own = "nothing stands before a document, its first token is not scored", tokens.lead(tokenizer)
+    if lead:
         kind = "EOS" if tokenizer.bos_token_id is None else "BOS"
-        begins = f"{tokenizer.convert_ids_to_tokens(first)} ({kind}) stands before a document"
+        whose = kind if lead == own else "as for Base"
+        begins = f"{tokenizer.convert_ids_to_tokens(lead[0])} ({whose}) stands before a document"
     pads = {None: "no padding token", tokenizer.eos_token_id: "EOS is the padding token"}.get(tokenizer.pad_token_id)
     says = [begins] + ([f"{pads}, which harms nothing: padding is never read"] if pads else [])
     more = config.get_text_config().vocab_size - len(tokenizer)
     says += [f"{more} ids of the output have no token and get no probability"] if more > 0 else []
     yield Finding("tokenizers", f"{step}: {len(tokenizer):,} tokens; {'; '.join(says)}.")
+    if lead != own:
+        text = f"{step}: its own {kind}, {tokenizer.convert_ids_to_tokens(own[0])}, is not put before documents: "
+        yield Finding("tokenizers", text + "all models of a pair read the same ones.", warns=True)
     if more < 0:
         yield Finding("tokenizers", f"{step}: {-more} tokens are beyond the model's {len(tokenizer) + more:,}.", True)
     if step == "Base" and tokenizer.chat_template:
@@ -148,6 +162,33 @@ def _device(model: Model) -> tuple[str, float]:
     return f"the CPU ({psutil.cpu_count()} cores)", psutil.virtual_memory().available
 
 
+def _disk(run: Run, config: Any, size: int) -> Finding:
+    """What the store takes when the book is done.
+
+    Args:
+        run: the book.
+        config: of the Base's text model.
+        size: its parameters.
+    """
+    told, steps, work = run.settings, len(run.pair.models), works(run)
+    groups = work["documents"].scored / materials.TOKENS + steps * len(materials.questions(run))  # of mass curves
+    written = work["generations"].sampled
+    held = {
+        "scores": _SCORED * work["documents"].scored,
+        "generations": _WRITTEN * written,
+        "their alignments": _ALIGNED * written,
+        "distributions": _CURVE * groups + 2 * steps * _POSITION * told.positions,
+    }
+    if told.keep_weights:
+        inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        adapters = told.rank * config.num_hidden_layers * (11 * config.hidden_size + 3 * inner)  # of seven linear maps
+        method = finetuned.checked(run.pair, told.finetuning).method
+        models = steps * materials.targets(run) * told.orders
+        held["finetuned weights"] = 4 * models * (size if method == finetuned.FULL else adapters)
+    parts = ", ".join(f"{_bytes(number)} of {name}" for name, number in held.items())
+    return Finding("work", f"The store takes {_bytes(sum(held.values()))} at most: {parts}.")
+
+
 def _time(pair: Pair, work: Work) -> Finding:
     """Estimate how long the book takes, from a measurement with the largest model that can be loaded here."""
     base = pair.models["Base"]
@@ -184,9 +225,13 @@ class Rates(NamedTuple):
 
 def total(run: Run) -> Work:
     """Count the tokens of a book: those of every claim (shared measurements once) and those of the discussion."""
-    found = {name: work for claim in claims().values() for name, work in claim.work(run).items()}
-    parts = [*found.values(), nudging.work(run)]
+    parts = [*works(run).values(), nudging.work(run)]
     return Work(*(sum(column) for column in zip(*parts, strict=True)))
+
+
+def works(run: Run) -> dict[str, Work]:
+    """Count the tokens of each material that claims of a book need."""
+    return {name: work for claim in claims().values() for name, work in claim.work(run).items()}
 
 
 def measure_rates(model: Any, tokenizer: Any, frame: str) -> Rates:

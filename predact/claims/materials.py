@@ -14,7 +14,7 @@ from predact.texts import corpora, prompts
 from predact.texts.corpora import Corpus
 from predact.texts.prompts import Prompt
 
-_TOKENS, _BYTES = 500, 4.5  # assumed: most tokens of a document, bytes per token
+TOKENS, _BYTES = 500, 4.5  # assumed: most tokens of a document, bytes per token
 _SEARCH = 1.5  # assumed: finetuning runs per search of a learning rate, on average
 
 
@@ -91,15 +91,19 @@ def all_steps(run: Run) -> list[str]:
 
 def documents_work(run: Run) -> dict[str, Work]:
     """Tokens of `documents`, if texts have the usual length."""
-    return {"documents": Work(scored=len(run.pair.models) * _kinds(run) * run.settings.documents * _TOKENS)}
+    return {"documents": Work(scored=len(run.pair.models) * _kinds(run) * run.settings.documents * TOKENS)}
 
 
 def finetunings_work(run: Run) -> dict[str, Work]:
     """Tokens of `finetunings`."""
     told = run.settings
-    targets = min(told.targets_limit or 10**9, len(told.targets) or _kinds(run))
-    runs = len(run.pair.models) * targets * (_SEARCH + told.orders - 1)
+    runs = len(run.pair.models) * targets(run) * (_SEARCH + told.orders - 1)
     return {"finetunings": Work(learned=runs * told.updates * told.batch / _BYTES)}
+
+
+def targets(run: Run) -> int:
+    """How many corpora models are finetuned on."""
+    return min(run.settings.targets_limit or 10**9, len(run.settings.targets) or _kinds(run))
 
 
 def generations_work(run: Run) -> dict[str, Work]:
@@ -111,7 +115,7 @@ def generations_work(run: Run) -> dict[str, Work]:
 def conditions_work(run: Run) -> dict[str, Work]:
     """Tokens of `conditions` of all models, and of the generations that they need."""
     own = len(questions(run)) * run.settings.measured * run.settings.max_new_tokens
-    gold = _kinds(run) * run.settings.documents * _TOKENS
+    gold = _kinds(run) * run.settings.documents * TOKENS
     return generations_work(run) | {"conditions": Work(scored=len(run.pair.models) * (gold + own))}
 
 

@@ -160,7 +160,7 @@ def _packed(runs: Sequence[Run], held_out: np.ndarray, keep_weights: bool) -> di
     found = {f"weights/{name}": value for name, value in weights.items()}
     for run in runs:
         found |= {f"{run.rate!r}/{name}": torch.from_numpy(getattr(run, name)) for name in ("tokens", "nll")}
-    return found | {_HELD_OUT: torch.from_numpy(held_out)}
+    return found | {_HELD_OUT: torch.tensor(held_out)}
 
 
 def _unpacked(kept: dict[str, Tensor]) -> Finetuned:

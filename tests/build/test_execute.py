@@ -18,8 +18,6 @@ n: int = 3  # how many
 texts: list[str] = []  # files
 name: str = ""  # empty unless given
 store: str = "_build/store"  # folder of results"""
-
-
 COMPUTE = """\
 import pandas as pd
 from predact import store as keep

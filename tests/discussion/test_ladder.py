@@ -1,4 +1,4 @@
-"""The ladder Base, SFT, RLHF: rungs by hand, places on the way, and rungs of real frames against plain sums."""
+"""The ladder Base, SFT, RLHF: values, changes and places on the way, by hand."""
 
 import numpy as np
 import pytest

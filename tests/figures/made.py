@@ -40,11 +40,7 @@ class Page(HTMLParser):
 
 
 STEPS, PAIR, TEXTS = ("Base", "SFT", "RLHF"), ("Base", "RLHF"), ("gold text", "own generations")
-
-
 THRESHOLDS = ("1e-04", "1e-08", "1e-12")
-
-
 NUMBERS = ["estimate", "low", "high", "unit"]
 
 
@@ -109,8 +105,6 @@ def crossed(models=STEPS, categories=("all", NASTY)):
 
 
 BITS = "bits per byte"
-
-
 BUILDERS = {
     "mass_curves": lambda **kind: mass_figures.mass_curves(mass(**kind)),
     "by_position": lambda **kind: mass_figures.certainty_along_text(positions(**kind)),
@@ -118,8 +112,6 @@ BUILDERS = {
     "self_perplexity": lambda **kind: self_reading_figures.self_perplexity(own(**kind)),
     "matrix": lambda **kind: self_reading_figures.reading_matrix(crossed(**kind)),
 }
-
-
 FRAMES = {
     "mass_curves": mass,
     "by_position": positions,
@@ -127,8 +119,6 @@ FRAMES = {
     "self_perplexity": own,
     "matrix": crossed,
 }
-
-
 WRITTEN = {}
 
 
@@ -173,17 +163,9 @@ def points(svg):
 
 
 BOTH = ("RLHF", "Base")
-
-
 SHORT = ["AB"] * 3 + ["A"] * 3 + [""] * 4
-
-
 ODD = ["<script>alert(1)</script>", "\"q\" 'a'", "`code`\n$x$", "שלום", "</script>\\(x\\)", "&amp;😀"]
-
-
 TELL = {each: f" {text}" for each, text in zip(SPANS["B"], ODD, strict=True)}  # what the ids of B say
-
-
 CASES = {  # prompt: model: plans
     "one prompt": {"p": {"RLHF": PLANS, "Base": SHORT}},
     "several prompts": {"p": {"RLHF": PLANS, "Base": SHORT}, "q": {"RLHF": SHORT, "Base": PLANS}},
@@ -192,8 +174,6 @@ CASES = {  # prompt: model: plans
     "one model": {"p": {'it\'s "own"': PLANS}},
     "more than are listed": {"p": {"RLHF": PLANS * 2 + ["A", "AB", "C"], "Base": SHORT * 2 + ["A", "AB", ""]}},
 }
-
-
 TEXT = {"p": f"What? {' '.join(ODD)}", "q": "Another"}
 
 
@@ -280,8 +260,6 @@ def felt(svg, *names):
 
 
 ALL = {name: functools.cache(build) for name, build in BUILDERS.items()}
-
-
 BY_TEXT = ["mass_curves", "by_position", "support"]
 
 

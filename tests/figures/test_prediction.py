@@ -1,3 +1,5 @@
+"""Figures of C1: controls, references, corpora below their categories, tokens as text."""
+
 import json
 
 import numpy as np

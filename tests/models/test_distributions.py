@@ -73,8 +73,6 @@ def test_rows_do_not_depend_on_each_other(monkeypatch):
 
 
 TEXTS = ["the cat sat on the mat", "a dog ran", "to the river where the other cat saw a naïve café owner"]
-
-
 CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
 
 

@@ -7,8 +7,6 @@ from predact.models.passages import gold_passages, own_passages
 from predact.texts.corpora import Corpus
 
 TEXTS = ["the cat sat on the mat", "a dog ran", "to the river where the other cat saw a naïve café owner"]
-
-
 CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
 
 
