@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from predact import cli
 from predact.build import execute, workers
 from predact.errors import UserError
 
@@ -188,3 +189,39 @@ def test_what_torchrun_starts_are_workers(project, monkeypatch, capsys):
     assert sorted(shards().n) == list(range(40)) and not Path("out").exists()
     workers.assist(Path(), {Path("notebooks/missing.ipynb"): {}})
     assert capsys.readouterr().err.startswith("predact: a worker stopped early (")
+
+
+@pytest.mark.parametrize("command", ["run", "book"])
+def test_the_command_refuses_senseless_numbers_in_one_line(project, monkeypatch, capsys, command):
+    Path("_toc.yml").write_text("parts: [{chapters: [{file: notebooks/01_toy}]}]")
+    monkeypatch.setattr(sys, "argv", ["predact", command, "--workers", "0"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "predact: workers: expected 1 to 4, as many as there are cores here, not 0.\n"
+    assert not Path("_build").exists()
+
+
+MAIN = """
+import sys
+from pathlib import Path
+from predact.build import execute, workers
+
+if __name__ == "__main__":
+    work = {Path("notebooks/01_toy.ipynb"): {}}
+    with workers.beside(2, Path(), work):
+        list(execute.run(Path(), Path("out"), work))
+"""
+
+
+def test_no_worker_outlives_a_main_process_that_is_killed(project):
+    Path("main.py").write_text(MAIN)
+    process = subprocess.Popen([sys.executable, "main.py"])
+    while not list(Path("_build/store/toy").glob("*.json")):
+        time.sleep(0.1)
+    others = psutil.Process(process.pid).children(recursive=True)
+    assert len(others) >= 2
+    process.kill()
+    process.wait()
+    _, left = psutil.wait_procs(others, timeout=15)
+    assert not left
