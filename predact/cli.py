@@ -192,9 +192,9 @@ def _execute(
     folder = out or Path("_build", pairs.slug(pair))
     words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
     work, main = execute.plan(execute.find(Path(), only), common, words), workers.is_main()
-    with workers.beside(count, Path(), work):
+    with workers.beside(count, Path(), folder, work):
         if not main:
-            workers.assist(Path(), work)
+            workers.assist(Path(), folder, work)
             raise typer.Exit()
         for done in execute.run(Path(), folder, work):
             typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")

@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from predact import cli
 from predact.build import execute, workers
 from predact.errors import UserError
 
@@ -127,7 +128,7 @@ def kernels():
 
 def test_two_workers_share_the_shards_of_a_notebook(project, capfd):
     before = len(kernels())
-    with workers.beside(2, Path(), project):
+    with workers.beside(2, Path(), Path("out"), project):
         time.sleep(0.1)
         list(execute.run(Path(), Path("out"), project))
     made = shards()
@@ -146,7 +147,7 @@ def test_two_workers_share_the_shards_of_a_notebook(project, capfd):
 
 
 def test_a_worker_that_is_killed_is_one_line_of_warning(project, capfd):
-    with workers.beside(2, Path(), project):
+    with workers.beside(2, Path(), Path("out"), project):
         (other,) = (each for each in psutil.Process().children() if "spawn_main" in str(each.cmdline()))
         other.kill()
         list(execute.run(Path(), Path("out"), project))
@@ -154,10 +155,19 @@ def test_a_worker_that_is_killed_is_one_line_of_warning(project, capfd):
     assert capfd.readouterr().err == "predact: worker 2 stopped early; its work was left to the others.\n"
 
 
+def test_each_worker_begins_at_another_notebook_and_what_one_has_executed_the_others_leave_out(project):
+    work = {Path(f"notebooks/{name}.ipynb"): {} for name in "abcde"}
+    assert ["".join(path.stem for path in workers.from_place(work, place, 2)) for place in (0, 1)] == ["abcde", "cdeab"]
+    assert len({next(iter(workers.from_place(work, place, 3))) for place in range(3)}) == 3
+    (first,) = execute.run(Path(), Path("out"), project)
+    (again,) = execute.run(Path(), Path("out"), project, Path("elsewhere"))
+    assert (first.executed, again.executed) == (True, False) and not Path("elsewhere").exists()
+
+
 @pytest.mark.parametrize("count", [0, -1, 5])
 def test_senseless_numbers_of_workers_are_refused(project, count):
     with pytest.raises(UserError, match=f"^workers: expected 1 to 4, as many as there are cores here, not {count}."):
-        with workers.beside(count, Path(), project):
+        with workers.beside(count, Path(), Path("out"), project):
             pytest.fail("begun")
 
 
@@ -168,7 +178,7 @@ def test_each_worker_has_its_gpus_and_its_part_of_the_cores(project, monkeypatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert [workers.share(place, 3)["CUDA_VISIBLE_DEVICES"] for place in range(3)] == ["2", "5", "2"]
     with pytest.raises(UserError, match="expected 1 to 2, as many as there are GPUs here, not 3"):
-        workers.beside(3, Path(), project).__enter__()
+        workers.beside(3, Path(), Path("out"), project).__enter__()
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert workers.share(0, 2)["OMP_NUM_THREADS"] == "3", "what the user says stays"
 
@@ -180,11 +190,47 @@ def test_what_torchrun_starts_are_workers(project, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b")
     assert not workers.is_main()
     with pytest.raises(UserError, match="torchrun or accelerate has started them"):
-        workers.beside(2, Path(), project).__enter__()
-    with workers.beside(1, Path(), project):
+        workers.beside(2, Path(), Path("out"), project).__enter__()
+    with workers.beside(1, Path(), Path("out"), project):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "b" and os.environ["OMP_NUM_THREADS"] == "2"
         assert "WORLD_SIZE" not in os.environ
-        workers.assist(Path(), project)
-    assert sorted(shards().n) == list(range(40)) and not Path("out").exists()
-    workers.assist(Path(), {Path("notebooks/missing.ipynb"): {}})
+        workers.assist(Path(), Path("out"), project)
+    assert sorted(shards().n) == list(range(40)) and Path("out/notebooks/01_toy.ipynb").exists()
+    workers.assist(Path(), Path("out"), {Path("notebooks/missing.ipynb"): {}})
     assert capsys.readouterr().err.startswith("predact: a worker stopped early (")
+
+
+@pytest.mark.parametrize("command", ["run", "book"])
+def test_the_command_refuses_senseless_numbers_in_one_line(project, monkeypatch, capsys, command):
+    Path("_toc.yml").write_text("parts: [{chapters: [{file: notebooks/01_toy}]}]")
+    monkeypatch.setattr(sys, "argv", ["predact", command, "--workers", "0"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "predact: workers: expected 1 to 4, as many as there are cores here, not 0.\n"
+    assert not Path("_build").exists()
+
+
+MAIN = """
+import sys
+from pathlib import Path
+from predact.build import execute, workers
+
+if __name__ == "__main__":
+    work = {Path("notebooks/01_toy.ipynb"): {}}
+    with workers.beside(2, Path(), Path("out"), work):
+        list(execute.run(Path(), Path("out"), work))
+"""
+
+
+def test_no_worker_outlives_a_main_process_that_is_killed(project):
+    Path("main.py").write_text(MAIN)
+    process = subprocess.Popen([sys.executable, "main.py"])
+    while not list(Path("_build/store/toy").glob("*.json")):
+        time.sleep(0.1)
+    others = psutil.Process(process.pid).children(recursive=True)
+    assert len(others) >= 2
+    process.kill()
+    process.wait()
+    _, left = psutil.wait_procs(others, timeout=15)
+    assert not left

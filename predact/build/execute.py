@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +108,7 @@ def metadata(notebook: Path) -> dict[str, Any]:
     return _load(notebook)["metadata"]["papermill"]
 
 
-def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]]) -> Iterator[Run]:
+def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]], unfinished: Path | None = None) -> Iterator[Run]:
     """Execute notebooks into `out`/notebooks one after the other, yielding each as it is done.
 
     A notebook is skipped if nothing has changed since its last run: its source, its parameters, the package, the files
@@ -118,29 +119,33 @@ def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]]) -> Iterat
         project: folder of the sources, where the kernels run.
         out: folder of this book.
         work: values to inject, by source, as `plan` returns them.
+        unfinished: folder of notebooks that are being executed or have failed; `out`/failed if it is not given.
 
     Raises:
         UserError: a notebook stopped at a mistake of the user.
         Failed: it stopped at anything else.
     """
+    begun = datetime.now(UTC).replace(tzinfo=None)  # as papermill writes times
     for source, injected in work.items():
         target, key = out / "notebooks" / source.name, _key(project, source, injected)
         current = _is_current(project, target, key)
-        warnings = "" if current else _execute(project, source, target, injected, key)
-        yield Run(source.stem, metadata(target)["duration"], not current, warnings)
+        unready = (unfinished or out / "failed") / source.name
+        warnings = "" if current else _execute(project, source, target, unready, injected, key)
+        told = metadata(target)  # perhaps another worker has executed it just now
+        executed = datetime.fromisoformat(told["start_time"]).replace(tzinfo=None) >= begun
+        yield Run(source.stem, told["duration"], executed, warnings)
 
 
 def _load(notebook: Path) -> dict[str, Any]:
     return json.loads(notebook.read_text(encoding="utf-8"))
 
 
-def _execute(project: Path, source: Path, target: Path, injected: dict[str, Any], key: str) -> str:
+def _execute(project: Path, source: Path, target: Path, failed: Path, injected: dict[str, Any], key: str) -> str:
     """Execute one notebook, save it, and return what it wrote to stderr, which the pages do not show."""
     import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    failed = target.parents[1] / "failed" / source.name
     _make(target.parent, failed.parent)
     try:
         notebook = papermill.execute_notebook(

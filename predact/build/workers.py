@@ -1,7 +1,7 @@
-"""Workers: processes that execute the same notebooks on one store, and so compute the shards of a stage side by side.
+"""Workers: processes that execute the notebooks of one book side by side, on one store.
 
-The notebooks of the main one become the book. What the others execute is thrown away, but for what they put into the
-store; if one of them fails or is killed, its shards are left to the rest.
+Each begins with another notebook, and leaves out those that another one has executed. Two that are at the same notebook
+share the shards of its stages. If a worker fails or is killed, its work is left to the rest.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ def is_main() -> bool:
 
 
 @contextmanager
-def beside(count: int, project: Path, work: Work) -> Iterator[None]:
+def beside(count: int, project: Path, out: Path, work: Work) -> Iterator[None]:
     """Let other workers execute the same notebooks for as long as the context lasts; each works with its `share`.
 
     Where torchrun or accelerate has started workers, this process takes its share, and starts none.
@@ -36,6 +36,7 @@ def beside(count: int, project: Path, work: Work) -> Iterator[None]:
     Args:
         count: how many workers, this process among them.
         project: folder of the sources.
+        out: folder of the book.
         work: what they execute.
 
     Raises:
@@ -52,7 +53,7 @@ def beside(count: int, project: Path, work: Work) -> Iterator[None]:
     with patch.dict(os.environ, share(place, several) if several > 1 else {}):
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
             os.environ.pop(name, None)  # no library is to look for the others: the store is all they share
-        with _started(count, project, work):
+        with _started(count, project, out, work):
             yield
 
 
@@ -64,29 +65,36 @@ def share(place: int, count: int) -> dict[str, str]:
     return threads | ({"CUDA_VISIBLE_DEVICES": ",".join(mine)} if mine else {})
 
 
-def assist(project: Path, work: Work) -> None:
+def assist(project: Path, out: Path, work: Work) -> None:
     """Execute notebooks as a worker that torchrun or accelerate has started; if it fails, that is one line of warning.
 
     An exit status would make the launcher stop the others, too.
     """
     try:
-        _follow(project, work)
+        _follow(project, out, work)
     except Exception as error:
         print(f"predact: a worker stopped early ({str(error).partition(chr(10))[0]}).", file=sys.stderr)
 
 
-def _follow(project: Path, work: Work) -> None:
-    """Execute notebooks for what they put into the store, and throw them away."""
-    with tempfile.TemporaryDirectory() as out:
-        for _ in execute.run(project, Path(out), work):
+def _follow(project: Path, out: Path, work: Work) -> None:
+    with tempfile.TemporaryDirectory() as unfinished:
+        for _ in execute.run(project, out, work, Path(unfinished)):
             pass
 
 
+def from_place(work: Work, place: int, count: int) -> Work:
+    """Return the work of one worker of several in its own order: each begins at another notebook and comes round."""
+    items, begin = list(work.items()), len(work) * place // count
+    return dict([*items[begin:], *items[:begin]])
+
+
 @contextmanager
-def _started(count: int, project: Path, work: Work) -> Iterator[None]:
+def _started(count: int, project: Path, out: Path, work: Work) -> Iterator[None]:
     spawn = multiprocessing.get_context("spawn")
     others = [
-        spawn.Process(target=_help, args=(share(place, count), project, dict(work)), daemon=True)
+        spawn.Process(
+            target=_help, args=(share(place, count), project, out, from_place(work, place, count)), daemon=True
+        )
         for place in range(1, count)
     ]
     for other in others:
@@ -103,13 +111,13 @@ def _started(count: int, project: Path, work: Work) -> Iterator[None]:
             other.join()
 
 
-def _help(environment: dict[str, str], project: Path, work: Work) -> None:
+def _help(environment: dict[str, str], project: Path, out: Path, work: Work) -> None:
     """What a worker beside the main one does, in silence: for as long as that one lives."""
     os.environ |= environment
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # not killed, so that its kernel is not left behind
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _follow(project, work)
+    _follow(project, out, work)
 
 
 def _end_with_parent() -> None:

@@ -32,12 +32,21 @@ def test_a_token_is_written_in_place_while_there_is_room(model):
     assert len(set(places)) <= 4 and len(set(places[2:50])) == 1
 
 
-def test_rows_that_are_taken_out_go_on_alone(model):
-    mine, theirs = cache.empty(model), DynamicCache(config=model.config)
-    for each in (mine, theirs):
-        each.update(*states(5), 0)
-        each.update(*states(1, seed=1), 0)
-        each.batch_select_indices(torch.tensor([2, 0]))
-        each.update(*states(1, rows=2, seed=2), 0)
-    assert torch.equal(mine.layers[0].keys, theirs.layers[0].keys)
-    assert torch.equal(mine.layers[0].values, theirs.layers[0].values)
+def test_what_is_written_in_place_is_what_copies_would_be(model):
+    ours, theirs = cache.empty(model), DynamicCache(config=model.config)
+    draw = torch.Generator().manual_seed(0)
+    for step in range(150):
+        keys, values = torch.randn(2, 6, 4, 3 if step == 0 else 1, 8, generator=draw)[:, : len(rows(ours, 6))]
+        found, expected = (each.update(keys, values, 0) for each in (ours, theirs))
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+        if step in (20, 100):
+            left = torch.arange(len(keys))[::2]
+            for each in (ours, theirs):
+                each.layers[0].reorder_cache(left)
+    assert ours.get_seq_length() == theirs.get_seq_length() == 152
+
+
+def rows(held, first):
+    """Rows that a cache holds; so many where it is still empty."""
+    keys = held.layers[0].keys
+    return range(first if keys is None else len(keys))
