@@ -34,7 +34,12 @@ Prompts = Annotated[
     str, typer.Option(help="Prompts: general, pocket or a JSON Lines file.", show_default="the pair's own")
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", help="Processes that work on the store side by side: one for each GPU, say.")
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Processes that execute notebooks side by side: one for each GPU, say.",
+        show_default="of small models one for each core, else 1",
+    ),
 ]
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
@@ -62,7 +67,7 @@ def make_book(
     base: Base = "",
     rlhf: Rlhf = "",
     name: Name = "",
-    count: Workers = 1,
+    count: Workers = None,
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
     pair = _pair(pair, base, rlhf, name)
@@ -83,7 +88,7 @@ def run(
     base: Base = "",
     rlhf: Rlhf = "",
     name: Name = "",
-    count: Workers = 1,
+    count: Workers = None,
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
     pair = _pair(pair, base, rlhf, name)
@@ -181,17 +186,18 @@ def _execute(
     out: Path | None,
     seed: int,
     given: list[str] | None,
-    count: int,
+    count: int | None,
 ) -> Path:
     """Run the notebooks, printing the time of each, and return the folder of the book.
 
     A worker that is not the main one prints nothing and ends the command here.
     """
-    pairs.pair(pair)
+    models = pairs.pair(pair)
     common = {"pair": pair, "scale": scale, "store": str(store), "seed": str(seed)}
     folder = out or Path("_build", pairs.slug(pair))
     words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
     work, main = execute.plan(execute.find(Path(), only), common, words), workers.is_main()
+    count = workers.usual(models) if count is None else count
     with workers.beside(count, Path(), folder, work):
         if not main:
             workers.assist(Path(), folder, work)

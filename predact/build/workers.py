@@ -18,6 +18,9 @@ from unittest.mock import patch
 
 from predact.build import execute
 from predact.errors import UserError
+from predact.models.pairs import Pair
+
+_MOST = 4  # workers, unless more are asked for: each takes about a gigabyte
 
 Work = Mapping[Path, dict[str, Any]]  # values to inject, by notebook, as `execute.plan` returns them
 
@@ -25,6 +28,15 @@ Work = Mapping[Path, dict[str, Any]]  # values to inject, by notebook, as `execu
 def is_main() -> bool:
     """Whether this process makes the book: the first of those that torchrun or accelerate has started, or the only."""
     return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
+
+
+def usual(pair: Pair) -> int:
+    """Return how many workers a book has if nobody says: without GPUs one for each core, for models that are small.
+
+    A small model is computed faster by one thread in each of two processes than by two threads in one.
+    """
+    small = all(model.source.startswith("package:") for model in pair.models.values())
+    return min(_MOST, os.cpu_count() or 1) if small and not _gpus() and _launched() == 1 else 1
 
 
 @contextmanager
@@ -43,7 +55,7 @@ def beside(count: int, project: Path, out: Path, work: Work) -> Iterator[None]:
         UserError: there are not so many GPUs here or, without GPUs, cores; or the workers are there already.
     """
     place = int(os.environ.get("LOCAL_RANK") or 0)
-    launched = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    launched = _launched()
     if launched > 1 and count != 1:
         raise UserError("workers: torchrun or accelerate has started them already; leave --workers out.")
     most, what = (len(_gpus()), "GPUs") if count > 1 and _gpus() else (os.cpu_count() or 1, "cores")
@@ -125,6 +137,11 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def _launched() -> int:
+    """How many processes torchrun or accelerate has started here."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
 
 
 def _gpus() -> list[str]:
