@@ -195,9 +195,11 @@ def _lock(path: Path, timeout: float) -> Iterator[None]:
         tempfile.TemporaryFile(dir=folder).close()
         lock = FileLock(file, timeout=timeout).acquire()
     with lock:
-        yield
-        with suppress(OSError):  # where an open file cannot be removed it stays, and harms nothing
-            file.unlink()  # whoever waits for it or makes it anew finds the result
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # where an open file cannot be removed it stays, and harms nothing
+                file.unlink()  # whoever waits for it or makes it anew finds the result, or computes it
 
 
 def _write(path: Path, kept: Codec, result: Any, sidecar: dict) -> Any:

@@ -93,7 +93,7 @@ from predact import store as keep
 def compute(places):
     for place in places:
         time.sleep(0.25)
-        yield pd.DataFrame({"n": [place], "pid": [os.getpid()], "threads": [os.environ["OMP_NUM_THREADS"]]})
+        yield pd.DataFrame({"n": [place], "pid": [os.getpid()], "threads": [os.environ.get("OMP_NUM_THREADS", "")]})
 
 made = keep.shards(STORE, "toy", [{"n": n} for n in range(40)], compute)
 print([int(part.n[0]) for part in made])"""
