@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -17,3 +21,12 @@ def near(name: str, known: Iterable[str]) -> str:
     exact_case = {word.lower(): word for word in known}
     found = [exact_case[word] for word in get_close_matches(name.lower(), exact_case, n=2)]
     return f", did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def refused(error: "ValidationError") -> tuple[str, str | None]:
+    """Return the first name that pydantic has refused, and what it expected; None if it knows no such name."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return name, None
+    return name, f"{first['msg'].replace('Input should be', 'expected')}, not {first['input']!r}"

@@ -1,24 +1,26 @@
 """Pairs of models: which are known, and how one is named."""
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
-from predact.errors import UserError, near
+from predact.errors import UserError, near, refused
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
-DEVICES = (None, "cpu", "cuda")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that apply to each of its models
 ENDS = ("Base", "RLHF")
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Model:
     """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
 
@@ -28,14 +30,14 @@ class Model:
 
     source: str
     revision: str | None = None
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     gguf: str | None = None
-    device: str | None = None
+    device: Literal["cpu", "cuda"] | None = None
     fingerprint: str | None = None
     trust_remote_code: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Pair:
     """A Base model, an RLHF model and the steps between, in the order of training (keys of `models`).
 
@@ -134,26 +136,20 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
         raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
     shared = {key: entry[key] for key in _SHARED if key in entry}
     given = {key: value for key, value in entry.items() if key not in shared}
-    _check_keys(name, given, Pair)
     corpora = given.get("corpora", "real")
     if "{prompt}" not in given.get("frame", "{prompt}"):
         raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
     given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
     given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
     given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
-    return Pair(**{"name": name, **given})
+    return _built(Pair, name, {"name": name, **given})
 
 
 def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
     given = what if isinstance(what, dict) else {"source": what}
-    _check_keys(name, given, Model)
     if not given.get("source") or not isinstance(given["source"], str):
         raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
-    model = Model(**{**shared, **given, "source": _beside(folder, given["source"])})
-    if model.dtype not in DTYPES:
-        raise UserError(f"pair: the dtype {model.dtype!r} of {name!r} is none of {', '.join(DTYPES)}.")
-    if model.device not in DEVICES:
-        raise UserError(f"pair: the device {model.device!r} of {name!r} is neither cpu nor cuda; it may be left out.")
+    model = _built(Model, name, {**shared, **given, "source": _beside(folder, given["source"])})
     source, separator, revision = model.source.rpartition("@")
     if separator and not Path(model.source).expanduser().exists():
         model = replace(model, source=source, revision=revision)
@@ -163,11 +159,16 @@ def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
     return model
 
 
-def _check_keys(name: str, given: dict, kind: type) -> None:
-    known = [item.name for item in fields(kind)] + list(_SHARED)
-    for key in given:
-        if key not in known:
-            raise UserError(f"pair: {key!r} in {name!r} is not known{near(str(key), known) or '.'}")
+def _built(kind: type, name: str, given: dict[str, Any]) -> Any:
+    """Build one of the two from what a file says of it, or refuse it in one line."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        key, expected = refused(error)
+        if expected is None:
+            known = [*(item.name for item in fields(kind)), *_SHARED]
+            raise UserError(f"pair: {key!r} in {name!r} is not known{near(key, known) or '.'}") from error
+        raise UserError(f"pair: {key!r} in {name!r}: {expected}.") from error
 
 
 def _beside(folder: Path, text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from predact.errors import UserError, near
+from predact.errors import UserError, near, refused
 from predact.models import pairs, tokens
 from predact.models.finetuning import Settings as Finetuning
 from predact.models.pairs import Pair
@@ -132,9 +132,7 @@ def checked(given: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"][:1]))
-        if first["type"] == "extra_forbidden":
+        name, expected = refused(error)
+        if expected is None:
             raise UserError(f"{name}: no such setting{near(name, Settings.model_fields) or '.'}") from error
-        said = first["msg"].replace("Input should be", "expected")
-        raise UserError(f"{name}: {said}, not {first['input']!r}.") from error
+        raise UserError(f"{name}: {expected}.") from error

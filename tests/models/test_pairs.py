@@ -98,8 +98,12 @@ def test_pair_file(tmp_path):
             "'revison' in 'bad' is not known, did you mean 'revision'?",
         ),
         ("corpus: pocket\nmodels: {Base: a/b, RLHF: a/b}", "'corpus' in 'bad' is not known, did you mean 'corpora'?"),
-        ("device: tpu\nmodels: {Base: a/b, RLHF: a/b}", "the device 'tpu' of 'bad' is neither cpu nor cuda"),
-        ("dtype: int4\nmodels: {Base: a/b, RLHF: a/b}", "the dtype 'int4' of 'bad' is none of float32"),
+        ("device: tpu\nmodels: {Base: a/b, RLHF: a/b}", "'device' in 'bad': expected 'cpu' or 'cuda', not 'tpu'"),
+        (
+            "dtype: int4\nmodels: {Base: a/b, RLHF: a/b}",
+            "expected 'float32', 'bfloat16' or 'float16', not 'int4'",
+        ),
+        ("gated: 3\nmodels: {Base: a/b, RLHF: a/b}", "'gated' in 'bad': expected a valid boolean, not 3"),
         ("models: {", "is not a pair file"),
     ],
 )
