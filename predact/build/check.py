@@ -21,7 +21,7 @@ from predact.models.runs import Run
 from predact.pocket import world
 
 _HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: of a parameter; of a position, layer and width
-_SCORED, _WRITTEN, _ALIGNED = 7, 7, 9  # bytes of a token in the store: scored, written, aligned (measured)
+_SCORED, _WRITTEN, _ALIGNED = 9, 7, 9  # bytes of a token in the store: scored, written, aligned (measured)
 _POSITION, _CURVE = 48, 8_800  # bytes of a position whose distribution is measured, and of a mass curve
 _SECONDS = 5  # of each of the two measurements
 _BACKWARD = 3  # passes that a token learned from takes, as long as one that is scored
