@@ -228,6 +228,14 @@ def test_files_that_a_pair_file_names_count_for_unchanged(tmp_path, folders):
     assert {name for name in after if after[name] != before[name]} == {"texts.txt"}
 
 
+def test_what_a_run_writes_into_its_store_changes_nothing_that_it_was_given(tmp_path):
+    (tmp_path / "kept/scores").mkdir(parents=True)
+    (tmp_path / "kept/scores/a.json").write_text("{}")
+    (tmp_path / "texts.txt").write_text("a")
+    found = execute._files(tmp_path, {"store": str(tmp_path / "kept"), "corpora": [str(tmp_path / "texts.txt")]})
+    assert [Path(name).name for name, *_ in found] == ["texts.txt"]
+
+
 def test_a_gguf_file_in_the_projects_folder_is_one_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "_build/store").mkdir(parents=True)
