@@ -63,6 +63,18 @@ def test_a_model_is_known_by_its_weights_their_dtype_the_engine_and_the_code_it_
     assert loading.key(trusted)["code"] != first["code"] and loading.key(model) == known
 
 
+def test_code_of_another_repository_counts_by_its_commit(tmp_path, folders, monkeypatch):
+    commits = {"org/code": "one"}
+    monkeypatch.setattr(loading, "_commit", lambda name, *_: (commits[name], True))
+    config = loading.config(Model(str(folders[0])))
+    config.auto_map = {"AutoModelForCausalLM": "org/code--modeling.Own", "AutoTokenizer": ["tokens.Own", None]}
+    monkeypatch.setattr(loading, "config", lambda _: config)
+    trusted = Model(str(folders[0]), trust_remote_code=True)
+    first = loading.key(trusted)
+    commits["org/code"] = "two"
+    assert loading.key(trusted) != first
+
+
 def test_generations_are_found_by_the_ids_given(tmp_path, pair, no_model, monkeypatch):
     first = sampling.sample_pair(tmp_path / "store", pair, [Prompt("a", "kind", "the cat")], SETTINGS)
     assert {p.dtype for p in first.log_probabilities} == {np.dtype("float32")}
@@ -214,6 +226,14 @@ def test_files_that_a_pair_file_names_count_for_unchanged(tmp_path, folders):
     (tmp_path / "texts.txt").write_text("longer")
     after = files(str(tmp_path / "pair.yaml"))
     assert {name for name in after if after[name] != before[name]} == {"texts.txt"}
+
+
+def test_what_a_run_writes_into_its_store_changes_nothing_that_it_was_given(tmp_path):
+    (tmp_path / "kept/scores").mkdir(parents=True)
+    (tmp_path / "kept/scores/a.json").write_text("{}")
+    (tmp_path / "texts.txt").write_text("a")
+    found = execute._files(tmp_path, {"store": str(tmp_path / "kept"), "corpora": [str(tmp_path / "texts.txt")]})
+    assert [Path(name).name for name, *_ in found] == ["texts.txt"]
 
 
 def test_a_gguf_file_in_the_projects_folder_is_one_file(tmp_path, monkeypatch):

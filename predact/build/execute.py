@@ -223,8 +223,9 @@ def _package() -> str:
 
 
 def _files(project: Path, injected: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Yield name, size and modification time of the files that the parameters name, directly or in a pair file."""
-    words = {str(word) for value in injected.values() for word in (value if isinstance(value, list) else [value])}
+    """Yield name, size and time of the files that the parameters name, directly or in a pair file; of no store."""
+    named = [value for name, value in injected.items() if name != "store"]
+    words = {str(word) for value in named for word in (value if isinstance(value, list) else [value])}
     pair = pairs.pair(injected["pair"]) if "pair" in injected else None
     words |= {*pair.corpora, pair.prompts} if pair else set()
     places = [project / word for word in words | {word.rpartition(":")[0] for word in words} - {""}]

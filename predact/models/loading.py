@@ -136,8 +136,8 @@ def key(model: Model) -> dict[str, Any]:
 def _code(model: Model) -> str:
     """What identifies the code that a model brings: of a folder its .py files, from the hub the commits it is of."""
     source, where = _find(model)
-    named = getattr(config(model), "auto_map", None) or {}
-    elsewhere = sorted({str(name).partition("--")[0] for name in named.values() if "--" in str(name)})
+    named = str(getattr(config(model), "auto_map", None))
+    elsewhere = sorted(set(re.findall(r"([\w./-]+?)--", named)) - {source})  # code may stand in another repository
     parts = [f"{repository}@{_commit(repository, None, 'config.json')[0]}" for repository in elsewhere]
     if "revision" in where:
         return " ".join([f"{source}@{where['revision']}", *parts])

@@ -266,8 +266,9 @@ def _score_corpora(
         for number, (model, lead, corpus) in enumerate(jobs)
         for start in range(0, len(corpus.texts), _SHARD)
     ]
+    keys = {model: loading.key(model) for model, *_ in jobs}
     inputs = [
-        loading.key(model) | {"lead": lead, "texts": store.digest(texts), "context": context, "end": end}
+        keys[model] | {"lead": lead, "texts": store.digest(texts), "context": context, "end": end}
         for _, model, lead, texts in parts
     ]
 
