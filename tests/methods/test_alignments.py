@@ -8,7 +8,7 @@ import pytest
 
 from predact.errors import UserError
 from predact.methods import alignment, alignments, ngrams
-from predact.methods.alignments import HALVES
+from predact.methods.alignments import HALVES, TEXTS
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 from tests.made import written
 
