@@ -14,7 +14,7 @@ import pytest
 
 from predact.claims import foresight, self_reading
 from predact.claims.foresight import Design
-from predact.discussion import frontier, mixture, nudging
+from predact.discussion import mixture, nudging
 from predact.models import distributions, finetuned, loading, passages, sampling, scoring
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.models.pairs import Model, Pair
@@ -115,14 +115,10 @@ def predicted(root: Path, pair: Pair) -> pd.DataFrame:
     return mixture.mixture_documents(root, pair, (0.0, 0.5), documents=2)
 
 
-def stood(root: Path, pair: Pair) -> pd.DataFrame:
-    return pd.DataFrame([frontier.of_base(root, pair, samples=2)])
-
-
 STAGES = {"scored": scored, "written": written, "narrowed": narrowed, "continued": continued}
 STAGES |= {"learned in full": partial(learned, FULL), "learned by adapters": partial(learned, LORA)}
 STAGES |= {"probed": probed, "seen": seen, "nudged": nudged}
-POCKET = {"acted": acted, "predicted": predicted, "stood": stood}  # of the pocket pair
+POCKET = {"acted": acted, "predicted": predicted}  # of the pocket pair
 
 
 @contextmanager
@@ -132,7 +128,6 @@ def little() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(human, "questions", lambda _: questions)
         patch.setattr(sampling, "uniforms", lambda *given: uniforms(*given)[:, :16])
-        patch.setattr(frontier, "_RECORDED", 2)
         yield
 
 

@@ -8,28 +8,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from predact import stats, store
+from predact import stats
 from predact.methods import alignment, anchors
-from predact.models import loading, sampling
-from predact.models.pairs import Pair
-from predact.pocket import human, world
-from predact.recipe.answers import ANSWER_TOKENS
+from predact.pocket import world
 from predact.recipe.recipe import SCALES
-from predact.recipe.trajectory import RANKS, bits_per_byte
-from predact.texts.prompts import Prompt
+from predact.recipe.trajectory import RANKS
 
 Runs = Mapping[str, pd.DataFrame]
 REWARD, EXCESS = "true reward", "bits per byte beyond the world's entropy"
 SIGNS = {"kl": "KL to SFT, nats per answer", "entropy": "entropy, nats per token"}
 SIGNS |= {"support": "tokens with p > 1e-8", "share10": "share of the commonest 10-gram"}
 _RECORDED = SCALES["full"].record.documents  # of each corpus
-_ENDS = ("reward", "low", "high")
 
 
 @cache
@@ -58,40 +52,6 @@ def paths(runs: Runs) -> pd.DataFrame:
         excess = (bits - floor().to_numpy()).mean(1)
         parts.append(rows[["step", "reward", *SIGNS]].assign(run=name, excess=excess, **ends))
     return pd.concat(parts, ignore_index=True)[["run", "step", "reward", "low", "high", "excess", *SIGNS]]
-
-
-def of_base(root: Path, pair: Pair, samples: int = 8) -> dict[str, float]:
-    """Reward (with low and high, over questions) and excess of Base, measured as those of the runs.
-
-    Base answers the validation questions in its frame, sampled from the untruncated distribution as the runs were.
-
-    Args:
-        root: of the store.
-        pair: the pocket pair.
-        samples: answers to each question.
-    """
-    asked = human.questions("validation")
-    prompts = [Prompt(each.id, each.entity.kind, each.prompt) for each in asked]
-    settings = sampling.Settings(samples, top_p=1.0, max_new_tokens=ANSWER_TOKENS)
-    written = sampling.sample_pair(root, pair, prompts, settings, steps=["Base"])
-    decode, known = loading.tokenizer(pair.models["Base"]).decode, {each.id: each for each in asked}
-    rewards = [human.judge(known[str(row.prompt)], decode(row.ids))["reward"] for row in written.itertuples()]
-    sums = written.assign(reward=rewards, count=1).groupby("prompt")[["reward", "count"]].sum().to_numpy(float)
-    value = stats.interval(sums, stats.means)
-    reward = {name: float(getattr(value, end)[0]) for name, end in zip(_ENDS, ("estimate", "low", "high"), strict=True)}
-    bits = store.frame(root, "frontier", _documents(pair), lambda: _bits(pair)).bits
-    return reward | {"excess": float((bits - floor().to_numpy()).mean())}
-
-
-def _documents(pair: Pair) -> dict[str, Any]:
-    return loading.key(pair.models["Base"]) | {"floor": floor().round(9).to_dict()}
-
-
-def _bits(pair: Pair) -> pd.DataFrame:
-    """Bits per byte of each corpus's recorded documents under Base."""
-    model, tokenizer = loading.loaded(pair.models["Base"])
-    texts = [[world.document(name, "validation", place).text for place in range(_RECORDED)] for name in world.CORPORA]
-    return pd.DataFrame({"bits": [bits_per_byte(model, tokenizer, each) for each in texts]})
 
 
 def signs(found: pd.DataFrame) -> pd.DataFrame:

@@ -240,6 +240,22 @@ def mixture_frontier(acted: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFra
     return pd.concat(rows, ignore_index=True)
 
 
+def with_ends(weights: Sequence[float]) -> list[float]:
+    """Return weights in their order, with those of Base alone (0) and RLHF alone (1)."""
+    return sorted({0.0, 1.0, *weights})
+
+
+def of_base(mixed: pd.DataFrame) -> dict[str, float]:
+    """Reward of Base (with low and high) and its excess: the mixture with weight 0.
+
+    Args:
+        mixed: what `mixture_frontier` returns.
+    """
+    base = mixed[mixed.weight == 0].set_index("measure")
+    low, high = base.low["reward"], base.high["reward"]
+    return {"reward": base.estimate["reward"], "low": low, "high": high, "excess": base.estimate["excess"]}
+
+
 def _strata(acted: pd.DataFrame, predicted: pd.DataFrame, weight: float) -> list[np.ndarray]:
     """Sums by question [questions, 5] of a mixture, then by document [documents, 2] for each corpus."""
     answers = acted[acted.weight == weight].groupby("question", sort=False)

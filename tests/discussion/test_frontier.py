@@ -12,7 +12,7 @@ from predact.discussion import frontier
 from predact.figures import discussion as discussion_figures
 from predact.figures import style
 from predact.models import loading, pairs
-from predact.pocket import human, shipped, world
+from predact.pocket import shipped, world
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,6 @@ def test_a_path_is_what_was_recorded(runs):
     bits = np.mean([rows[f"bits/{corpus}"].iloc[-1] - frontier.floor()[corpus] for corpus in world.CORPORA])
     assert mine.excess.iloc[-1] == pytest.approx(bits)
     assert found[found.step == 0].drop(columns="run").round(9).drop_duplicates().shape[0] == 1, "all begin at SFT"
-
-
-def test_base_is_asked_and_judged_as_the_runs_were(tmp_path, monkeypatch):
-    asked = human.questions("validation")[:16]
-    monkeypatch.setattr(human, "questions", lambda _: asked)
-    base = frontier.of_base(tmp_path, pairs.pair("pocket"), samples=1)
-    assert base["low"] < base["reward"] < base["high"] < 1 and 0 < base["excess"] < 0.05
-    assert len(list(tmp_path.glob("generations/*.parquet"))) == len(asked)
 
 
 def test_shared_passages_are_marked_in_the_text(tokenizer):

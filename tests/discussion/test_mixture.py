@@ -119,6 +119,14 @@ def test_where_a_mixture_stands_by_hand(acted, predicted):
     assert (found.low < found.estimate).loc[0.5]["reward"] and (found.high > found.estimate).loc[0.5]["reward"]
 
 
+def test_base_stands_where_the_mixture_with_weight_0_stands(predicted):
+    rows = [(question, list(range(9)), 0.1 * question + 0.01 * place) for question in range(4) for place in range(2)]
+    own = pd.DataFrame(rows, columns=["question", "ids", "reward"]).assign(weight=0.0, entropy=9.0, text="")
+    base = mixture.of_base(mixture.mixture_frontier(own, predicted[predicted.weight == 0]))
+    assert base["reward"] == pytest.approx(own.reward.mean()) and base["low"] < base["reward"] < base["high"]
+    assert 0 < base["excess"] < 0.05, "near the world"
+
+
 def run(levels):
     """A run whose reward on each of four questions is the mixtures' own deviation around a level of each step."""
     return pd.DataFrame({"rewards": [[level - 0.1, level + 0.1, level - 0.2, level + 0.2] for level in levels]})
