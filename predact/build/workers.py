@@ -95,9 +95,13 @@ def _follow(project: Path, out: Path, work: Work) -> None:
 
 
 def from_place(work: Work, place: int, count: int) -> Work:
-    """Return the work of one worker of several in its own order: each begins at another notebook and comes round."""
-    items, begin = list(work.items()), len(work) * place // count
-    return dict([*items[begin:], *items[:begin]])
+    """Return the work of one worker of several in its own order.
+
+    Each begins at another notebook and comes round, every second one backwards.
+    """
+    items, begin = list(work.items()), len(work) * (place - place % 2) // count
+    order = [*items[begin:], *items[:begin]]
+    return dict(reversed(order) if place % 2 else order)
 
 
 @contextmanager

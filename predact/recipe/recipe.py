@@ -26,6 +26,7 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
+from filelock import FileLock
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from predact.errors import UserError, near
@@ -268,8 +269,9 @@ def make(out: Path, scale: str, stage: str = "") -> Path:
     if stage and stage not in STAGES:
         raise UserError(f"stage: {stage!r} is not known{near(stage, STAGES) or '.'} Expected {', '.join(STAGES)}.")
     out.mkdir(parents=True, exist_ok=True)
-    for name in [stage] if stage else STAGES:
-        STAGES[name](out, SCALES[scale])
+    with FileLock(out.with_suffix(".lock")):  # another process may be making them
+        for name in [stage] if stage else STAGES:
+            STAGES[name](out, SCALES[scale])
     return out
 
 
