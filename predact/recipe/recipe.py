@@ -269,9 +269,12 @@ def make(out: Path, scale: str, stage: str = "") -> Path:
     if stage and stage not in STAGES:
         raise UserError(f"stage: {stage!r} is not known{near(stage, STAGES) or '.'} Expected {', '.join(STAGES)}.")
     out.mkdir(parents=True, exist_ok=True)
-    with FileLock(out.with_suffix(".lock")):  # another process may be making them
-        for name in [stage] if stage else STAGES:
-            STAGES[name](out, SCALES[scale])
+    if stage:
+        STAGES[stage](out, SCALES[scale])
+        return out
+    with FileLock(out.with_suffix(".lock")):  # another process may be making all of them
+        for each in STAGES.values():
+            each(out, SCALES[scale])
     return out
 
 
