@@ -51,6 +51,29 @@ def test_modules_import_in_one_direction():
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+FLOORS = "cli build figures discussion claims methods models texts".split()
+BESIDE = {"recipe": "claims"}
+GROUND = {"errors", "markup", "pocket", "stats", "store"}
+
+
+def floor(module):
+    """How far down a module of the package stands; the ground is the same for all of it."""
+    name = BESIDE.get(module.split(".")[1], module.split(".")[1])
+    assert name in FLOORS or name in GROUND, f"{module} stands in no room of the house"
+    return FLOORS.index(name) if name in FLOORS else len(FLOORS)
+
+
+def test_a_module_uses_its_own_floor_and_those_below():
+    for path in (ROOT / "predact").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if name == "predact":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("predact"):
+                used = [node.module] if node.module != "predact" else [f"predact.{each.name}" for each in node.names]
+                assert all(floor(each) >= floor(name) for each in used), f"{name} uses {used}"
+
+
 def test_environment_is_in_step():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     wanted = {"python" + PROJECT["requires-python"], "pip", "mafft"}
