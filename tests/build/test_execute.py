@@ -200,3 +200,14 @@ def test_settings_are_planned_where_there_is_a_scale(tmp_path):
         execute.plan([with_scale], {}, {"documents": "0"})
     with pytest.raises(UserError, match="^document: no such parameter, did you mean 'documents'?"):
         execute.plan([with_scale], {}, {"document": "7"})
+
+
+def test_what_numba_and_python_compile_is_no_part_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "PACKAGE", tmp_path)
+    (tmp_path / "a.py").write_text("x = 1")
+    before = execute._package.__wrapped__()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/a.f-1.py311.nbi").write_text("")
+    assert execute._package.__wrapped__() == before
+    (tmp_path / "b.yaml").write_text("")
+    assert execute._package.__wrapped__() != before
