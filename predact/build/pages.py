@@ -33,7 +33,7 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
     """
     chapters, found = set(chapters), {row["id"]: row for row in verdicts}
     scales = sorted({row["scale"] for row in found.values()})
-    other = {row["id"]: row for row in published if row["pair"] == pair and row["scale"] not in scales}
+    other = {row["id"]: row for row in published if row["pair"] == pair and row.get("scale", "full") not in scales}
     rows: list[tuple[str, ...]] = []
     for claim in claims().values():
         name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
@@ -51,7 +51,7 @@ def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
     Args:
         verdicts: rows, as `across.in_order` returns them.
         first: the pair of the first column.
-        numbers: whether a cell also shows the estimate and its interval.
+        numbers: whether a cell also shows the estimate and its interval. A scale below the full one is named.
     """
     found = {(row["id"], row["pair"]): row for row in verdicts}
     names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
@@ -64,7 +64,9 @@ def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
         }
         for claim in claims().values()
     ]
-    page = markup.render("verdicts.html", pairs=map(title, names), claims=lines, numbers=numbers)
+    at = {row["pair"]: row.get("scale", "full") for row in found.values()}
+    heads = [{"name": title(pair), "scale": at[pair]} for pair in names]
+    page = markup.render("verdicts.html", pairs=heads, claims=lines, numbers=numbers)
     return f"```{{raw}} html\n{page}\n```\n"
 
 
@@ -76,13 +78,12 @@ def _cell(row: Row | None) -> dict[str, str] | None:
 
 
 def settings() -> str:
-    """Return the table of all settings: the meaning of each, and its value at every scale."""
-    fields, known = Settings.model_fields, scales()
-    rows = [
-        (_code(name), str(field.description), *(_code(at.get(name, field.default)) for at in known.values()))
-        for name, field in fields.items()
-    ]
-    return _table(("Setting", "Says", *(f"`{scale}`" for scale in known)), rows) + "\n"
+    """Return the table of all settings: the value at every scale (one where they agree), and what each says."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        values = [_code(at.get(name, field.default)) for at in scales().values()]
+        rows.append((_code(name), *(values if len(set(values)) > 1 else [values[0], "", ""]), str(field.description)))
+    return _table(("Setting", *(f"`{scale}`" for scale in scales()), "Says"), rows) + "\n"
 
 
 def status(notebooks: Iterable[Path]) -> str:
