@@ -87,14 +87,19 @@ def test_two_processes_on_one_store_share_the_work_on_a_base(tmp_path):
 
 COMPUTE = """\
 import os, time
+from pathlib import Path
 import pandas as pd
 from predact import store as keep
 
 def compute(places):
     for place in places:
-        time.sleep(0.25)
+        time.sleep(0.1)
         yield pd.DataFrame({"n": [place], "pid": [os.getpid()], "threads": [os.environ.get("OMP_NUM_THREADS", "")]})
 
+Path(f"here-{os.getpid()}").touch()
+latest = time.monotonic() + 120  # a busy machine starts a second worker late
+while len(list(Path().glob("here-*"))) < int(os.environ.get("TOGETHER", 1)) and time.monotonic() < latest:
+    time.sleep(0.05)
 made = keep.shards(STORE, "toy", [{"n": n} for n in range(40)], compute)
 print([int(part.n[0]) for part in made])"""
 
@@ -126,7 +131,8 @@ def kernels():
     return [each for each in psutil.process_iter(["cmdline"]) if "ipykernel_launcher" in str(each.info["cmdline"])]
 
 
-def test_two_workers_share_the_shards_of_a_notebook(project, capfd):
+def test_two_workers_share_the_shards_of_a_notebook(project, capfd, monkeypatch):
+    monkeypatch.setenv("TOGETHER", "2")
     before = len(kernels())
     with workers.beside(2, Path(), Path("out"), project):
         time.sleep(0.1)

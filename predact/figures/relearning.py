@@ -110,9 +110,10 @@ def learning_curves(frame: pd.DataFrame, recovered: pd.DataFrame) -> alt.LayerCh
     base = shown.transform_filter("datum.model == 'Base'")
     told = _told(recovered)
     there = alt.Chart(told).transform_filter(chosen)
+    reached = alt.when("datum.reached").then(alt.value(1)).otherwise(alt.value(0))  # an empty layer has no axis
     layers = (
         there.mark_rect(color=style.RLHF, opacity=0.12).encode(x="low:Q", x2="high:Q"),
-        there.transform_filter("datum.reached").mark_rule(color=style.RLHF, strokeDash=[2, 3]).encode(x="estimate:Q"),
+        there.mark_rule(color=style.RLHF, strokeDash=[2, 3]).encode(x="estimate:Q", opacity=reached),
         base.mark_line(color=style.NULL, strokeWidth=1.5, strokeDash=[6, 4]).encode(x=x, y="start:Q"),
         shown.mark_area(opacity=0.18).encode(x=x, y="low:Q", y2="high:Q", color=marks["color"]),
         shown.mark_line(strokeWidth=2).encode(x=x, y=y, color=marks["color"]),
