@@ -29,4 +29,8 @@ def refused(error: "ValidationError") -> tuple[str, str | None]:
     name = str(first["loc"][0])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return name, None
-    return name, f"{first['msg'].replace('Input should be', 'expected')}, not {first['input']!r}"
+    said = first["msg"].replace("Input should be", "expected")
+    said = said.replace("expected greater", "expected a number greater").replace(
+        "expected less", "expected a number less"
+    )
+    return name, f"{said}, not {first['input']!r}"

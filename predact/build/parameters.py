@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 import logging
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +96,8 @@ def read(name: str, word: str, kind: Any) -> Any:
                 value = parse(text)
                 if _fits(value, kind):
                     return value
-    expected = kind.__name__ if kind in TYPES.values() and isinstance(kind, type) else str(kind).replace("typing.", "")
+    choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    expected = " or ".join(map(str, choices)) or next((said for said, each in TYPES.items() if each == kind), str(kind))
     raise UserError(f"{name}: expected {expected}, got {word!r}.")
 
 

@@ -196,7 +196,7 @@ def test_settings_are_planned_where_there_is_a_scale(tmp_path):
         with_scale: {"scale": "laptop", "documents": 7, "corpora": ["news"]},
         without: {"documents": 7, "seed": 3},
     }
-    with pytest.raises(UserError, match="^documents: expected greater than or equal to 1, not 0"):
+    with pytest.raises(UserError, match="^documents: expected a number greater than or equal to 1, not 0"):
         execute.plan([with_scale], {}, {"documents": "0"})
     with pytest.raises(UserError, match="^document: no such parameter, did you mean 'documents'?"):
         execute.plan([with_scale], {}, {"document": "7"})

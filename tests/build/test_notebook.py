@@ -75,7 +75,7 @@ def test_start_refuses_a_value_of_another_type():
         notebook.start(namespace(CELL, "# Parameters\nshown = '7'\n", shown="7"))
     with pytest.raises(UserError, match="documents: expected a valid integer, not '7'"):
         notebook.start(namespace(CELL, "# Parameters\ndocuments = '7'\n", documents="7"))
-    with pytest.raises(UserError, match="documents: expected greater than or equal to 1, not 0"):
+    with pytest.raises(UserError, match="documents: expected a number greater than or equal to 1, not 0"):
         notebook.start(namespace(CELL, "# Parameters\ndocuments = 0\n", documents=0))
 
 
