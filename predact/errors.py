@@ -30,7 +30,6 @@ def refused(error: "ValidationError") -> tuple[str, str | None]:
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return name, None
     said = first["msg"].replace("Input should be", "expected")
-    said = said.replace("expected greater", "expected a number greater").replace(
-        "expected less", "expected a number less"
-    )
+    for compared in ("greater", "less"):
+        said = said.replace(f"expected {compared}", f"expected a number {compared}")
     return name, f"{said}, not {first['input']!r}"

@@ -197,9 +197,7 @@ class TestInAProject:
         refused(predact("run", "-p", "n", "five"), "n: expected int, got 'five'")
         refused(predact("run", "-p", "documnts", "5"), "documnts: no such parameter, did you mean 'documents'?")
         refused(predact("run", "-p", "documents", "five"), "documents: expected int, got 'five'")
-        refused(
-            predact("run", "-p", "documents", "0"), "documents: expected a number greater than or equal to 1, not 0"
-        )
+        refused(predact("run", "-p", "documents", "0"), "documents: expected a number greater than or equal to 1")
         refused(predact("run", "-p", "engine", "muscle"), "engine: expected", "'muscle'")
         refused(predact("run", "-p", "n"), "-p n: expected a name and a value")
         refused(predact("run", "-p", "seed", "5"), "write --seed 5")

@@ -133,15 +133,7 @@ def test_a_word_is_read_as_any_type_that_a_setting_has(word, kind, value):
 
 
 def test_what_is_not_of_a_setting_s_type_is_one_line_that_names_it():
-    with pytest.raises(UserError, match=r"^method: expected Literal\['auto', 'full'\], got 'lore'\.$"):
+    with pytest.raises(UserError, match=r"^method: expected auto or full, got 'lore'\.$"):
         read("method", "lore", Literal["auto", "full"])
     with pytest.raises(UserError, match=r"^rates: expected list\[float\], got 'fast'\.$"):
-        read("rates", "fast", list[float])
-
-
-def test_a_word_that_is_no_choice_is_refused_with_the_choices():
-    with pytest.raises(UserError, match="^method: expected auto or full, got 'loar'"):
-        read("method", "loar", Literal["auto", "full"])
-    assert read("method", "full", Literal["auto", "full"]) == "full"
-    with pytest.raises(UserError, match=r"^rates: expected list\[float\], got 'fast'"):
         read("rates", "fast", list[float])
