@@ -77,10 +77,15 @@ def plan(notebooks: list[Path], common: Mapping[str, str], given: Mapping[str, s
 
 
 def values(notebook: Path) -> dict[str, Any]:
-    """Return the values of the parameters in an executed notebook, and of the settings it was run with."""
+    """Return the values of the parameters in an executed notebook, and of the settings that were given to it alone."""
     declared = {name: parameter.default for name, parameter in of_notebook(notebook).items()}
-    settings = [found["settings"] for found in _outputs(notebook, PROVENANCE) if "scale" in declared]
-    return {name: value for found in settings for name, value in found.items()} | declared | _injected(notebook)
+    return declared | metadata(notebook)["parameters"]
+
+
+def settings(notebook: Path) -> dict[str, Any]:
+    """Return the settings that an executed notebook was run with; nothing for one that is run at no scale."""
+    told = [found["settings"] for found in _outputs(notebook, PROVENANCE) if "scale" in of_notebook(notebook)]
+    return told[0] if told else {}
 
 
 def results(notebook: Path) -> list[dict]:
@@ -97,10 +102,6 @@ def _outputs(notebook: Path, kind: str) -> list[Any]:
     """Return the outputs of one kind (a MIME type) in a notebook."""
     outputs = [output for cell in _load(notebook)["cells"] for output in cell.get("outputs", [])]
     return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
-
-
-def _injected(notebook: Path) -> dict[str, Any]:
-    return metadata(notebook)["parameters"]
 
 
 def metadata(notebook: Path) -> dict[str, Any]:

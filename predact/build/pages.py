@@ -90,7 +90,21 @@ def status(notebooks: Iterable[Path]) -> str:
     """Return the tables of the status page, from the metadata and the provenance of executed notebooks."""
     notebooks = list(notebooks)
     head = ("Notebook", "Executed (UTC)", "Time", "Seed", "Stored results")
-    return "\n\n".join([_table(head, map(_summary, notebooks)), *map(_details, notebooks)]) + "\n"
+    parts = [_table(head, map(_summary, notebooks)), _changed(notebooks), *map(_details, notebooks)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _changed(notebooks: Iterable[Path]) -> str:
+    """Tell the settings in which the notebooks differ from the full scale, each once."""
+    full = {name: field.default for name, field in Settings.model_fields.items()}
+    told = {
+        (name, _code(value))
+        for each in notebooks
+        for name, value in execute.settings(each).items()
+        if value != full[name]
+    }
+    said = "Notebooks were run with the [settings](#settings) of the full scale, but for these:"
+    return f"## Settings\n\n{said}\n\n{_table(('Setting', 'Value'), sorted(told))}" if told else ""
 
 
 def _verdict(row: Row | None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import sys
 import papermill
 import pytest
 
-from predact.build import execute
+from predact.build import execute, pages
 from predact.errors import UserError
 from tests.made import executed, row, write_notebook
 
@@ -170,7 +170,8 @@ def test_verdicts_travel_with_the_executed_notebook(project, tmp_path):
     assert done.executed
     numbers = {"estimate": 30.0, "low": 1.0, "high": 99.0, "unit": "documents", "n": 9}
     assert shown == row(scale="laptop", **numbers)
-    assert execute.values(target)["documents"] == 30, "settings stand beside the parameters"
+    assert execute.settings(target)["documents"] == 30 and "documents" not in execute.values(target)
+    assert "| documents | `30` |" in pages.status([target])
     by_hand = tmp_path / "by_hand.ipynb"
     papermill.execute_notebook(source, by_hand, {"documents": 7, "store": str(root)}, progress_bar=False, cwd=tmp_path)
     assert execute.verdicts([by_hand]) == [row(scale="laptop, documents 7", **numbers | {"estimate": 7.0})]
