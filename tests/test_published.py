@@ -80,7 +80,7 @@ PAIRS = ("pocket-dpo", "pocket-seed1", "pocket-seed2", "pocket-true")
 def test_every_claim_has_a_verdict_for_every_other_pocket_pair():
     rows = across.published(VERDICTS)
     assert [(each["id"], each["pair"]) for each in across.in_order(rows)] == [
-        (id, name) for id in verdict.claims() for name in PAIRS
+        (id, name) for id in verdict.claims() for name in ("pocket", *PAIRS) if (id, name) != ("C2", "pocket")
     ]
     for row in rows:
         assert row["low"] <= row["estimate"] <= row["high"] and row["n"] >= 40
@@ -88,7 +88,7 @@ def test_every_claim_has_a_verdict_for_every_other_pocket_pair():
         assert row.keys() == {field.name for field in fields(verdict.Verdict)} and row["scale"] == "full"
     made = json.loads((VERDICTS / "made.json").read_text())
     assert {"commit", "finished", "device", "versions", "models"} <= made.keys()
-    for name in PAIRS:
+    for name in ("pocket", *PAIRS):
         assert made["models"][name] == {
             step: loading.fingerprint(each) for step, each in pairs.pair(name).models.items()
         }
