@@ -38,7 +38,8 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
     for claim in claims().values():
         name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
         row: tuple[str, ...] = (name, f"{claim.claim} *({claim.figure})*", *_verdict(found.get(claim.id)))
-        rows.append((*row, " ".join(_verdict(other.get(claim.id)))) if other else row)
+        beside = " ".join(_verdict(other[claim.id])) if claim.id in other else "–"
+        rows.append((*row, beside) if other else row)
     last = ("Published, at full scale",) if other else ()
     head = ("", "Claim *(where in the paper)*", "Verdict", "Estimate [95 % interval]", *last)
     at = f", at the scale {_code('; '.join(scales))}" if scales else ""

@@ -26,7 +26,7 @@ def test_published_verdicts_of_the_pair_at_another_scale_stand_beside():
     head, _, first, second, third = text.splitlines()[2:7]
     assert head.endswith("| Published, at full scale |")
     assert first.endswith("| {bdg-success}`holds` 2.000 [1.300, 1.500] perplexity ratio, n = 900 |")
-    assert second.endswith("| not yet run  |") and third.endswith("| not yet run  |")
+    assert second.endswith("| – |") and third.endswith("| – |"), "nothing published"
     same = pages.scorecard([row("C1")], "pocket", [], [row("C1", estimate=2.0)])
     assert "Published" not in same, "the same scale is not told twice"
 
