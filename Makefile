@@ -19,7 +19,7 @@ test: .venv/test-installed
 	$(BIN)/pytest
 
 gpu: .venv/test-installed
-	$(BIN)/pytest tests/gpu.py -s
+	$(BIN)/pytest tests/gpu.py -n 0 -s
 
 serve: book
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory '_build/$(PAIR)/html'

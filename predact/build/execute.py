@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -149,16 +151,18 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
 
     _make(target.parent, failed.parent)
     try:
-        notebook = papermill.execute_notebook(
-            source,
-            failed,
-            injected,
-            cwd=project,
-            execution_timeout=CELL_TIMEOUT,
-            start_timeout=300,
-            extra_arguments=["--log-level=CRITICAL"],
-            progress_bar={"desc": source.stem, "leave": False, "disable": not sys.stderr.isatty()},
-        )
+        with tempfile.TemporaryDirectory(prefix="predact-") as sockets:
+            notebook = papermill.execute_notebook(
+                source,
+                failed,
+                injected,
+                cwd=project,
+                config=_transport(sockets),
+                execution_timeout=CELL_TIMEOUT,
+                start_timeout=300,
+                extra_arguments=["--log-level=CRITICAL"],
+                progress_bar={"desc": source.stem, "leave": False, "disable": not sys.stderr.isatty()},
+            )
     except papermill.PapermillExecutionError as error:
         if error.ename == "UserError":
             failed.unlink()
@@ -176,6 +180,15 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
     _remove_empty(failed.parent)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return "".join(output.text for output in outputs if output.get("name") == "stderr")
+
+
+def _transport(folder: str) -> Any:
+    """How to talk to a kernel: over sockets in a folder, as some sealed machines have no network even to themselves."""
+    from traitlets.config import Config
+
+    if os.name == "nt":  # has no such sockets
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
 
 def _make(*folders: Path) -> None:
@@ -199,10 +212,12 @@ def _is_current(project: Path, target: Path, key: str) -> bool:
         return False
     used, given = {result["sha256"] for result in results(target)}, values(target)
     stores = [project / given[name] for name in ("store", "published") if name in given]
-    return used <= {_checksum(path) for store in stores for path in store.glob("*/*.json")}
+    return used <= {_checksum(path, path.stat().st_mtime_ns) for store in stores for path in store.glob("*/*.json")}
 
 
-def _checksum(sidecar: Path) -> str | None:
+@cache
+def _checksum(sidecar: Path, changed: int) -> str | None:
+    """Return the checksum that a sidecar tells, read once for all notebooks unless it was `changed` (its time)."""
     with contextlib.suppress(ValueError):
         return json.loads(sidecar.read_bytes()).get("sha256")
     return None

@@ -6,22 +6,20 @@ For the probabilities p_1 >= p_2 >= ... >= p_V of one position, in nats where it
     entropy    = -sum p_i log p_i
     support(t) = number of i with p_i > t         t one of THRESHOLDS
 
-Rows of up to 4,096 tokens are sorted exactly. Longer ones, on a CPU, are sorted exactly up to rank 2,048; beyond it by
-logits rounded to 2^-11 nats, which changes mass(k) by at most a 2,000th of the mass of the tokens with the same rounded
-logit. This radix sort of 16-bit numbers takes 0.2 ms for 50,000 of them; numpy's exact sort takes 0.15 to 1.1 ms,
-depending on the processor's vector instructions.
+On a CPU, rows are sorted by a radix sort of the bits of a float: 20 us for 3,000 tokens on one core, 0.8 ms for 128,000,
+where numpy's sort takes 32 us and 3 ms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from numba import njit
 from torch import Tensor
 
 from predact import store
@@ -32,9 +30,6 @@ from predact.texts.corpora import Corpus
 
 NEGLIGIBLE = 1e-8  # the paper's threshold
 THRESHOLDS = (1e-4, 1e-6, NEGLIGIBLE, 1e-10, 1e-12)
-_LOGITS = 2**19  # logits at a time: few enough to stay in the processor's cache
-_STEP = 2**-11  # nats; 16 bits cover 32 nats below the likeliest token, down to p < 1e-13
-_WHOLE = 4096  # tokens of a vocabulary that is sorted whole
 _THREADS = ThreadPoolExecutor()
 EXACT = 1024  # every rank up to here is kept, then a grid of eight ranks to each doubling
 SUPPORTS = [f"{each:.0e}" for each in THRESHOLDS]  # columns of support
@@ -58,13 +53,13 @@ def ranks(vocabulary: int) -> np.ndarray:
 def summarize(logits: Tensor, at: np.ndarray | None = None) -> Summary:
     """Measure the distributions of float32 logits [n, V], the mass at the ranks `at`; running sums are in float64."""
     at = ranks(logits.shape[1]) if at is None else at
-    parts = (_summarize(part, at) for part in logits.split(max(1, _LOGITS // logits.shape[1])))
+    parts = (_summarize(part, at) for part in logits.split(max(1, scoring.CACHED // logits.shape[1])))
     return Summary(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def entropies(logits: Tensor) -> np.ndarray:
     """Return the entropy alone [n], in nats, of the distributions of float32 logits [n, V]: nothing need be sorted."""
-    return np.concatenate([_entropies(part) for part in logits.split(max(1, _LOGITS // logits.shape[1]))])
+    return np.concatenate([_entropies(part) for part in logits.split(max(1, scoring.CACHED // logits.shape[1]))])
 
 
 def _entropies(logits: Tensor) -> np.ndarray:
@@ -75,23 +70,15 @@ def _entropies(logits: Tensor) -> np.ndarray:
 
 
 def _summarize(logits: Tensor, at: np.ndarray) -> Summary:
-    ordered = _descending(logits)
-    ordered = ordered.sub_(ordered[:, :1].clone())
-    p = ordered.exp()
+    down = _ascending(logits.amax(1, keepdim=True) - logits)  # nats below the likeliest token
+    p = (-down).exp_()
     upto = _cumulated(p, np.append(at, p.shape[1]))
     total = upto[:, -1:]
     log_total = total.log()
-    entropy = log_total[:, 0] - (p * ordered).sum(1) / total[:, 0]
-    floors = torch.tensor(THRESHOLDS, dtype=torch.float64, device=logits.device).log() + log_total
-    support = _above(ordered, floors.float())
+    entropy = log_total[:, 0] + p.mul_(down).sum(1) / total[:, 0]
+    depths = -torch.tensor(THRESHOLDS, dtype=torch.float64, device=logits.device).log() - log_total
+    support = torch.searchsorted(down, depths.float())
     return Summary((upto[:, :-1] / total).cpu().numpy(), entropy.cpu().numpy(), support.cpu().numpy())
-
-
-def _above(ordered: Tensor, floors: Tensor) -> Tensor:
-    """Count the logits above each floor: ordered [n, V], floors [n, thresholds]."""
-    if ordered.device.type != "cpu" or ordered.shape[1] <= _WHOLE:
-        return torch.searchsorted(-ordered, -floors)
-    return torch.stack([(ordered > floor[:, None]).count_nonzero(1) for floor in floors.T], 1)
 
 
 def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
@@ -103,22 +90,40 @@ def _cumulated(p: Tensor, at: np.ndarray) -> Tensor:
     return torch.cat([sums, torch.cat([sums[:, -1:], *tail], 1).cumsum(1)[:, 1:]], 1)
 
 
-def _descending(logits: Tensor) -> Tensor:
-    """Return the rows in descending order; in rows longer than `_WHOLE`, beyond rank 2 * `EXACT`, only to `_STEP`."""
-    if logits.device.type != "cpu":
-        return logits.sort(1, descending=True).values
-    if logits.shape[1] <= _WHOLE:
-        return _by_rows(np.sort, -logits).neg_()
-    head = 2 * EXACT
-    down = (logits.amax(1, keepdim=True) - logits).div_(_STEP).clamp_(max=2**16 - 1)
-    logits = logits.gather(1, _by_rows(partial(np.argsort, kind="stable"), down.to(torch.uint16)))
-    return torch.cat([_by_rows(np.sort, -logits[:, :head]).neg_(), logits[:, head:]], 1)
+def _ascending(rows: Tensor) -> Tensor:
+    """Sort each row of numbers, none of them below 0."""
+    if rows.device.type != "cpu":
+        return rows.sort(1).values
+    parts = rows.chunk(torch.get_num_threads())
+    for _ in _THREADS.map(_radix_sort, (part.numpy().view(np.uint32) for part in parts)):
+        pass
+    return rows
 
 
-def _by_rows(sort: Callable[[np.ndarray], np.ndarray], rows: Tensor) -> Tensor:
-    """Sort each row by a function of numpy, on as many cores as PyTorch uses: numpy alone would use one."""
-    parts = np.array_split(rows.numpy(), torch.get_num_threads())
-    return torch.from_numpy(np.concatenate(list(_THREADS.map(sort, parts))))
+@njit(cache=True, nogil=True)
+def _radix_sort(rows: np.ndarray) -> None:
+    """Sort each row in place, by the lowest 11 bits, then by the next 11, then by the highest 10."""
+    other = np.empty(rows.shape[1], np.uint32)
+    for row in rows:
+        places = np.zeros((3, 2048), np.int64)  # where the next number with these bits goes
+        for bits in row:
+            places[0, bits & 2047] += 1
+            places[1, (bits >> 11) & 2047] += 1
+            places[2, bits >> 22] += 1
+        for each in places:
+            first = 0
+            for digit in range(2048):
+                each[digit], first = first, first + each[digit]
+        for bits in row:
+            other[places[0, bits & 2047]] = bits
+            places[0, bits & 2047] += 1
+        for bits in other:
+            row[places[1, (bits >> 11) & 2047]] = bits
+            places[1, (bits >> 11) & 2047] += 1
+        for bits in row:
+            other[places[2, bits >> 22]] = bits
+            places[2, bits >> 22] += 1
+        row[:] = other
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ def _measure_distributions(model: Model, passages: Passages, positions: int, see
             found = summarize(logits[torch.from_numpy(wanted).to(logits.device)])
             rows = rows[wanted]
             top1[rows], entropy[rows], support[rows] = found.mass[:, 0], found.entropy, found.support
-            np.add.at(mass, group[rows], found.mass)
+            mass[:] += (group[rows] == np.arange(len(mass))[:, None]) @ found.mass
 
     nll = scoring.score_ids(loaded, passages.sequences, passages.given, len(tokenizer), observe=observe)
     position = (np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths))[chosen]

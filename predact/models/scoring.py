@@ -20,6 +20,7 @@ from predact.models.pairs import Model, Pair
 from predact.texts.corpora import Corpus
 
 ROOM = 256  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
+CACHED = 2**19  # logits at a time for what reads them several times: few enough to stay in the processor's cache
 _COPIES = 4  # arrays as large as a chunk of float32 logits that are alive at once, at most
 Observer = Callable[[np.ndarray, Tensor], None]
 _SHARD = 10  # documents whose scores are stored together
@@ -239,10 +240,16 @@ def _read(model: Any, inputs: Tensor) -> Any:
 
 def _nll(logits: Tensor, targets: Tensor) -> Tensor:
     """-log softmax(logits [n, V])[targets [n]], in float32; the logits are used up."""
-    wanted = logits.gather(1, targets.to(logits.device)[:, None])
+    rows = max(1, CACHED // logits.shape[1])
+    parts = zip(logits.split(rows), targets.to(logits.device)[:, None].split(rows), strict=True)
+    return torch.cat([_nll_of_rows(*each) for each in parts]).cpu()
+
+
+def _nll_of_rows(logits: Tensor, targets: Tensor) -> Tensor:
+    wanted = logits.gather(1, targets)
     top = logits.amax(1, keepdim=True)
     total = logits.sub_(top).exp_().sum(1, keepdim=True)
-    return (total.log() + (top - wanted)).squeeze(1).cpu()
+    return (total.log() + (top - wanted)).squeeze(1)
 
 
 def score_corpus(

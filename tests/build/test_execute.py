@@ -1,6 +1,7 @@
 """Executing notebooks: what is skipped, what a failure leaves behind, what an executed one tells."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,14 @@ def test_an_executed_notebook_tells_its_values_and_its_results(project, chapter,
     assert execute.values(target) == {"seed": 0, "n": 3, "texts": [], "name": "", "store": "_build/store"}
     (result,) = execute.results(target)
     assert result["stage"] == "toy" and result["inputs"] == {"n": 3, "seed": 0}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such sockets")
+def test_a_kernel_needs_no_network_not_even_to_its_own_machine(project, tmp_path):
+    source = project / "notebooks/sockets.ipynb"
+    write_notebook(source, "n: int = 1", "import ipykernel\nprint(ipykernel.get_connection_info(unpack=True))")
+    run(project, source)
+    assert "'transport': 'ipc'" in (project / "out/notebooks/sockets.ipynb").read_text()
 
 
 def test_nothing_changed_nothing_executed(project, chapter, done):

@@ -32,10 +32,20 @@ def test_every_measure_against_a_dense_softmax(vocabulary):
 def test_the_entropy_alone_needs_no_sorting(vocabulary, monkeypatch):
     logits = 6 * torch.randn(50, vocabulary, generator=torch.Generator().manual_seed(0))
     expected, given = distributions.summarize(logits).entropy, logits.clone()
-    monkeypatch.setattr(distributions, "_descending", lambda _: pytest.fail("rows were sorted"))
+    monkeypatch.setattr(distributions, "_ascending", lambda _: pytest.fail("rows were sorted"))
     np.testing.assert_allclose(distributions.entropies(logits), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(distributions.entropies(logits), -xlogx(dense(logits)), rtol=1e-6)
     assert torch.equal(logits, given) and distributions.entropies(torch.zeros(3, 7)) == pytest.approx(np.log(7))
+
+
+@pytest.mark.parametrize("spread", [0, 1e-6, 1, 1e30])
+@pytest.mark.parametrize("size", [1, 2, 3000])
+def test_rows_are_sorted_exactly(size, spread):
+    rows = torch.rand(7, size, generator=torch.Generator().manual_seed(0)) * spread + 3
+    rows[:, ::3] = rows[:, :1].clone()  # ties
+    rows[0, -1] = torch.inf
+    expected = rows.sort(1).values
+    assert torch.equal(distributions._ascending(rows), expected)
 
 
 def xlogx(p):
@@ -64,7 +74,7 @@ def test_ranks_are_exact_to_1024_and_end_at_the_vocabulary():
 
 def test_rows_do_not_depend_on_each_other(monkeypatch):
     logits = torch.randn(300, 40)
-    monkeypatch.setattr(distributions, "_LOGITS", 7 * 40)
+    monkeypatch.setattr(distributions.scoring, "CACHED", 7 * 40)
     whole = distributions.summarize(logits)
     for row in (0, 6, 7, 299):
         alone = distributions.summarize(logits[row : row + 1])
