@@ -6,8 +6,8 @@ For the probabilities p_1 >= p_2 >= ... >= p_V of one position, in nats where it
     entropy    = -sum p_i log p_i
     support(t) = number of i with p_i > t         t one of THRESHOLDS
 
-On a CPU, rows are sorted by a radix sort of the bits of a float: 20 us for 3,000 tokens on one core, 0.8 ms for 128,000,
-where numpy's sort takes 32 us and 3 ms.
+On a CPU, rows are sorted by a radix sort of the bits of a float: 20 us for 3,000 tokens on one core, 0.8 ms for
+128,000, where numpy's sort takes 32 us and 3 ms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
