@@ -158,7 +158,8 @@ def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = Fals
         mine = [row for row in shown if row["id"] == claim.id]
         for row in mine:
             whose = f"{pairs.title(row['pair'])} " if every else ""
-            typer.echo(f"    {whose}{row['verdict']}: {pages.numbers(row)}")
+            rule = " (our own measure)" if row["protocol"] == "book" else ""
+            typer.echo(f"    {whose}{row['verdict']}{rule}: {pages.numbers(row)}")
         if not mine:
             typer.echo("    not yet run")
 

@@ -102,7 +102,8 @@ def values(rung):
 def row(id="C1", pair="pocket", verdict="holds", **more):
     """A verdict as a row."""
     numbers = {"estimate": 1.4, "low": 1.3, "high": 1.5, "unit": "perplexity ratio", "n": 900, "null": None}
-    return {"id": id, "claim": "…", "verdict": verdict} | numbers | {"pair": pair, "scale": "full"} | more
+    place = {"protocol": "paper", "pair": pair, "scale": "full"}
+    return {"id": id, "claim": "…", "verdict": verdict} | numbers | place | more
 
 
 def executed(path, *rows, **metadata):

@@ -12,6 +12,7 @@ from predact.discussion.across import Row
 from predact.models.pairs import title
 from predact.models.runs import Settings, scales
 
+OURS = "↳ *by our own, stricter measure*"
 BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 
@@ -23,7 +24,9 @@ def numbers(row: Mapping[str, Any]) -> str:
 
 
 def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], published: Iterable[Row] = ()) -> str:
-    """Return the claims table: each claim with its verdict, or "not yet run", and the published one at full scale.
+    """Return the claims table: each claim with the paper's values, its verdict by the paper's rule, and by ours.
+
+    A claim without a verdict is "not yet run". Where there are published verdicts of the full scale, they stand beside.
 
     Args:
         verdicts: rows of this pair only.
@@ -31,17 +34,22 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
         chapters: names of the notebooks in the book; a claim links to its notebook if that is one of them.
         published: rows of any pairs; those of this pair at another scale are shown in a column of their own.
     """
-    chapters, found = set(chapters), {row["id"]: row for row in verdicts}
+    chapters, found = set(chapters), {(row["id"], row["protocol"]): row for row in verdicts}
     scales = sorted({row["scale"] for row in found.values()})
-    other = {row["id"]: row for row in published if row["pair"] == pair and row.get("scale", "full") not in scales}
+    other = {
+        (row["id"], row["protocol"]): row for row in published if row["pair"] == pair and row["scale"] not in scales
+    }
     rows: list[tuple[str, ...]] = []
     for claim in claims().values():
         name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
-        row: tuple[str, ...] = (name, f"{claim.claim} *({claim.figure})*", *_verdict(found.get(claim.id)))
-        beside = " ".join(_verdict(other[claim.id])) if claim.id in other else "–"
-        rows.append((*row, beside) if other else row)
+        told = f"{claim.claim} *({claim.figure})*"
+        for protocol, first in (("paper", (name, told, claim.paper or "–")), ("book", ("", OURS, ""))):
+            key = (claim.id, protocol)
+            if protocol == "paper" or key in found or key in other:
+                beside = (" ".join(_verdict(other[key])) if key in other else "–",) if other else ()
+                rows.append((*first, *_verdict(found.get(key)), *beside))
     last = ("Published, at full scale",) if other else ()
-    head = ("", "Claim *(where in the paper)*", "Verdict", "Estimate [95 % interval]", *last)
+    head = ("", "Claim *(where in the paper)*", "The paper's own values", "Verdict", "Estimate [95 % interval]", *last)
     at = f", at the scale {_code('; '.join(scales))}" if scales else ""
     return f"Computed for the pair {_code(pair)}{at}.\n\n{_table(head, rows)}\n"
 
@@ -49,23 +57,28 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
 def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
     """Return the table of all claims and pairs as an HTML block; the colour of a cell shows its verdict.
 
+    A claim has a line for the paper's rule, and one for ours where a pair has such a verdict.
+
     Args:
         verdicts: rows, as `across.in_order` returns them.
         first: the pair of the first column.
         numbers: whether a cell also shows the estimate and its interval. A scale below the full one is named.
     """
-    found = {(row["id"], row["pair"]): row for row in verdicts}
-    names = sorted({pair for _, pair in found}, key=lambda pair: (pair != first, title(pair)))
+    found = {(row["id"], row["protocol"], row["pair"]): row for row in verdicts}
+    names = sorted({pair for _, _, pair in found}, key=lambda pair: (pair != first, title(pair)))
+    by_rule = {key[:2] for key in found}
     lines = [
         {
-            "id": claim.id,
+            "id": claim.id + (", ours" if protocol == "book" else ""),
             "text": claim.claim,
-            "units": "; ".join(sorted({row["unit"] for (id, _), row in found.items() if id == claim.id})),
-            "cells": [_cell(found.get((claim.id, pair))) for pair in names],
+            "units": "; ".join(sorted({row["unit"] for key, row in found.items() if key[:2] == (claim.id, protocol)})),
+            "cells": [_cell(found.get((claim.id, protocol, pair))) for pair in names],
         }
         for claim in claims().values()
+        for protocol in ("paper", "book")
+        if protocol == "paper" or (claim.id, protocol) in by_rule
     ]
-    at = {row["pair"]: row.get("scale", "full") for row in found.values()}
+    at = {row["pair"]: row["scale"] for row in found.values()}
     heads = [{"name": title(pair), "scale": at[pair]} for pair in names]
     page = markup.render("verdicts.html", pairs=heads, claims=lines, numbers=numbers)
     return f"```{{raw}} html\n{page}\n```\n"

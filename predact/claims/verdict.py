@@ -1,15 +1,15 @@
 """What a claim is, the verdict on it for a pair of models, and the rules that several claims share.
 
 A module of this package that has a `CLAIM` is a claim; there is no other list of claims. Its function ``judge`` is the
-rule (frames in, a `Verdict` out). Its `CLAIM` names the functions that count its work and measure its rungs of the
-ladder.
+paper's rule (frames in, a `Verdict` out); ``judge_beyond`` is our own, where we measure more strictly. Its `CLAIM`
+names the functions that count its work and measure its rungs of the ladder.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from predact.claims.materials import Work
 from predact.errors import UserError
 from predact.models.runs import Run
 
+Protocol = Literal["paper", "book"]  # the paper's measure and rule, or ours, which is stricter
 MIME = "application/vnd.predact.verdict+json"  # of a verdict in the output of an executed notebook
 
 
@@ -49,6 +50,7 @@ class Claim:
     chapter: str
     work: Callable[[Run], Mapping[str, Work]]  # tokens by measurement; claims that share one use one name
     rungs: Callable[[Run], list[Rung]] = no_rungs  # its measures of every model
+    paper: str = ""  # what the paper measured for its own models, in one line
 
 
 def claims() -> dict[str, Claim]:
@@ -72,6 +74,7 @@ class Verdict:
     unit: str
     n: int
     null: float | None = None  # the estimate expected by chance, if the claim has a null
+    protocol: Protocol = "paper"  # whose rule this is
     pair: str = ""  # this and the next are filled in by `of_run`
     scale: str = ""
 
@@ -83,8 +86,9 @@ class Verdict:
         estimate, low, high = map(told, (self.estimate, self.low, self.high))
         interval = f"95 % interval {low} to {high}"
         chance = "" if self.null is None else f", by chance {self.null:.3f}"
+        whose = ", by our own measure" if self.protocol == "book" else ""
         return (
-            f"**{self.id} {self.verdict}** for this pair: *{self.claim}* "
+            f"**{self.id} {self.verdict}** for this pair{whose}: *{self.claim}* "
             f"Estimate: {self.unit} {estimate}, {interval}{chance}, n = {self.n:,}."
         )
 
@@ -116,8 +120,16 @@ def only(frame: pd.DataFrame) -> pd.Series:
     return row
 
 
-def conclude(claim: Claim, verdict: str, row: pd.Series, unit: str, n: int, null: float | None = None) -> Verdict:
-    """Return the verdict on a claim, with the estimate and the interval of a row.
+def conclude(
+    claim: Claim,
+    verdict: str,
+    row: pd.Series,
+    unit: str,
+    n: int,
+    null: float | None = None,
+    protocol: Protocol = "paper",
+) -> Verdict:
+    """Return the verdict on a claim by the paper's rule or by ours, with the estimate and the interval of a row.
 
     Raises:
         UserError: there is no interval.
@@ -127,10 +139,10 @@ def conclude(claim: Claim, verdict: str, row: pd.Series, unit: str, n: int, null
         raise UserError(
             f"prompts_limit, documents: {claim.id} needs two prompts and two documents at least for its interval."
         )
-    return Verdict(claim.id, claim.claim, verdict, *numbers, unit, int(n), null)
+    return Verdict(claim.id, claim.claim, verdict, *numbers, unit, int(n), null, protocol)
 
 
-def unmeasured(claim: Claim, unit: str) -> Verdict:
+def unmeasured(claim: Claim, unit: str, protocol: Protocol = "paper") -> Verdict:
     """Return the verdict on a claim that needs one tokenizer, for models whose tokenizers differ: undecided."""
     missing = f"{unit}: not compared, for the tokenizers differ"
-    return Verdict(claim.id, claim.claim, "undecided", None, None, None, missing, 0)
+    return Verdict(claim.id, claim.claim, "undecided", None, None, None, missing, 0, None, protocol)

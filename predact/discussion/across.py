@@ -3,24 +3,28 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from predact.claims.verdict import claims
+from predact.claims.verdict import Protocol, claims
 from predact.models.pairs import title
 
 Row = Mapping[str, Any]
 
 
 def published(folder: Path) -> list[dict]:
-    """Return the verdicts below a folder: a JSON file for each claim, in a folder for each pair."""
+    """Return the verdicts below a folder: a JSON file for each claim and rule, in a folder for each pair."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
     """Return verdicts claim by claim, and for each the pairs in the order of their names.
 
-    If there are several verdicts on one claim and pair, the last one counts.
+    If there are several verdicts on one claim and pair by one rule, the last one counts; the paper's rule comes first.
     """
-    last = {(row["id"], row["pair"]): row for row in rows}
-    order = list(claims())
-    return sorted(last.values(), key=lambda row: (order.index(row["id"]), title(row["pair"])))
+    last = {(row["id"], row["protocol"], row["pair"]): row for row in rows}
+    order, rules = list(claims()), get_args(Protocol)
+
+    def place(row: Row) -> tuple:
+        return order.index(row["id"]), rules.index(row["protocol"]), title(row["pair"])
+
+    return sorted(last.values(), key=place)

@@ -173,6 +173,31 @@ def estimates(shown: alt.Chart, x: alt.X | str, marks: dict[str, Any], tooltip: 
     return span.encode(x="low:Q", x2="high:Q", color=marks["color"]), point.encode(x=x, tooltip=tooltip, **marks)
 
 
+def of_paper(values: pd.DataFrame, x: Any, y: Any, line: bool = False, **encodings: Any) -> alt.Chart:
+    """Return a layer that draws the paper's own values as hollow diamonds, or as thin dashed lines.
+
+    Their colour tells Base from RLHF; the tooltip names the model, how the value was read, and its error.
+
+    Args:
+        values: rows of `paper.values`, with the fields of the encodings.
+        x: channel, on the scale of the figure below.
+        y: likewise.
+        line: draw a line for each model and condition.
+        **encodings: further channels, such as an offset.
+    """
+    is_base = alt.expr.test(alt.expr.regexp("Base$"), alt.datum.model)
+    error = alt.Tooltip("error:Q", title="error of reading")
+    told = ["model:N", "condition:N", "value:Q", "unit:N", "how:N", error]
+    chart = alt.Chart(values.assign(model="paper: " + values.model))
+    drawn = (
+        chart.mark_line(strokeWidth=1.2, strokeDash=[4, 2], opacity=0.8).encode(detail=["model:N", "condition:N"])
+        if line
+        else chart.mark_point(shape="diamond", filled=False, size=60, strokeWidth=1.3, opacity=0.9)
+    )
+    stroke = alt.condition(is_base, alt.value(BASE), alt.value(RLHF))
+    return drawn.encode(x=x, y=y, **({"color": stroke} | encodings), tooltip=told)
+
+
 def interval(*others: alt.Tooltip) -> list[alt.Tooltip]:
     """Return the tooltip of an estimate with the ends of its 95 % interval."""
     return [
