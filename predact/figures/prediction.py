@@ -11,8 +11,10 @@ from predact.claims import prediction
 from predact.figures import style
 
 UNITS = {  # what the button says, what the heading says
-    "perplexity ratio": ("perplexity", "Perplexity, as a multiple of Base's"),
-    "byte perplexity ratio": ("perplexity", "Perplexity per byte, as a multiple of Base's"),
+    "perplexity increase": ("perplexity above Base", "Perplexity above Base's"),
+    "byte perplexity increase": ("perplexity above Base", "Perplexity per byte above Base's"),
+    "perplexity ratio": ("ratio to Base", "Perplexity, as a multiple of Base's"),
+    "byte perplexity ratio": ("ratio to Base", "Perplexity per byte, as a multiple of Base's"),
     prediction.ABOVE_BASE: ("bits above Base", "Bits per byte above Base"),
     prediction.BITS: ("bits", "Bits per byte"),
     prediction.ABOVE_WORLD: ("excess over the world", "Bits per byte above the world's entropy"),
@@ -61,10 +63,41 @@ def perplexity_increase(frame: pd.DataFrame) -> alt.LayerChart:
     )
 
 
+def increase_bars(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
+    """Figure 2: perplexity increase over Base by category, as bars with 95 % intervals; the paper's pairs beside them.
+
+    Args:
+        frame: what `prediction.increase_by_category` or `relearning.increase_by_category` returns.
+        values: the paper's, of panel A or B of its Figure 2.
+    """
+    models = list(frame.model.unique())
+    marks, (boxes, visible) = style.models(models), style.steps(["Base", *models])
+    theirs = values.assign(category=values.x.str.lower())
+    order = list(dict.fromkeys([*frame.category.str.lower(), *theirs.category]))
+    y = alt.Y("category:N", sort=order, title=None, axis=alt.Axis(grid=False, labelLimit=130))
+    data = frame.assign(category=frame.category.str.lower())
+    shown = alt.Chart(data).transform_filter(visible).encode(y=y, yOffset=alt.YOffset("model:N", sort=models))
+    tooltip = style.interval(alt.Tooltip("category:N"), alt.Tooltip("documents:Q"))
+    layers = (
+        shown.mark_bar(opacity=0.75).encode(x=alt.X("estimate:Q", title=None), color=marks["color"], tooltip=tooltip),
+        shown.mark_rule(color="currentColor", strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2="high:Q"),
+        style.of_paper(theirs, alt.X("value:Q", title=None), y),
+    )
+    rlhf = data[data.model == "RLHF"]
+    told = ", ".join(f"{row.category} {style.with_interval(row, '.2f')}" for row in rlhf.itertuples())
+    return style.figure(
+        layers,
+        boxes,
+        title=UNITS[frame.unit.iloc[0]][1],
+        description=f"Perplexity of RLHF above Base's by category: {told}; hollow, the paper's five pairs.",
+        height=alt.Step(30),
+    )
+
+
 def _with_references(frame: pd.DataFrame) -> pd.DataFrame:
     """Add to each row its line in the figure, Base's estimate, a label, and the value of no increase in its unit."""
-    ratio = frame.unit.isin(prediction.RATIOS)
-    label = [f"{value:.2f}" if short else f"{value:.3f}" for value, short in zip(frame.estimate, ratio, strict=True)]
+    short = frame.unit.isin(prediction.RATIOS + prediction.INCREASES)
+    label = [f"{value:.2f}" if few else f"{value:.3f}" for value, few in zip(frame.estimate, short, strict=True)]
     data = frame.assign(row=frame.category + "\n" + frame.corpus, label=label)
     base = data[data.model == "Base"].set_index(["row", "unit"]).estimate.rename("base")
     bits, excess = (
@@ -72,7 +105,7 @@ def _with_references(frame: pd.DataFrame) -> pd.DataFrame:
         for unit in (prediction.BITS, prediction.ABOVE_WORLD)
     )
     world = data.row.map(bits.sub(excess, fill_value=0))
-    nothing = ratio.astype(float).mask(frame.unit == prediction.BITS, world)
+    nothing = frame.unit.isin(prediction.RATIOS).astype(float).mask(frame.unit == prediction.BITS, world)
     return data.assign(nothing=nothing).join(base, on=["row", "unit"])
 
 

@@ -185,16 +185,15 @@ def of_paper(values: pd.DataFrame, x: Any, y: Any, line: bool = False, **encodin
         line: draw a line for each model and condition.
         **encodings: further channels, such as an offset.
     """
-    is_base = alt.expr.test(alt.expr.regexp("Base$"), alt.datum.model)
     error = alt.Tooltip("error:Q", title="error of reading")
     told = ["model:N", "condition:N", "value:Q", "unit:N", "how:N", error]
-    chart = alt.Chart(values.assign(model="paper: " + values.model))
+    chart = alt.Chart(values.assign(model="paper: " + values.model, base=values.model.str.endswith("Base")))
     drawn = (
         chart.mark_line(strokeWidth=1.2, strokeDash=[4, 2], opacity=0.8).encode(detail=["model:N", "condition:N"])
         if line
         else chart.mark_point(shape="diamond", filled=False, size=60, strokeWidth=1.3, opacity=0.9)
     )
-    stroke = alt.condition(is_base, alt.value(BASE), alt.value(RLHF))
+    stroke = alt.condition(alt.datum.base, alt.value(BASE), alt.value(RLHF))
     return drawn.encode(x=x, y=y, **({"color": stroke} | encodings), tooltip=told)
 
 

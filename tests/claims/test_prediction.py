@@ -64,6 +64,7 @@ def test_the_units_of_a_corpus_are_what_their_formulas_say(documents, by_corpus)
     sums = documents[documents.corpus == "b"].groupby("model")[["nll", "tokens", "bytes", "world_nll"]].sum()
     base, rlhf = sums.loc["Base"], sums.loc["RLHF"]
     expected = {
+        "perplexity increase": np.exp(rlhf.nll / rlhf.tokens) - np.exp(base.nll / base.tokens),
         "perplexity ratio": np.exp(rlhf.nll / rlhf.tokens) / np.exp(base.nll / base.tokens),
         "bits per byte above Base": (rlhf.nll - base.nll) / base.bytes / LN2,
         "bits per byte": rlhf.nll / base.bytes / LN2,
@@ -94,6 +95,21 @@ def test_the_mean_over_corpora_is_geometric_for_the_ratio_only(by_corpus):
     )
     mean = pick(by_corpus, corpus="mean", model="RLHF", unit="bits per byte")
     assert mean.estimate == pytest.approx(bits.mean()) and mean.documents == 95 and mean.category == "all corpora"
+
+
+def test_a_category_has_the_mean_increase_of_its_corpora(documents, by_corpus):
+    found = prediction.increase_by_category(documents, Per.TOKEN)
+    assert set(found.category) == {"x", "y"} and set(found.model) == {"SFT", "RLHF"}
+    rlhf = by_corpus[(by_corpus.model == "RLHF") & (by_corpus.unit == "perplexity increase")].set_index("corpus")
+    row = pick(found, category="x", model="RLHF")
+    assert row.estimate == pytest.approx((rlhf.estimate["a"] + rlhf.estimate["b"]) / 2) and row.documents == 65
+    assert row.low < row.estimate < row.high
+    alone, corpus = pick(found, category="y", model="RLHF"), rlhf.loc["c"]
+    ends = (corpus.estimate, corpus.low, corpus.high)
+    assert (alone.estimate, alone.low, alone.high) == pytest.approx(ends, rel=0.02)
+    mixed = prediction.increase_by_category(shuffled(documents), Per.TOKEN).set_index(["category", "model"])
+    wanted = found.set_index(["category", "model"]).loc[mixed.index]
+    np.testing.assert_allclose(mixed.estimate, wanted.estimate)
 
 
 def test_the_excess_is_told_only_where_the_world_is_known(by_corpus):
@@ -197,16 +213,16 @@ def judged(frame, per=Per.TOKEN):
     return frame, prediction.judge(frame)
 
 
-def test_the_estimate_is_the_geometric_mean_of_the_corpora():
+def test_the_estimate_is_the_mean_of_the_corpora():
     nll = {
-        "one": {"Base": [10, 20], "SFT": [0, 0], "RLHF": [14, 24]},  # exp(8 / 40)
-        "two": {"Base": [30, 30], "SFT": [0, 0], "RLHF": [46, 46]},  # exp(32 / 40)
+        "one": {"Base": [10, 20], "SFT": [0, 0], "RLHF": [14, 24]},  # of 40 tokens
+        "two": {"Base": [30, 30], "SFT": [0, 0], "RLHF": [46, 46]},
     }
     frame, verdict = judged(scored(nll))
-    assert verdict.estimate == pytest.approx(np.exp((0.2 + 0.8) / 2))
-    assert (verdict.low, verdict.high) == pytest.approx((verdict.estimate, verdict.estimate))
+    one, two = np.exp(38 / 40) - np.exp(30 / 40), np.exp(92 / 40) - np.exp(60 / 40)
+    assert verdict.estimate == pytest.approx((one + two) / 2) and verdict.low <= verdict.estimate <= verdict.high
     assert (verdict.id, verdict.verdict, verdict.n) == ("C1", "holds", 4)
-    assert verdict.unit == "perplexity ratio"
+    assert verdict.unit == "perplexity increase" and verdict.protocol == "paper"
     assert set(frame.corpus) == {"one", "two", "mean"}
 
 
@@ -217,11 +233,11 @@ def test_one_corpus_without_an_increase_is_enough_to_fail():
     assert judged(scored(unsure))[1].verdict == "undecided"
 
 
-def test_a_model_against_itself_is_exactly_one_and_fails():
+def test_a_model_against_itself_is_exactly_as_good_and_fails():
     nll = np.random.default_rng(0).gamma(3, 17.3, size=(3, 37))
     same = {f"corpus {n}": {"Base": each, "SFT": each * 1.1, "RLHF": each} for n, each in enumerate(nll)}
     frame, verdict = judged(scored(same, tokens=23))
-    assert (verdict.estimate, verdict.low, verdict.high, verdict.verdict) == (1.0, 1.0, 1.0, "fails")
+    assert (verdict.estimate, verdict.low, verdict.high, verdict.verdict) == (0.0, 0.0, 0.0, "fails")
     rlhf = frame[(frame.model == "RLHF") & (frame.unit == "perplexity ratio")]
     assert (rlhf[["estimate", "low", "high"]] == 1.0).all(axis=None)
 
@@ -229,8 +245,8 @@ def test_a_model_against_itself_is_exactly_one_and_fails():
 def test_different_tokenizers_are_compared_by_bytes():
     one = {"one": {"Base": [10.0, 20.0], "RLHF": [19.0, 29.0]}}
     verdict = judged(scored(one), Per.BYTE)[1]
-    assert verdict.unit == "byte perplexity ratio"
-    assert verdict.estimate == pytest.approx(np.exp(18 / 180))
+    assert verdict.unit == "byte perplexity increase"
+    assert verdict.estimate == pytest.approx(np.exp(48 / 180) - np.exp(30 / 180))
 
 
 def test_one_document_gives_no_verdict():

@@ -194,9 +194,11 @@ def test_the_second_claim_looks_at_what_is_left_on_every_corpus(after, expected)
     found = relearning.before_and_after(frame, Per.TOKEN)
     verdict = relearning.judge(found)
     assert (verdict.id, verdict.verdict, verdict.n) == ("C2", expected, 4)
-    assert verdict.unit == "perplexity ratio after finetuning"
-    mean = (np.log(np.exp((13 - 10) / 100)) + (sum(after) - 10) / 100) / 2
-    assert verdict.estimate == pytest.approx(np.exp(mean))
+    assert verdict.unit == "perplexity increase after finetuning"
+    gaps = [np.exp(13 / 100) - np.exp(10 / 100), np.exp(sum(after) / 100) - np.exp(10 / 100)]
+    assert verdict.estimate == pytest.approx(np.mean(gaps))
+    bars = relearning.increase_by_category(frame, Per.TOKEN)
+    assert prediction.only(bars[bars.model == "RLHF"]).estimate == pytest.approx(np.mean(gaps))
     assert set(found.when) == {BEFORE, AFTER}
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
+from predact.claims import paper
 from predact.figures import prediction as prediction_figures
 from predact.figures import style
 from tests.figures.made import NASTY, Page
@@ -49,6 +50,20 @@ ALL = {
     "perplexity_increase": lambda **kind: prediction_figures.perplexity_increase(by_corpus(**kind)),
     "by_position": lambda **kind: prediction_figures.loss_along_document(by_position(**kind)),
 }
+
+
+@pytest.mark.parametrize("models", [("RLHF",), ("SFT", "RLHF")])
+def test_bars_by_category_with_the_papers_values_beside_them(models):
+    numbers = {"estimate": 0.5, "low": 0.4, "high": 0.7, "documents": 9}
+    rows = [
+        {"category": each, "model": model, "unit": "perplexity increase"} | numbers
+        for each in ("Chat", "recipes")
+        for model in models
+    ]
+    spec = prediction_figures.increase_bars(pd.DataFrame(rows), paper.values("2", "A")).to_dict()
+    svg = vl_convert.vegalite_to_svg(spec | {"width": 300})
+    assert ">recipes<" in svg and svg.count(">chat<") == 1, "a category of both stands in one line"
+    assert "NaN" not in svg and svg.count("paper: OLMo 7B") == 4 and "chat 0.50 (0.40 to 0.70)" in spec["description"]
 
 
 @pytest.mark.parametrize("name", ALL)
