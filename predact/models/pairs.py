@@ -137,12 +137,13 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     shared = {key: entry[key] for key in _SHARED if key in entry}
     given = {key: value for key, value in entry.items() if key not in shared}
     corpora = given.get("corpora", "real")
-    if "{prompt}" not in given.get("frame", "{prompt}"):
-        raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
-    given |= {"prompts": _beside(folder, given["prompts"])} if "prompts" in given else {}
-    given["corpora"] = [_beside(folder, text) for text in ([corpora] if isinstance(corpora, str) else corpora)]
+    given["corpora"] = [corpora] if isinstance(corpora, str) else corpora
     given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
-    return _built(Pair, name, {"name": name, **given})
+    pair = _built(Pair, name, {"name": name, **given})
+    if "{prompt}" not in pair.frame:
+        raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
+    prompts = _beside(folder, pair.prompts) if "prompts" in given else pair.prompts
+    return replace(pair, corpora=[_beside(folder, text) for text in pair.corpora], prompts=prompts)
 
 
 def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:

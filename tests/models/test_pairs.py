@@ -104,6 +104,16 @@ def test_pair_file(tmp_path):
             "expected 'float32', 'bfloat16' or 'float16', not 'int4'",
         ),
         ("gated: 3\nmodels: {Base: a/b, RLHF: a/b}", "'gated' in 'bad': expected a valid boolean, not 3"),
+        *(
+            (f"{key}: {value}\nmodels: {{Base: a/b, RLHF: b}}", f"'{key}' in 'bad': expected a valid {kind}, not {it}")
+            for key, value, kind, it in [
+                ("trust_remote_code", '"no"', "boolean", "'no'"),
+                ("trust_remote_code", '"false"', "boolean", "'false'"),
+                ("corpora", "5", "list", "5"),
+                ("frame", "null", "string", "None"),
+                ("prompts", "3", "string", "3"),
+            ]
+        ),
         ("models: {", "is not a pair file"),
     ],
 )
