@@ -32,7 +32,7 @@ def padded(model, passages, context):
 
 
 def measured(model, passages, vocabulary, chosen):
-    """Scores of all positions; mass curve, entropy and support of the chosen ones."""
+    """Nll and rank at all positions; mass curve, entropy and support of the chosen ones."""
 
     def observe(places, logits):
         wanted = chosen[places]

@@ -56,7 +56,7 @@ def main(pair="pocket", documents="100", *names):
         rounds.append((fast, slow))
     fast, slow = np.median(rounds, axis=0)
     tokens = sum(lengths)
-    sums = np.add.reduceat(ours.astype(np.float64), np.cumsum([0, *lengths[:-1]]))
+    sums = np.add.reduceat(ours.nll.astype(np.float64), np.cumsum([0, *lengths[:-1]]))
     furthest = float(np.max(np.abs(sums + np.array(theirs)) / lengths))
     work = f"{tokens} tokens of {len(texts)} documents, {pair} Base, float32, cpu, median of {ROUNDS} rounds"
     peer = (

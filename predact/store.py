@@ -32,7 +32,7 @@ from predact.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSIONS: dict[str, int] = {}  # of stages, 1 where none is told: raised when a stage's older results must not be reused
+VERSIONS = {"scores": 2, "spread": 2}  # of stages, 1 where none is told: raised when older results must not be reused
 
 _used: dict[Path, dict] = {}
 

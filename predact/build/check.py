@@ -23,7 +23,7 @@ from predact.pocket import world
 
 _HELD = {finetuned.FULL: (20, 83), finetuned.LORA: (0, 67)}  # bytes: per parameter; per position, layer and hidden unit
 _SCORED, _WRITTEN, _ALIGNED = 9, 7, 9  # bytes in the store per token scored, written, aligned (measured)
-_POSITION, _CURVE = 48, 8_800  # bytes in the store per measured position, and per mass curve
+_POSITION, _CURVE = 52, 8_800  # bytes in the store per measured position, and per mass curve
 _SECONDS = 5  # of each of the two measurements
 _BACKWARD = 3  # time of a training token, in scored tokens
 _WIDTH = 32  # tokens of each generation in the measurement

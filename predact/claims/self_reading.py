@@ -188,7 +188,7 @@ def _scores(pair: Pair, scorer: str, step: str, begun: list[list[int]], whole: l
 
 def _sums(model: Any, vocabulary: int, sequences: list[list[int]], given: list[int]) -> np.ndarray:
     """Nll of each sequence after its given ids, summed in float64."""
-    nll = scoring.score_ids(model, sequences, given, vocabulary).astype(np.float64)
+    nll = scoring.score_ids(model, sequences, given, vocabulary).nll.astype(np.float64)
     lengths = [len(each) - count for each, count in zip(sequences, given, strict=True)]
     return np.bincount(np.repeat(np.arange(len(sequences)), lengths), weights=nll, minlength=len(sequences))
 

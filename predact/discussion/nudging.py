@@ -146,8 +146,8 @@ def measured(
     def observe(places: np.ndarray, logits: Tensor) -> None:
         entropy[places] = entropies(logits)
 
-    nll = scoring.score_ids(model, sequences, list(map(len, given)), len(tokenizer), observe=observe)
-    return nll, entropy
+    scores = scoring.score_ids(model, sequences, list(map(len, given)), len(tokenizer), observe=observe)
+    return scores.nll, entropy
 
 
 def of_run(run: Run) -> pd.DataFrame:

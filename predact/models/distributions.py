@@ -130,7 +130,7 @@ def _radix_sort(rows: np.ndarray) -> None:
 class Measured:
     """One model on one kind of text: columns by position, and the mass curve summed over each group's positions."""
 
-    positions: pd.DataFrame  # group, position, nll, top1, entropy, and a column of support for every threshold
+    positions: pd.DataFrame  # group, position, nll, rank, top1, entropy, and support at each threshold
     mass: np.ndarray  # [groups, ranks]
     ranks: np.ndarray
 
@@ -178,7 +178,7 @@ def _measured(root: Path, jobs: Sequence[tuple[Model, Passages]], positions: int
 
 
 def _unpacked(kept: dict[str, Tensor]) -> Measured:
-    frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "top1", "entropy")})
+    frame = pd.DataFrame({name: kept[name].numpy() for name in ("group", "position", "nll", "rank", "top1", "entropy")})
     support = pd.DataFrame(kept["support"].numpy(), columns=SUPPORTS)
     return Measured(frame.join(support), kept["mass"].numpy(), kept["ranks"].numpy())
 
@@ -203,10 +203,10 @@ def _measure_distributions(model: Model, passages: Passages, positions: int, see
             top1[rows], entropy[rows], support[rows] = found.mass[:, 0], found.entropy, found.support
             mass[:] += (group[rows] == np.arange(len(mass))[:, None]) @ found.mass
 
-    nll = scoring.score_ids(loaded, passages.sequences, passages.given, len(tokenizer), observe=observe)
+    scores = scoring.score_ids(loaded, passages.sequences, passages.given, len(tokenizer), observe=observe)
     position = (np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths))[chosen]
-    arrays = {"group": group, "position": position, "nll": nll[chosen], "top1": top1, "entropy": entropy}
-    arrays |= {"support": support, "mass": mass, "ranks": at}
+    arrays = {"group": group, "position": position, "nll": scores.nll[chosen], "rank": scores.rank[chosen]}
+    arrays |= {"top1": top1, "entropy": entropy, "support": support, "mass": mass, "ranks": at}
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 

@@ -108,13 +108,14 @@ def test_measures_against_a_dense_softmax(tmp_path, folders, tokenizer, position
             logits = loading.load(model)[0](torch.tensor([sequence])).logits[0, given - 1 : -1, : len(tokenizer)]
         for place, p in enumerate(logits.double().softmax(-1).numpy()):
             nll = -np.log(p[sequence[given + place]])
-            dense[group, place, round(nll, 3)] = (p, nll)
+            dense[group, place, round(nll, 3)] = (p, nll, (p > p[sequence[given + place]]).sum())
     assert len(found.positions) == min(positions, 16)
     sums = np.zeros_like(found.mass)
     for row in found.positions.itertuples():
-        p, nll = dense[row.group, row.position, round(float(row.nll), 3)]
+        p, nll, rank = dense[row.group, row.position, round(float(row.nll), 3)]
         assert row.top1 == pytest.approx(p.max(), rel=1e-4) and row.nll == pytest.approx(nll, rel=1e-4)
         assert row.entropy == pytest.approx(-(p * np.log(p)).sum(), rel=1e-4)
+        assert found.positions.loc[row.Index, "rank"] == rank
         assert found.positions.loc[row.Index, "1e-04"] == (p > 1e-4).sum()
         sums[row.group] += -np.sort(-p)[: len(found.ranks)].cumsum()[found.ranks - 1]
     np.testing.assert_allclose(found.mass, sums, rtol=1e-4)

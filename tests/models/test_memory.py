@@ -67,11 +67,11 @@ def test_scores_are_the_same_where_memory_ends(model, tokenizer, monkeypatch, mo
     whole, calls, seen = scoring.score(model, tokenizer, TEXTS), [], []
     monkeypatch.setattr(scoring.body(model), "forward", limited(scoring.body(model).forward, most, calls))
     sequences = [[tokenizer.bos_token_id, *ids] for ids in tokenizer(TEXTS, add_special_tokens=False).input_ids]
-    nll = scoring.score_ids(
+    scores = scoring.score_ids(
         model, sequences, [1] * 4, len(tokenizer), observe=lambda places, _: seen.extend(places.tolist())
     )
-    np.testing.assert_allclose(nll, whole.nll, atol=1e-5)
-    assert max(calls) == 4 and sorted(seen) == list(range(len(nll))), "each position is observed once"
+    np.testing.assert_allclose(scores.nll, whole.nll, atol=1e-5)
+    assert max(calls) == 4 and sorted(seen) == list(range(len(scores.nll))), "each position is observed once"
 
 
 def test_a_text_that_does_not_fit_alone_is_refused(model, tokenizer, monkeypatch):

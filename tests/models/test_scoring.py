@@ -33,29 +33,54 @@ TEXTS = [
 
 
 def brute_force(model, tokenizer, text, context, end=False):
-    """Nll of every token of one text, by the definition: one forward pass for each token."""
+    """Nll and rank of every token of one text, by the definition: one forward pass for each token."""
     ids = tokenizer(text, add_special_tokens=False).input_ids + [tokenizer.eos_token_id] * end
     prefix = [index for index in (tokenizer.bos_token_id, tokenizer.eos_token_id) if index is not None][:1]
-    sequence, nll, begin, reach = prefix + ids, [], 0, context
+    sequence, nll, ranks, begin, reach = prefix + ids, [], [], 0, context
     for position in range(1, len(sequence)):
         if position > reach:
             begin, reach = begin + context // 2, reach + context // 2
         with torch.no_grad():
             row = model(torch.tensor([sequence[begin:position]])).logits[0, -1, : len(tokenizer)].double()
         nll.append(float(row.logsumexp(0) - row[sequence[position]]))
-    return ids, ([] if prefix else [math.nan]) * bool(ids) + nll
+        ranks.append(row.argsort(descending=True).tolist().index(sequence[position]))
+    first = int(not prefix and bool(ids))
+    return ids, [math.nan] * first + nll, [-1] * first + ranks
 
 
 @pytest.mark.parametrize("end", [False, True])
 def test_every_token_is_scored_as_by_definition(model, tokenizer, end):
     tokens = scoring.score(model, tokenizer, TEXTS, context=16, end=end)
-    assert tokens.dtypes.astype(str).to_dict() == {"doc": "int32", "position": "int32", "id": "int32", "nll": "float32"}
+    assert tokens.dtypes.astype(str).to_dict() == {
+        "doc": "int32",
+        "position": "int32",
+        "id": "int32",
+        "nll": "float32",
+        "rank": "int32",
+    }
     for doc, text in enumerate(TEXTS):
-        ids, nll = brute_force(model, tokenizer, text, 16, end)
+        ids, nll, ranks = brute_force(model, tokenizer, text, 16, end)
         mine = tokens[tokens.doc == doc]
         assert mine.id.tolist() == ids
         assert mine.position.tolist() == list(range(len(ids)))
         np.testing.assert_allclose(mine.nll, nll, atol=1e-5)
+        assert mine["rank"].tolist() == ranks
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_nll_and_rank_by_hand(monkeypatch, rows):
+    """Three tokens of 1/2, 1/4, 1/4 and one of none: of equal ones, none is above the other."""
+    monkeypatch.setattr(scoring, "CACHED", 4 * rows)
+    logits = torch.tensor([0.5, 0.25, 0.25, 0]).log().repeat(4, 1) + 3
+    nll, rank = scoring._scored(logits, torch.arange(4))
+    np.testing.assert_allclose(nll, [math.log(2), math.log(4), math.log(4), math.inf], rtol=1e-6)
+    assert rank.tolist() == [0, 1, 1, 3]
+
+
+def test_rank_and_nll_tell_of_one_distribution(model, tokenizer):
+    """A token of rank r has at most the probability 1 / (r + 1)."""
+    tokens = scoring.score(model, tokenizer, TEXTS)
+    assert (tokens.nll + 1e-5 >= np.log(tokens["rank"] + 1)).all() and tokens["rank"].nunique() > 20
 
 
 def test_nll_of_a_uniform_model_is_the_log_of_the_known_vocabulary(make_model, tokenizer):
@@ -63,6 +88,7 @@ def test_nll_of_a_uniform_model_is_the_log_of_the_known_vocabulary(make_model, t
     torch.nn.init.zeros_(model.lm_head.weight)
     tokens = scoring.score(model, tokenizer, ["the cat"])
     np.testing.assert_allclose(tokens.nll, math.log(len(tokenizer)), rtol=1e-6)
+    assert (tokens["rank"] == 0).all()
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 24, 25, 100])
@@ -101,13 +127,14 @@ def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeyp
     whole = scoring.score(model, tokenizer, TEXTS)
     sequences = [[tokenizer.bos_token_id, *ids] for ids in tokens.encode(tokenizer, TEXTS)]
     heights = []
-    original = scoring._nll
+    original = scoring._scored
     monkeypatch.setattr(
-        scoring, "_nll", lambda logits, targets: heights.append(len(logits)) or original(logits, targets)
+        scoring, "_scored", lambda logits, targets: heights.append(len(logits)) or original(logits, targets)
     )
     memory = 3 * len(tokenizer) * 4 * scoring._COPIES / 2**20
-    nll = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), room=memory)
-    np.testing.assert_allclose(nll, whole.nll, atol=1e-5)
+    scores = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), room=memory)
+    np.testing.assert_allclose(scores.nll, whole.nll, atol=1e-5)
+    assert scores.rank.tolist() == whole["rank"].tolist()
     assert max(heights) == 3
 
 
@@ -139,8 +166,9 @@ def test_given_ids_are_read_but_not_scored(model, tokenizer):
         whole = scoring.score_ids(model, [sequence], [1], len(tokenizer), context=context)
         for given in (2, 9, len(sequence) - 1, len(sequence)):
             part = scoring.score_ids(model, [sequence, [0]], [given, 0], len(tokenizer), context=context)
-            np.testing.assert_allclose(part[:-1], whole[given - 1 :], atol=1e-5)
-            assert np.isnan(part[-1])
+            np.testing.assert_allclose(part.nll[:-1], whole.nll[given - 1 :], atol=1e-5)
+            assert part.rank[:-1].tolist() == whole.rank[given - 1 :].tolist()
+            assert np.isnan(part.nll[-1]) and part.rank[-1] == -1
 
 
 def test_an_observer_sees_every_scored_position_once_with_its_logits(model, tokenizer):
@@ -165,7 +193,7 @@ def test_an_observer_sees_every_scored_position_once_with_its_logits(model, toke
 def test_without_prefix_token_only_the_first_token_of_a_document_is_not_scored(model, make_tokenizer):
     tokenizer = make_tokenizer()
     tokens = scoring.score(model, tokenizer, TEXTS, context=8)
-    assert tokens.nll.isna().equals(tokens.position == 0)
+    assert tokens.nll.isna().equals(tokens.position == 0) and (tokens["rank"] == -1).equals(tokens.position == 0)
     for doc in (0, 2, 4):
         np.testing.assert_allclose(
             tokens[tokens.doc == doc].nll, brute_force(model, tokenizer, TEXTS[doc], 8)[1], atol=1e-5
