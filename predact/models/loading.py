@@ -92,6 +92,16 @@ def tokenizer(model: Model) -> Any:
         raise _unusable(model, error) from error
 
 
+def not_finite(model: Any, where: str) -> UserError:
+    """Return the error of a loaded model (or a mixture of models) whose logits at a place are NaN or infinite."""
+    dtypes = {each: str(next(each.parameters()).dtype) for each in getattr(model, "models", (model,))}
+    told = " or ".join(f"{each.name_or_path!r} in {dtype.removeprefix('torch.')}" for each, dtype in dtypes.items())
+    return UserError(
+        f"pair: the model {told} gives no finite probability to {where}: its numbers overflow, or its weights are "
+        "damaged. Set `dtype: bfloat16` or `dtype: float32` in a pair file."
+    )
+
+
 def name(model: Model) -> str:
     """Return what a model is called in messages: its folder, its file or its hub id."""
     return str(Path(model.source) / model.gguf) if model.gguf else model.source

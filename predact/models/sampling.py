@@ -261,10 +261,13 @@ def continued(
     lengths, stopped = torch.full((rows,), width), torch.zeros(rows, dtype=torch.bool)
     going = torch.arange(rows, device=numbers.device)  # rows still in the batch; some of them may have ended
     for place in range(width):
+        total = logits.logsumexp(1, keepdim=True)
+        if not total.isfinite().all():
+            raise loading.not_finite(model, f"a generation's token {place + 1}")
         token = draw(logits, numbers[going, place], settings)
         row = going.cpu()
         ids[row, place] = token.cpu()
-        log_p[row, place] = (logits.gather(1, token[:, None]) - logits.logsumexp(1, keepdim=True))[:, 0].cpu()
+        log_p[row, place] = (logits.gather(1, token[:, None]) - total)[:, 0].cpu()
         ended = row[torch.isin(token, stops).cpu()]
         ended = ended[~stopped[ended]]
         lengths[ended], stopped[ended] = place, True

@@ -137,6 +137,9 @@ def score_ids(
 
     Returns:
         Nll and rank, sequence after sequence; NaN and -1 for an id with nothing before it.
+
+    Raises:
+        UserError: the nll of any other id is not finite.
     """
     lengths = np.array([len(each) for each in sequences], dtype=np.int64) - np.asarray(given, dtype=np.int64)
     starts = np.cumsum(lengths) - lengths - given
@@ -149,8 +152,18 @@ def score_ids(
             scores.nll[places], scores.rank[places] = _score_batch(
                 model, sequences, batch, vocabulary, size, places, observe
             )
+            _refuse_not_finite(model, batch, scores.nll[places])
             bar.update(len(places))
     return scores
+
+
+def _refuse_not_finite(model: Any, batch: Sequence[Window], nll: np.ndarray) -> None:
+    """Raise an error that names the first token of a batch whose nll is not finite."""
+    if not np.isfinite(nll).all():
+        place = np.flatnonzero(~np.isfinite(nll))[0]
+        read = [(w.sequence, position) for w in batch for position in range(w.first, w.stop)]
+        sequence, position = read[place]
+        raise loading.not_finite(model, f"token {position + 1} of text {sequence + 1}")
 
 
 def body(model: Any) -> Any:

@@ -1,3 +1,4 @@
+import copy
 import math
 import subprocess
 import sys
@@ -321,3 +322,31 @@ def test_tokenizers_that_differ_are_noticed(tmp_path, folders, texts, make_model
     frame = scoring.score_pair(tmp_path / "store", pair, [texts])
     assert compared_per(pair) is Per.BYTE
     assert frame.tokens[:3].tolist() != frame.tokens[3:].tolist()
+
+
+@pytest.fixture
+def overflowing(make_model):
+    """A model whose numbers overflow in float16."""
+    model = make_model()
+    for layer in model.model.layers:
+        layer.mlp.up_proj.weight.data *= 1e4
+        layer.mlp.gate_proj.weight.data *= 1e4
+    model.name_or_path = "big"
+    return model
+
+
+def test_numbers_that_overflow_are_refused_and_never_left_out(overflowing, tokenizer):
+    assert np.isfinite(scoring.score(overflowing, tokenizer, ["the cat", "a dog"]).nll[1:]).all()
+    told = r"^pair: the model 'big' in float16 gives no finite probability to token \d of text \d: .*dtype: bfloat16"
+    with pytest.raises(UserError, match=told):
+        scoring.score(overflowing.half(), tokenizer, ["the cat", "a dog"])
+
+
+def test_one_token_that_has_no_probability_is_refused_by_its_place(model, tokenizer):
+    damaged, ids = copy.deepcopy(model), [[5, 6, 7], [5, 6, 8, 9]]
+    bias = torch.zeros(damaged.config.vocab_size)
+    bias[8] = -torch.inf
+    damaged.lm_head.register_forward_hook(lambda _, __, logits: logits + bias)
+    assert np.isfinite(scoring.score_ids(damaged, ids[:1], [1], len(tokenizer)).nll).all()
+    with pytest.raises(UserError, match="token 3 of text 2"):
+        scoring.score_ids(damaged, ids, [1, 1], len(tokenizer))
