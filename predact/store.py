@@ -163,7 +163,8 @@ def _read(path: Path, kept: Codec, warns: bool = False) -> Any | None:
     try:
         data = path.read_bytes()
         sidecar = json.loads(path.with_suffix(".json").read_bytes())
-        intact = sidecar["sha256"] == hashlib.sha256(data).hexdigest()
+        own = _name(sidecar["stage"], sidecar["inputs"]) == path.stem  # not that of another result, copied here
+        intact = own and sidecar["sha256"] == hashlib.sha256(data).hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -231,11 +232,18 @@ def write(path: Path, data: bytes, parameter: str = "store") -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.chmod(temporary, 0o644)  # temporary files are private; results are readable by all
+            os.chmod(temporary, 0o666 & ~_umask())  # temporary files are private; others are what the user's are
             os.replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def _umask() -> int:
+    """The permissions that the user takes from new files; to read it is to set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager

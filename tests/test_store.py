@@ -118,7 +118,15 @@ def replace_sidecar(data, sidecar):
     sidecar.write_text("[]")
 
 
-@pytest.mark.parametrize("damage", [damage_data, cut_data, damage_sidecar, replace_sidecar])
+def copy_another(data, sidecar):
+    """A whole result and its sidecar, of other inputs, under this one's name."""
+    store.frame(data.parents[1], "stage", {"n": 2}, lambda: FRAME[:1])
+    (other,) = (path for path in data.parent.glob("*.parquet") if path != data)
+    data.write_bytes(other.read_bytes())
+    sidecar.write_bytes(other.with_suffix(".json").read_bytes())
+
+
+@pytest.mark.parametrize("damage", [damage_data, cut_data, damage_sidecar, replace_sidecar, copy_another])
 def test_a_damaged_result_is_computed_again_with_a_warning(tmp_path, damage):
     compute = Compute()
     store.frame(tmp_path, "stage", {}, compute)
@@ -325,6 +333,12 @@ def test_near():
     assert near("zzz", ["pocket"]) == ""
 
 
-def test_what_is_written_can_be_read_by_others(tmp_path):
-    store.write(tmp_path / "new" / "page.html", b"text", "out")
-    assert (tmp_path / "new" / "page.html").stat().st_mode & 0o444 == 0o444
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_a_file_has_the_permissions_that_the_user_gives_new_files(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        store.write(tmp_path / "new" / "page.html", b"text", "out")
+        assert os.umask(mask) == mask, "unchanged"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "page.html").stat().st_mode & 0o777 == mode

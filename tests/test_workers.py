@@ -167,8 +167,8 @@ def test_each_worker_begins_at_another_notebook_and_what_one_has_executed_the_ot
     assert len({next(iter(workers.from_place(work, place, 3))) for place in range(3)}) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     (first,) = execute.run(Path(), Path("out"), project)
-    (again,) = execute.run(Path(), Path("out"), project, Path("elsewhere"))
-    assert (first.executed, again.executed) == (True, False) and not Path("elsewhere").exists()
+    (again,) = execute.run(Path(), Path("out"), project)
+    assert (first.executed, again.executed) == (True, False) and not Path("out/failed").exists()
 
 
 @pytest.mark.parametrize("count", [0, -1, 5])

@@ -20,6 +20,7 @@ from predact.claims.verdict import MIME
 from predact.errors import UserError, near
 from predact.models import pairs, runs
 from predact.models.runs import Settings
+from predact.store import write
 from predact.texts import sources
 
 CELL_TIMEOUT = 24 * 3600  # seconds; papermill's default is to wait for ever
@@ -111,7 +112,7 @@ def metadata(notebook: Path) -> dict[str, Any]:
     return _load(notebook)["metadata"]["papermill"]
 
 
-def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]], unfinished: Path | None = None) -> Iterator[Run]:
+def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]]) -> Iterator[Run]:
     """Execute notebooks into `out`/notebooks one after the other, yielding each as it is done.
 
     A notebook is skipped if nothing has changed since its last run: its source, its parameters, the package, the files
@@ -122,7 +123,6 @@ def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]], unfinishe
         project: folder of the sources, where the kernels run.
         out: folder of this book.
         work: values to inject, by source, as `plan` returns them.
-        unfinished: folder of notebooks that are being executed or have failed; `out`/failed if it is not given.
 
     Raises:
         UserError: a notebook stopped at a mistake of the user.
@@ -132,8 +132,7 @@ def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]], unfinishe
     for source, injected in work.items():
         target, key = out / "notebooks" / source.name, _key(project, source, injected)
         current = _is_current(project, target, key)
-        unready = (unfinished or out / "failed") / source.name
-        warnings = "" if current else _execute(project, source, target, unready, injected, key)
+        warnings = "" if current else _execute(project, source, target, out / "failed" / source.name, injected, key)
         told = metadata(target)  # perhaps another worker has executed it just now
         executed = datetime.fromisoformat(told["start_time"]).replace(tzinfo=None) >= begun
         yield Run(source.stem, told["duration"], executed, warnings)
@@ -144,42 +143,51 @@ def _load(notebook: Path) -> dict[str, Any]:
 
 
 def _execute(project: Path, source: Path, target: Path, failed: Path, injected: dict[str, Any], key: str) -> str:
-    """Execute one notebook, save it, and return what it wrote to stderr, which the pages do not show."""
+    """Execute one notebook, save it, and return what it wrote to stderr, which the pages do not show.
+
+    Until it is done it stands in a folder of its own, so that any number of runs may share `out`.
+    """
     import nbformat
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    _make(target.parent, failed.parent)
-    try:
-        with tempfile.TemporaryDirectory(prefix="predact-") as sockets:
+    _make(target.parent)
+    with tempfile.TemporaryDirectory(prefix="predact-", ignore_cleanup_errors=True) as private:
+        unfinished = Path(private, source.name)
+        try:
             notebook = papermill.execute_notebook(
                 source,
-                failed,
+                unfinished,
                 injected,
                 cwd=project,
-                config=_transport(sockets),
+                config=_transport(private),
                 execution_timeout=CELL_TIMEOUT,
                 start_timeout=300,
                 extra_arguments=["--log-level=CRITICAL"],
                 progress_bar={"desc": source.stem, "leave": False, "disable": not sys.stderr.isatty()},
             )
-    except papermill.PapermillExecutionError as error:
-        if error.ename == "UserError":
-            failed.unlink()
-            _remove_empty(target.parent, failed.parent, target.parents[1])
-            raise UserError(error.evalue) from error
-        why = error.evalue.strip().partition("\n")[0]
-        raise Failed(f"{source.stem} failed in cell {error.exec_count}: {error.ename}: {why} (see {failed})") from error
-    except (CellTimeoutError, DeadKernelError) as error:
-        raise Failed(f"{source.stem} failed: {str(error).splitlines()[0].strip('.')} (see {failed})") from error
-    for private in ("input_path", "output_path"):
-        notebook.metadata.papermill.pop(private)
+        except papermill.PapermillExecutionError as error:
+            if error.ename == "UserError":
+                _remove_empty(target.parent, target.parents[1])
+                raise UserError(error.evalue) from error
+            why = f"in cell {error.exec_count}: {error.ename}: {error.evalue.strip().partition(chr(10))[0]}"
+            raise _failed(source.stem, f"failed {why}", unfinished, failed) from error
+        except (CellTimeoutError, DeadKernelError) as error:
+            why = str(error).splitlines()[0].strip(".")
+            raise _failed(source.stem, f"failed: {why}", unfinished, failed) from error
+    for kept in ("input_path", "output_path"):
+        notebook.metadata.papermill.pop(kept)
     notebook.metadata["predact"] = {"key": key}
-    nbformat.write(notebook, failed)
-    failed.replace(target)
-    _remove_empty(failed.parent)
+    write(target, nbformat.writes(notebook).encode(), "out")
+    failed.unlink(missing_ok=True)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return "".join(output.text for output in outputs if output.get("name") == "stderr")
+
+
+def _failed(name: str, why: str, unfinished: Path, failed: Path) -> Failed:
+    """Keep a notebook up to its error, and return the error."""
+    write(failed, unfinished.read_bytes(), "out")
+    return Failed(f"{name} {why} (see {failed})")
 
 
 def _transport(folder: str) -> Any:
@@ -208,7 +216,11 @@ def _remove_empty(*folders: Path) -> None:
 
 
 def _is_current(project: Path, target: Path, key: str) -> bool:
-    if not target.exists() or _load(target)["metadata"]["predact"]["key"] != key:
+    """Whether a notebook was executed with this key, and the results that it used are still there."""
+    try:
+        if _load(target)["metadata"]["predact"]["key"] != key:
+            return False
+    except (OSError, ValueError, KeyError, TypeError):  # none, or no whole one
         return False
     used, given = {result["sha256"] for result in results(target)}, values(target)
     stores = [project / given[name] for name in ("store", "published") if name in given]
@@ -218,8 +230,8 @@ def _is_current(project: Path, target: Path, key: str) -> bool:
 @cache
 def _checksum(sidecar: Path, changed: int) -> str | None:
     """Return the checksum that a sidecar tells, read once for all notebooks unless it was `changed` (its time)."""
-    with contextlib.suppress(ValueError):
-        return json.loads(sidecar.read_bytes()).get("sha256")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # no sidecar, or a damaged one
+        return json.loads(sidecar.read_bytes())["sha256"]
     return None
 
 

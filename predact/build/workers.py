@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,9 +88,8 @@ def assist(project: Path, out: Path, work: Work) -> None:
 
 
 def _follow(project: Path, out: Path, work: Work) -> None:
-    with tempfile.TemporaryDirectory() as unfinished:
-        for _ in execute.run(project, out, work, Path(unfinished)):
-            pass
+    for _ in execute.run(project, out, work):
+        pass
 
 
 def from_place(work: Work, place: int, count: int) -> Work:

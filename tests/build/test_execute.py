@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import papermill
 import pytest
@@ -95,6 +96,39 @@ def test_a_changed_text_or_parameter_counts_as_a_change(project, chapter, done):
     assert key(texts=["text.txt"]) == before
     text.write_text("longer")
     assert len({before, key(texts=["text.txt"]), key(), key(n=4)}) == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[]", b'{"metadata": 3}', None])
+def test_an_executed_notebook_that_is_damaged_is_executed_again(project, chapter, done, damage):
+    target = project / "out/notebooks" / chapter.name
+    target.unlink()
+    if damage is not None:
+        target.write_bytes(damage)
+    assert run(project, chapter).executed and not run(project, chapter).executed
+
+
+@pytest.mark.parametrize("damage", [b"[]", b"", b"3", None])
+def test_a_damaged_sidecar_is_no_reason_to_stop(project, chapter, done, damage):
+    other = project / "_build/store/toy/other.json"
+    other.write_bytes(damage) if damage is not None else other.mkdir()
+    try:
+        assert not run(project, chapter).executed
+    finally:
+        other.unlink() if damage is not None else other.rmdir()
+
+
+def test_two_runs_may_share_one_folder(project, chapter, tmp_path):
+    source = chapter.read_text()
+    write_notebook(chapter, PARAMETERS, COMPUTE, "import time\ntime.sleep(2)")
+    begin = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+    begin += "from pathlib import Path\nfrom predact.build import execute\n"
+    begin += f"[*execute.run(Path({str(project)!r}), Path({str(tmp_path)!r}), {{Path({str(chapter)!r}): {{}}}})]"
+    try:
+        two = [subprocess.Popen([sys.executable, "-c", begin], cwd=project) for _ in range(2)]
+        assert [each.wait() for each in two] == [0, 0]
+    finally:
+        chapter.write_text(source)
+    assert [path.name for path in tmp_path.rglob("*.ipynb")] == [chapter.name]
 
 
 def test_a_failing_notebook_leaves_the_executed_one_as_it_was(project, chapter, done):
