@@ -172,7 +172,7 @@ def _disk(run: Run, config: Any, size: int) -> Finding:
     """
     told, steps, work = run.settings, len(run.pair.models), works(run)
     groups = work["documents"].scored / materials.TOKENS + steps * len(materials.questions(run))  # of mass curves
-    written = work["generations"].sampled
+    written = sum(work[name].sampled for name in ("generations", "matched generations"))
     held = {
         "scores": _SCORED * work["documents"].scored,
         "generations": _WRITTEN * written,

@@ -1,11 +1,12 @@
 """Measurements that several claims share: made once per run, kept in its store, their tokens counted beforehand."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
 
-from predact.methods import alignments
+from predact.methods import alignments, diversity
 from predact.models import distributions, finetuned, loading, sampling, scoring
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
@@ -15,6 +16,7 @@ from predact.texts.corpora import Corpus
 from predact.texts.prompts import Prompt
 
 TOKENS, _BYTES = 500, 4.5  # assumed: most tokens of a document, bytes per token
+NUCLEI = {"Base": (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), "RLHF": (0.6, 0.7, 0.8, 0.9, 1.0)}  # p at which diversity is measured
 _SEARCH = 1.5  # assumed: finetuning runs per search of a learning rate, on average
 
 
@@ -73,6 +75,44 @@ def generations(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
     )
 
 
+def diversities(run: Run) -> pd.DataFrame:
+    """Diversity of both models' generations for the first prompts at each p of `NUCLEI` (the paper's Table 4).
+
+    Returns:
+        model, top_p, and the other columns of `diversity.unique_ngrams`.
+    """
+    few = _few_questions(run)
+    return pd.concat(
+        [
+            diversity.unique_ngrams(_written_at(run, step, top_p, few)).assign(top_p=top_p)
+            for step, nuclei in NUCLEI.items()
+            for top_p in sorted({*nuclei, run.settings.top_p})
+        ],
+        ignore_index=True,
+    )
+
+
+def matched_top_p(run: Run) -> float:
+    """Return the p at which Base is sampled so that it is as diverse as RLHF is at the run's p (the paper's is 0.9)."""
+    told = run.settings
+    return told.base_top_p or diversity.matched_top_p(diversities(run), told.top_p, NUCLEI["Base"])
+
+
+def matched(run: Run) -> pd.DataFrame:
+    """Like `generations` of Base and RLHF, with Base sampled at `matched_top_p`."""
+    base = _written_at(run, "Base", matched_top_p(run), questions(run))
+    return pd.concat([base, generations(run, ["RLHF"])], ignore_index=True)
+
+
+def _few_questions(run: Run) -> list[Prompt]:
+    return questions(run)[: run.settings.diversity_prompts or None]
+
+
+def _written_at(run: Run, step: str, top_p: float, asked: Sequence[Prompt]) -> pd.DataFrame:
+    told = replace(run.settings.sampling, top_p=top_p)
+    return sampling.sample_pair(run.root, run.pair, asked, told, run.seed, [step], run.settings.rows)
+
+
 def conditions(run: Run, steps: Sequence[str] = ENDS) -> Conditions:
     """Next-token distributions on gold text and on own generations: see `distributions.measure_pair`."""
     told, written = run.settings, generations(run, steps)
@@ -110,6 +150,16 @@ def generations_work(run: Run) -> dict[str, Work]:
     """Tokens of `generations` of all models, at their maximum length."""
     each = run.settings.generations * run.settings.max_new_tokens
     return {"generations": Work(sampled=len(run.pair.models) * len(questions(run)) * each)}
+
+
+def matched_work(run: Run) -> dict[str, Work]:
+    """Tokens of `generations`, and what `diversities` and `matched` need beyond these."""
+    told, every, few = run.settings, len(questions(run)), len(_few_questions(run))
+    known = told.base_top_p in (0, *NUCLEI["Base"])  # then Base has answered the first prompts
+    more = 0 if told.base_top_p == told.top_p else every - known * few
+    nuclei = sum(top_p != told.top_p for nuclei in NUCLEI.values() for top_p in nuclei)
+    sampled = (nuclei * few + more) * told.generations * told.max_new_tokens
+    return generations_work(run) | {"matched generations": Work(sampled=sampled)}
 
 
 def conditions_work(run: Run) -> dict[str, Work]:

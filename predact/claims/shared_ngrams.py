@@ -15,7 +15,7 @@ CLAIM = Claim(
     claim="Most RLHF generations for a prompt share long n-grams; Base's do not.",
     figure="Anchor spans",
     chapter="04_anchor_spans",
-    work=materials.generations_work,
+    work=materials.matched_work,
     rungs=lambda run: [rung(materials.generations(run, materials.all_steps(run)))],
 )
 

@@ -1,6 +1,7 @@
 """Materials: what a run's settings make of them; corpora in turns; one name for what several claims need."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from predact.claims import materials
@@ -71,6 +72,74 @@ def test_finetuning_takes_some_targets_in_turns(tmp_path, monkeypatch):
     assert all(len(each.texts) == 3 for _, _, texts, *_ in given for each in texts)
     root, _, _, settings, orders, seed, *_ = given[0]
     assert (root, orders, seed, settings.updates) == (tmp_path, 2, 5, 64)
+
+
+LITTLE = {"generations": 3, "max_new_tokens": 12, "prompts_limit": 3, "diversity_prompts": 2}
+
+
+def test_matched_generations_are_those_of_base_at_the_chosen_p_and_of_rlhf_at_the_runs(tmp_path, monkeypatch):
+    run = runs.run("pocket", "classroom", root=tmp_path, **LITTLE)
+    made, stored, shards = [], materials.sampling._sampled, materials.generations(run)
+    monkeypatch.setattr(
+        materials.sampling,
+        "_sampled",
+        lambda model, asked, settings, *rest: (
+            made.extend((settings.top_p, name) for name, _ in asked) or stored(model, asked, settings, *rest)
+        ),
+    )
+    table = materials.diversities(run)
+    asked = [question.id for question in materials.questions(run)]
+    others = [0.5, 0.6, 0.7, 0.8, 1.0, 0.6, 0.7, 0.8, 1.0]
+    assert sorted(made) == sorted((p, name) for p in others for name in asked[:2]), "p = 0.9 is there, for both"
+    assert table.groupby(["model", "top_p"]).size().to_dict() == {
+        (model, p): 4 for model, nuclei in materials.NUCLEI.items() for p in nuclei
+    }
+    few = shards[shards.prompt.isin(asked[:2])]
+    own = materials.diversity.unique_ngrams(few)
+    usual = table[table.top_p == 0.9].reset_index(drop=True)[own.columns]
+    pd.testing.assert_frame_equal(usual, own)
+    monkeypatch.setattr(materials.diversity, "matched_top_p", lambda *given: made.append(given[1:]) or 0.6)
+    made.clear()
+    found = materials.matched(run)
+    assert made[0] == (0.9, materials.NUCLEI["Base"]) and made[1:] == [(0.6, asked[2])]
+    pd.testing.assert_frame_equal(
+        found[found.model == "RLHF"].reset_index(drop=True), shards[shards.model == "RLHF"].reset_index(drop=True)
+    )
+    assert found.columns.equals(shards.columns) and found.model.unique().tolist() == list(ENDS)
+    assert found[found.model == "Base"].prompt.unique().tolist() == asked
+
+
+def test_a_given_p_is_taken_and_nothing_measured_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(materials, "diversities", lambda _: pytest.fail("diversity was measured"))
+    run = runs.run("pocket", "classroom", root=tmp_path, base_top_p=0.9, **LITTLE)
+    assert materials.matched_top_p(run) == 0.9
+    pd.testing.assert_frame_equal(materials.matched(run), materials.generations(run))
+    assert materials.matched_top_p(runs.run("pocket", root=tmp_path, base_top_p=0.35)) == 0.35
+
+
+def test_a_p_of_the_run_that_is_not_in_the_table_is_measured_too(tmp_path):
+    run = runs.run("pocket", "classroom", root=tmp_path, top_p=0.75, **LITTLE)
+    assert 0.75 in materials.diversities(run).query("model == 'RLHF'").top_p.unique()
+    assert materials.matched_top_p(run) in materials.NUCLEI["Base"]
+
+
+@pytest.mark.parametrize(
+    ("told", "answered"),  # prompts sampled beyond those of `generations`: nuclei * first prompts, and the rest
+    [
+        ({}, 9 * 2 + 1),
+        ({"base_top_p": 0.7}, 9 * 2 + 1),
+        ({"base_top_p": 0.9}, 9 * 2),
+        ({"base_top_p": 0.65}, 9 * 2 + 3),
+        ({"top_p": 0.95}, 11 * 2 + 1),
+        ({"diversity_prompts": 0}, 9 * 3),
+        ({"diversity_prompts": 7}, 9 * 3),
+    ],
+)
+def test_work_of_matching_is_what_generations_do_not_hold(told, answered):
+    run = runs.run("pocket", **LITTLE | told)
+    work = materials.matched_work(run)
+    assert work["matched generations"] == Work(sampled=answered * 3 * 12)
+    assert work["generations"] == materials.generations_work(run)["generations"]
 
 
 def test_work_is_counted_by_the_settings():

@@ -75,6 +75,9 @@ def test_a_value_of_another_type_is_refused(name, value, expected):
         ("generations", 0),
         ("top_p", 0.0),
         ("top_p", 1.1),
+        ("base_top_p", -0.1),
+        ("base_top_p", 1.1),
+        ("diversity_prompts", -1),
         ("temperature", 0.0),
         ("top_k", -1),
         ("share", 0.0),
@@ -133,7 +136,8 @@ def test_a_smaller_scale_takes_less_of_everything_but_never_fewer_generations():
         if name == "mixtures":
             assert set(values[0]) < set(values[1]) < set(values[2])
         elif isinstance(values[-1], (int, float)):
-            sizes = [each or float("inf") if name.endswith("_limit") else each for each in values]
+            all_at_0 = name.endswith("_limit") or name == "diversity_prompts"
+            sizes = [each or float("inf") if all_at_0 else each for each in values]
             assert sizes == sorted(sizes), f"{name}: a smaller scale takes more"
         else:
             assert values[1] == values[2] or name == "rates", f"{name}: is something else at a smaller scale"
