@@ -1,4 +1,4 @@
-"""C6: most RLHF generations for a prompt share long n-grams; Base's do not."""
+"""C6: with diversity matched, many more of RLHF's generations than of Base's share long n-grams."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,20 +7,122 @@ import pandas as pd
 
 from predact import stats
 from predact.claims import materials
-from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
-from predact.methods.ngrams import GENERATIONS, most_shared, samples, shares
+from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only, unmeasured
+from predact.errors import UserError
+from predact.methods.ngrams import GENERATIONS, most_shared, samples, shares, spread
+from predact.models.pairs import ENDS
+from predact.models.tokens import Per
 
 CLAIM = Claim(
     id="C6",
-    claim="Most RLHF generations for a prompt share long n-grams; Base's do not.",
-    figure="Anchor spans",
+    claim="With diversity matched, many more of RLHF's generations than of Base's share long n-grams.",
+    figure="Figure 7",
     chapter="04_anchor_spans",
     work=materials.matched_work,
     rungs=lambda run: [rung(materials.generations(run, materials.all_steps(run)))],
+    paper="10-grams: Llama 2 7B 61.0 %, 70B 58.5 %, Base 32.9 and 34.7 %; 50-grams: 5.0, 9.3, 0.8 and 2.0 %",
 )
 
 UNIT = "share of generations"
-LONG, MOST = 10, 0.5  # tokens of a long n-gram, and the share of generations that are "most", in C6
+LENGTHS = (5, 10, 25, 50)  # n of Figure 7A
+LONG = 10  # tokens of the n-grams that Figure 7B counts
+DIFFERENCE = "RLHF - Base"
+BINS = 10  # of Figure 7B
+PER_PROMPT = f"{LONG}-grams per prompt"
+MORE = "more of RLHF's generations than of Base's with the commonest n-gram"
+NOT_MEASURED = stats.Interval(np.nan, np.nan, np.nan)
+
+
+def commonest_shares(frame: pd.DataFrame) -> pd.DataFrame:
+    """Share of a prompt's generations that contain the commonest n-gram, for each n of LENGTHS (Figure 7A, E7).
+
+    Where most prompts have no generation of n tokens there is nothing to share: not measured, NaN.
+
+    Args:
+        frame: generations of Base and RLHF for the same prompts, as `sampling.sample_pair` returns them.
+
+    Returns:
+        n, model (Base, RLHF and DIFFERENCE), estimate, low, high (95 % bootstrap over prompts, paired for the
+        difference), unit, prompts.
+    """
+    units = {place: list(ids) for place, ids in frame.groupby(["prompt", "model"], sort=False).ids}
+    longest = pd.Series({place: max(map(len, ids)) for place, ids in units.items()}).unstack()
+    most = {place: shares(ids, max(LENGTHS)) for place, ids in units.items()}
+    rows = []
+    for n in LENGTHS:
+        share = pd.Series({place: each[n - 1] for place, each in most.items()}).unstack()
+        share.loc[:, (longest >= n).mean() <= 0.5] = np.nan
+        share[DIFFERENCE] = share["RLHF"] - share["Base"]
+        for model in (*ENDS, DIFFERENCE):
+            value = stats.mean(share[model].to_numpy()) if share[model].notna().all() else NOT_MEASURED
+            rows.append({"n": n, "model": model} | vars(value) | {"unit": UNIT, "prompts": len(share)})
+    return pd.DataFrame(rows)
+
+
+def histogram(frame: pd.DataFrame) -> pd.DataFrame:
+    """Count the different n-grams, n = LONG, by the percent of generations that contain them (Figure 7B, E8).
+
+    An n-gram that c of a prompt's G generations contain falls into the bin that ends at the next ten percent from
+    100 c / G on: 1 to 10 of 100 generations into the first, 91 to 100 into the last.
+
+    Args:
+        frame: generations as `sampling.sample_pair` returns them.
+
+    Returns:
+        model, x (bin: `0-10` ... `90-100`), estimate, low, high (mean over prompts, 95 % bootstrap), unit, prompts.
+    """
+    rows, names = [], [f"{10 * each}-{10 * each + 10}" for each in range(BINS)]
+    for model, part in frame.groupby("model", sort=False):
+        counts = np.array([_binned(list(ids)) for _, ids in part.groupby("prompt", sort=False).ids])
+        value = stats.interval(np.column_stack([counts, np.ones(len(counts))]), stats.means)
+        rows.append(stats.tidy(value, [("x", names)], model=model, unit=PER_PROMPT, prompts=len(counts)))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _binned(generations: list) -> np.ndarray:
+    containing = spread(generations, LONG)
+    return np.bincount(-(-BINS * containing // len(generations)) - 1, minlength=BINS)
+
+
+def diversity_table(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table 4: percent of n-grams that are unique, of a pair (with its interval) and of the paper's models.
+
+    Args:
+        found: what `materials.diversities` returns.
+        values: the paper's.
+
+    Returns:
+        p, model, text (`this pair`, or the paper's models), and a column of texts for each n.
+    """
+    told = [f"{row.estimate:.1f} ({row.low:.1f}–{row.high:.1f})" for row in found.itertuples()]
+    ours = found.assign(text="this pair", said=told, p=found.top_p)
+    names = values.model.str.extract(r"(?P<text>.*) (?P<model>\w+)")
+    theirs = names.assign(
+        text="paper: " + names.text,
+        p=values.condition.str.removeprefix("p=").astype(float),
+        n=values.x.str.removesuffix("-gram").astype(int),
+        said=values.value.map("{:.1f}".format),
+    )
+    both = pd.concat([ours, theirs])[["p", "model", "text", "n", "said"]]
+    return both.pivot(index=["p", "model", "text"], columns="n", values="said").fillna("–").reset_index()
+
+
+def told_match(found: pd.DataFrame, top_p: float, base_top_p: float) -> str:
+    """Say in a sentence at which p Base is sampled, and how near its diversity comes to RLHF's.
+
+    Args:
+        found: what `materials.diversities` returns.
+        top_p: of RLHF.
+        base_top_p: of Base.
+    """
+    mean = found.groupby(["model", "top_p"]).estimate.mean()
+    rlhf = f"RLHF's at p = {top_p:g} {mean['RLHF'][top_p]:.1f} %"
+    if base_top_p not in mean["Base"]:
+        return f"Base is sampled at **p = {base_top_p:g}**, as the setting `base_top_p` says; of {rlhf} are unique."
+    base = mean["Base"][base_top_p]
+    ends = {mean["Base"].index.min(): base > mean["RLHF"][top_p], mean["Base"].index.max(): base < mean["RLHF"][top_p]}
+    short = " No p tried comes closer: the match is a rough one." if ends.get(base_top_p) else ""
+    return f"Base is sampled at **p = {base_top_p:g}**: {base:.1f} % of its n-grams are unique, of {rlhf}.{short}"
 
 
 def shares_by_length(frame: pd.DataFrame, longest: int = 50, seed: int = 0) -> pd.DataFrame:
@@ -66,21 +168,46 @@ def commonest_table(frame: pd.DataFrame, decode: Mapping[str, Callable[[list[int
     return pd.DataFrame(rows)
 
 
-def judge(frame: pd.DataFrame) -> Verdict:
-    """C6: do most RLHF generations for a prompt share a long n-gram, and Base's not?
+def judge(frame: pd.DataFrame, per: Per) -> Verdict:
+    """C6 by the paper's rule: do more of RLHF's generations share n-grams than of Base's, as diverse as RLHF's?
 
-    The measure is the share of generations that contain the commonest n-gram of LONG tokens. The rule, `all_above` 0,
-    covers three cases: RLHF's share above MOST, Base's below it, RLHF's above the higher one of its nulls. The
-    estimate is RLHF's share.
+    The measure is the share of generations with the commonest n-gram, RLHF minus Base. The rule, `all_above` 0, covers
+    the LENGTHS; with one that was not measured the claim does not hold. The estimate is the difference whose interval
+    ends lowest, which decides where the claim fails.
 
     Args:
-        frame: what `shares_by_length` returns.
+        frame: what `commonest_shares` returns for `materials.matched`.
+        per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided.
     """
-    rlhf, base, null = beside_nulls(frame[frame.n == LONG])
-    low = pd.Series([rlhf.low - MOST, MOST - base.high, rlhf.low - null])
-    high = pd.Series([rlhf.high - MOST, MOST - base.low, rlhf.high - null])
-    unit = f"share of RLHF's generations with their commonest {LONG}-gram (Base's {base.estimate:.3f})"
-    return conclude(CLAIM, all_above(low, high, nothing=0), rlhf, unit, rlhf.prompts, null)
+    apart = frame[frame.model == DIFFERENCE]
+    if per is not Per.TOKEN:
+        return unmeasured(CLAIM, MORE)
+    if apart.estimate.isna().all():
+        raise UserError(f"max_new_tokens: C6 needs generations of {LENGTHS[0]} tokens and more, and these are shorter.")
+    least = only(apart.nsmallest(1, ["high", "estimate"]))
+    short = "".join(f"; n = {n} not measured: too few long generations" for n in apart.n[apart.estimate.isna()])
+    unit = f"{MORE}, diversity matched, n = {least.n}{short}"
+    return conclude(CLAIM, all_above(apart.low, apart.high, nothing=0), least, unit, least.prompts)
+
+
+def judge_beyond(frame: pd.DataFrame, lengths: pd.DataFrame, per: Per) -> Verdict:
+    """C6 beyond the paper: the same where both models are sampled at one p, and is it more than chance?
+
+    The rule, `all_above` 0, covers the differences of `judge`, and RLHF's share at n = LONG above the higher one of its
+    nulls (of longer n-grams a null has the least value that it can have, one generation). The estimate is that share.
+
+    Args:
+        frame: what `commonest_shares` returns for `materials.generations`.
+        lengths: what `shares_by_length` returns for the same.
+        per: as in `judge`.
+    """
+    if per is not Per.TOKEN:
+        return unmeasured(CLAIM, MORE, "book")
+    apart = frame[frame.model == DIFFERENCE]
+    rlhf, base, null = beside_nulls(lengths[lengths.n == LONG])
+    low, high = (pd.concat([apart[end], pd.Series([rlhf[end] - null])]) for end in ("low", "high"))
+    unit = f"share of RLHF's generations with their commonest {LONG}-gram (Base's {base.estimate:.3f}), equal p"
+    return conclude(CLAIM, all_above(low, high, nothing=0), rlhf, unit, rlhf.prompts, null, "book")
 
 
 def beside_nulls(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series, float]:

@@ -55,6 +55,11 @@ def most_shared(generations: Sequence[Ids], n: int) -> tuple[np.ndarray, np.ndar
     return ids[first : first + n], np.unique(suffixes.generation[begin:stop])
 
 
+def spread(generations: Sequence[Ids], n: int) -> np.ndarray:
+    """Return for each different n-gram, in lexicographic order of ids, how many generations contain it."""
+    return _runs(_sorted(generations, n), n)[1]
+
+
 class _Suffixes(NamedTuple):
     """Suffixes of all generations in lexicographic order: arrays with an entry for each."""
 

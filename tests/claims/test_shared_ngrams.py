@@ -1,46 +1,180 @@
-"""C6: the frames of the figure and the table, by hand; the rule."""
+"""C6: the frames of figures and tables, by hand; the rules; matching on the paper's own table."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import shared_ngrams
-from predact.methods import ngrams
+from predact.claims import paper, shared_ngrams
+from predact.errors import UserError
+from predact.methods import diversity, ngrams
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
+from predact.models.tokens import Per
 from tests.made import shuffled, values, written
 
 
+def commonest(**ends):
+    """What `commonest_shares` returns, with the interval of the difference for n = 5, 10, 25, 50."""
+    given = {5: (0.3, 0.2, 0.4), 10: (0.28, 0.2, 0.4), 25: (0.1, 0.05, 0.2), 50: (0.04, 0.01, 0.07)}
+    given |= {int(n[1:]): each for n, each in ends.items()}
+    rows = [(n, shared_ngrams.DIFFERENCE, *each) for n, each in given.items()]
+    rows += [(n, model, 0.5, 0.4, 0.6) for n in given for model in ("Base", "RLHF")]
+    return pd.DataFrame(rows, columns=["n", "model", "estimate", "low", "high"]).assign(prompts=40)
+
+
 def shares(rlhf=(0.8, 0.7, 0.9), base=(0.2, 0.1, 0.3), null=0.3):
-    """What `ngrams.by_length` returns, with numbers that judge nothing for another n and for the nulls of Base."""
+    """What `shares_by_length` returns, with numbers that judge nothing for another n and for the nulls of Base."""
     numbers = {("RLHF", GENERATIONS): rlhf, ("RLHF", ACROSS): (null,) * 3, ("RLHF", SHUFFLED): (0.1,) * 3}
     numbers |= {("Base", GENERATIONS): base, ("Base", ACROSS): (0.99,) * 3, ("SFT", GENERATIONS): (0, 0, 0)}
     rows = [(*key, 10, *each) for key, each in numbers.items()] + [(*key, 9, 0.4, 0.4, 0.4) for key in numbers]
     return pd.DataFrame(rows, columns=["model", "text", "n", "estimate", "low", "high"]).assign(prompts=40)
 
 
+MISSING = (np.nan,) * 3
+
+
 @pytest.mark.parametrize(
-    ("given", "verdict"),
+    ("given", "verdict", "least"),
     [
-        ({}, "holds"),
-        ({"rlhf": (0.8, 0.51, 0.9), "base": (0.2, 0.1, 0.49), "null": 0.5}, "holds"),
-        ({"rlhf": (0.4, 0.35, 0.5)}, "fails"),
-        ({"base": (0.6, 0.5, 0.7)}, "fails"),
-        ({"null": 0.9}, "fails"),
-        ({"rlhf": (0.6, 0.5, 0.7)}, "undecided"),
-        ({"base": (0.4, 0.3, 0.5)}, "undecided"),
-        ({"null": 0.7}, "undecided"),
+        ({}, "holds", 50),
+        ({"n50": (0.01, 0, 0.02)}, "undecided", 50),
+        ({"n50": (-0.01, -0.02, 0)}, "fails", 50),
+        ({"n5": (-0.2, -0.3, -0.1), "n10": (-0.3, -0.7, 0.1)}, "fails", 5),
+        ({"n50": MISSING}, "undecided", 25),
+        ({"n50": MISSING, "n25": (-0.1, -0.2, -0.05)}, "fails", 25),
     ],
 )
-def test_sameness_needs_most_of_rlhf_not_of_base_and_more_than_chance(given, verdict):
-    assert shared_ngrams.judge(shares(**given)).verdict == verdict
+def test_the_papers_rule_asks_for_more_at_every_length(given, verdict, least):
+    frame = commonest(**given)
+    found = shared_ngrams.judge(frame, Per.TOKEN)
+    row = frame[(frame.model == shared_ngrams.DIFFERENCE) & (frame.n == least)].iloc[0]
+    assert (found.id, found.verdict, found.protocol, found.n, found.null) == ("C6", verdict, "paper", 40, None)
+    assert (found.estimate, found.low, found.high) == (row.estimate, row.low, row.high)
+    said = "; n = 50 not measured: too few long generations" if given.get("n50") is MISSING else ""
+    assert found.unit == f"{shared_ngrams.MORE}, diversity matched, n = {least}{said}"
+    assert shared_ngrams.judge(shuffled(frame), Per.TOKEN) == found
 
 
-def test_sameness_gives_the_share_of_rlhf_beside_its_higher_null_and_names_that_of_base():
-    found = shared_ngrams.judge(shares())
-    assert (found.id, found.estimate, found.low, found.high, found.null) == ("C6", 0.8, 0.7, 0.9, 0.3)
-    assert found.n == 40
-    assert found.unit == "share of RLHF's generations with their commonest 10-gram (Base's 0.200)"
-    assert shared_ngrams.judge(shares(null=0.05)).null == 0.1
+@pytest.mark.parametrize(
+    ("given", "ends", "verdict"),
+    [
+        ({}, {}, "holds"),
+        ({"rlhf": (0.4, 0.35, 0.5), "base": (0.6, 0.5, 0.7)}, {}, "holds"),
+        ({"null": 0.7}, {}, "undecided"),
+        ({"null": 0.9}, {}, "fails"),
+        ({}, {"n25": (0.1, 0, 0.2)}, "undecided"),
+        ({}, {"n50": MISSING}, "undecided"),
+        ({}, {"n5": (-0.1, -0.2, 0)}, "fails"),
+    ],
+)
+def test_our_rule_asks_for_more_at_equal_p_and_more_than_chance(given, ends, verdict):
+    given, ends = shares(**given), commonest(**ends)
+    found = shared_ngrams.judge_beyond(ends, given, Per.TOKEN)
+    assert (found.id, found.verdict, found.protocol) == ("C6", verdict, "book")
+    assert found == shared_ngrams.judge_beyond(shuffled(ends), shuffled(given), Per.TOKEN)
+
+
+def test_our_row_gives_the_share_of_rlhf_beside_its_higher_null_and_names_that_of_base():
+    found = shared_ngrams.judge_beyond(commonest(), shares(), Per.TOKEN)
+    assert (found.estimate, found.low, found.high, found.null, found.n) == (0.8, 0.7, 0.9, 0.3, 40)
+    assert found.unit == "share of RLHF's generations with their commonest 10-gram (Base's 0.200), equal p"
+    assert shared_ngrams.judge_beyond(commonest(), shares(null=0.05), Per.TOKEN).null == 0.1
+
+
+def test_without_one_tokenizer_or_without_texts_there_is_nothing_to_judge():
+    for found in (
+        shared_ngrams.judge(commonest(), Per.BYTE),
+        shared_ngrams.judge_beyond(commonest(), shares(), Per.BYTE),
+    ):
+        assert (found.verdict, found.estimate) == ("undecided", None)
+    nothing = commonest(n5=MISSING, n10=MISSING, n25=MISSING, n50=MISSING)
+    with pytest.raises(UserError, match=r"^max_new_tokens: C6 needs generations of 5 tokens"):
+        shared_ngrams.judge(nothing, Per.TOKEN)
+
+
+def long(size, *starts):
+    """Generations of `size` tokens that count up from their starts."""
+    return [list(range(start, start + size)) for start in starts]
+
+
+def test_the_commonest_ngrams_by_hand():
+    base = written({"a": long(60, 0, 0, 1000, 2000), "b": long(60, 0, 100, 1000, 2000)})
+    rlhf = written({"b": long(12, 0, 0, 0, 0), "a": long(12, 0, 0, 0, 900)}, "RLHF")
+    found = shared_ngrams.commonest_shares(pd.concat([base, rlhf], ignore_index=True)).set_index(["n", "model"])
+    assert sorted(set(found.index.get_level_values("n"))) == [5, 10, 25, 50] and set(found.prompts) == {2}
+    for n in (5, 10):
+        assert found.estimate[n].to_dict() == {"Base": 0.375, "RLHF": 0.875, shared_ngrams.DIFFERENCE: 0.5}
+        row = found.loc[(n, shared_ngrams.DIFFERENCE)]
+        assert (row.low, row.high) == (0.25, 0.75), "a: 3 of 4 against 2; b: 4 against 1"
+    for n in (25, 50):
+        assert found.estimate[n]["Base"] == 0.375, "two of four generations of a, one of b"
+        assert found.loc[n].loc[["RLHF", shared_ngrams.DIFFERENCE], ["estimate", "low", "high"]].isna().all(axis=None)
+    mixed = shared_ngrams.commonest_shares(shuffled(pd.concat([rlhf, base], ignore_index=True)))
+    pd.testing.assert_frame_equal(mixed.set_index(["n", "model"]), found)
+
+
+def test_a_length_is_measured_where_most_prompts_have_a_generation_of_it():
+    few = {"a": long(25, 0), "b": long(25, 0), "c": [[]]}
+    frame = pd.concat([written(few), written(few, "RLHF")], ignore_index=True)
+    found = shared_ngrams.commonest_shares(frame).set_index(["n", "model"]).estimate
+    assert found[25].tolist() == [2 / 3, 2 / 3, 0] and found[50].isna().all()
+    half = frame[frame.prompt != "b"]
+    assert shared_ngrams.commonest_shares(half).set_index("n").loc[25].estimate.isna().all()
+
+
+def test_the_histogram_by_hand():
+    shared = list(range(11))  # two 10-grams
+    a = [shared] * 7 + [[*range(100, 110)]] * 2 + [[5]]
+    b = [[0] * 30, *[[]] * 9]
+    found = shared_ngrams.histogram(pd.concat([written({"a": a, "b": b}), written({"a": a, "b": a}, "RLHF")]))
+    base = found[found.model == "Base"].set_index("x")
+    assert base.index.tolist() == [f"{n}-{n + 10}" for n in range(0, 100, 10)]
+    assert base.estimate[base.estimate > 0].to_dict() == {"60-70": 1.0, "10-20": 0.5, "0-10": 0.5}
+    assert (base.low["60-70"], base.high["60-70"]) == (0, 2) and set(found.unit) == {"10-grams per prompt"}
+    rlhf = found[found.model == "RLHF"].set_index("x")
+    assert rlhf.estimate[rlhf.estimate > 0].to_dict() == {"60-70": 2.0, "10-20": 1.0}
+    assert rlhf.low.equals(rlhf.high) and set(found.prompts) == {2}
+
+
+@pytest.mark.parametrize(("containing", "of", "place"), [(1, 100, 0), (10, 100, 0), (11, 100, 1), (100, 100, 9)])
+def test_bins_end_at_tens(containing, of, place):
+    found = shared_ngrams.histogram(written({"a": [list(range(10))] * containing + [[]] * (of - containing)}))
+    assert found.estimate.tolist() == [float(n == place) for n in range(10)]
+
+
+def test_the_table_of_diversity_sets_the_papers_beside_ours():
+    ours = pd.DataFrame({"model": "RLHF", "top_p": [0.9, 0.9, 0.5], "n": [1, 2, 1], "estimate": [4.04, 17.0, 3.0]})
+    table = shared_ngrams.diversity_table(ours.assign(low=1, high=20.26), paper.values("Table 4"))
+    found = table.set_index(["p", "model", "text"])
+    assert found.loc[(0.9, "RLHF", "this pair")].tolist() == ["4.0 (1.0–20.3)", "17.0 (1.0–20.3)", "–", "–"]
+    assert found.loc[(0.7, "Base", "paper: Llama 2 7B")].tolist() == ["4.2", "17.3", "30.7", "39.8"]
+    assert found.loc[(1.0, "RLHF", "paper: Llama 2 70B")].tolist() == ["5.4", "22.6", "40.4", "53.2"]
+    assert len(found) == 20 + 2 and table.p.is_monotonic_increasing
+
+
+def test_the_match_is_told_with_both_diversities_and_its_roughness():
+    numbers = {("Base", 0.5): (8, 10), ("Base", 0.7): (20, 30), ("Base", 1.0): (40, 60), ("RLHF", 0.9): (20, 26)}
+    rows = [(*place, n, value) for place, values in numbers.items() for n, value in enumerate(values, 1)]
+    found = pd.DataFrame(rows, columns=["model", "top_p", "n", "estimate"])
+
+    def told(p, rlhf=23):
+        scaled = found.estimate.where(found.model == "Base", found.estimate * rlhf / 23)
+        return shared_ngrams.told_match(found.assign(estimate=scaled), 0.9, p)
+
+    whole = "Base is sampled at **p = 0.7**: 25.0 % of its n-grams are unique, of RLHF's at p = 0.9 23.0 %."
+    assert told(0.7) == whole
+    rough = "No p tried comes closer: the match is a rough one."
+    assert told(0.5, 2.3).endswith(f"2.3 %. {rough}") and rough not in told(0.5, 12)
+    assert told(1.0, 69).endswith(rough) and rough not in told(1.0, 46)
+    assert "as the setting `base_top_p` says" in told(0.65)
+
+
+@pytest.mark.parametrize(("size", "chosen"), [("7B", 0.7), ("70B", 0.6)])
+def test_the_rule_of_matching_on_the_papers_table(size, chosen):
+    values = paper.values("Table 4")
+    values = values[values.model.str.startswith(f"Llama 2 {size} ")]
+    table = pd.DataFrame({"model": values.model.str.split().str[-1], "estimate": values.value})
+    table = table.assign(top_p=values.condition.str[2:].astype(float))
+    assert diversity.matched_top_p(shuffled(table), 0.9, [0.6, 0.7, 0.8, 0.9, 1.0]) == chosen
 
 
 def test_the_frame_of_the_figure_by_hand():
@@ -97,8 +231,3 @@ def test_its_rung_is_the_share_with_the_commonest_long_ngram():
     )
     rung = shared_ngrams.rung(written)
     assert values(rung).tolist() == [0.25, 0.5, 1] and rung.claim == "C6" and rung.strata[0].shape == (2, 3, 2)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_rule_knows_no_order_of_rows(seed):
-    assert shared_ngrams.judge(shuffled(shares(), seed)) == shared_ngrams.judge(shares())

@@ -228,7 +228,7 @@ def shown(spec, width=400, **state):
     spec = json.loads(spec) | {"width": width}
     for each in spec["layer"]:
         each["mark"].pop("limit", None)  # where Vega tries to cut an emoji in two, vl-convert fails; browsers do not
-    for param in spec["params"]:
+    for param in spec.get("params", []):
         if param["name"] in state:
             param["value"] = state.pop(param["name"])
     assert not state

@@ -43,6 +43,13 @@ def test_the_most_shared_is_the_first_by_ids_of_those_that_most_contain(generati
     assert places.tolist() == [i for i, each in enumerate(generations) if best and best in containing([each], n)]
 
 
+@settings(max_examples=200, deadline=None)
+@given(few, st.integers(1, 6))
+def test_each_ngram_is_spread_over_the_generations_that_contain_it(generations, n):
+    counts = containing(generations, n)
+    assert ngrams.spread(generations, n).tolist() == [counts[ngram] for ngram in sorted(counts)]
+
+
 @pytest.mark.parametrize(
     "generations",
     [
