@@ -92,19 +92,20 @@ def diversity_table(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         values: the paper's.
 
     Returns:
-        p, model, text (`this pair`, or the paper's models), and a column of texts for each n.
+        p, model, and for each n a column of ours and one of the paper's Llama 2 7B and 70B, as text.
     """
     told = [f"{row.estimate:.1f} ({row.low:.1f}–{row.high:.1f})" for row in found.itertuples()]
-    ours = found.assign(text="this pair", said=told, p=found.top_p)
-    names = values.model.str.extract(r"(?P<text>.*) (?P<model>\w+)")
-    theirs = names.assign(
-        text="paper: " + names.text,
+    ours = found.assign(column=found.n.map("n = {}".format), said=told, p=found.top_p)
+    theirs = values.assign(
+        size=values.model.str.extract(r"(\d+)B", expand=False).astype(int),
+        model=values.model.str.split().str[-1],
+        column="paper, n = " + values.x.str.removesuffix("-gram"),
         p=values.condition.str.removeprefix("p=").astype(float),
-        n=values.x.str.removesuffix("-gram").astype(int),
         said=values.value.map("{:.1f}".format),
     )
-    both = pd.concat([ours, theirs])[["p", "model", "text", "n", "said"]]
-    return both.pivot(index=["p", "model", "text"], columns="n", values="said").fillna("–").reset_index()
+    both, place = pd.concat([ours, theirs.sort_values("size")]), ["p", "model", "column"]
+    said = both.groupby(place).said.agg(", ".join).unstack().fillna("–")
+    return said[sorted(said.columns, key=lambda column: (column[-1], column[0]))].reset_index()
 
 
 def told_match(found: pd.DataFrame, top_p: float, base_top_p: float) -> str:

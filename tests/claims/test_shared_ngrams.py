@@ -143,12 +143,20 @@ def test_bins_end_at_tens(containing, of, place):
 
 def test_the_table_of_diversity_sets_the_papers_beside_ours():
     ours = pd.DataFrame({"model": "RLHF", "top_p": [0.9, 0.9, 0.5], "n": [1, 2, 1], "estimate": [4.04, 17.0, 3.0]})
-    table = shared_ngrams.diversity_table(ours.assign(low=1, high=20.26), paper.values("Table 4"))
-    found = table.set_index(["p", "model", "text"])
-    assert found.loc[(0.9, "RLHF", "this pair")].tolist() == ["4.0 (1.0–20.3)", "17.0 (1.0–20.3)", "–", "–"]
-    assert found.loc[(0.7, "Base", "paper: Llama 2 7B")].tolist() == ["4.2", "17.3", "30.7", "39.8"]
-    assert found.loc[(1.0, "RLHF", "paper: Llama 2 70B")].tolist() == ["5.4", "22.6", "40.4", "53.2"]
-    assert len(found) == 20 + 2 and table.p.is_monotonic_increasing
+    values = paper.values("Table 4")
+    found = shared_ngrams.diversity_table(ours.assign(low=1, high=20.26), values).set_index(["p", "model"])
+    wanted = ["n = 1", "paper, n = 1", "n = 2", "paper, n = 2", "paper, n = 3", "paper, n = 4"]
+    assert found.columns.tolist() == wanted
+    assert found.loc[(0.9, "RLHF"), "n = 1"] == "4.0 (1.0–20.3)" and found.loc[(0.6, "RLHF"), "n = 1"] == "–"
+    assert found.filter(like="paper").loc[(0.7, "Base")].tolist() == [
+        "4.2, 5.1",
+        "17.3, 21.3",
+        "30.7, 37.6",
+        "39.8, 48.5",
+    ]
+    assert found.loc[(0.5, "RLHF"), "paper, n = 1"] == "–" and len(found) == 10 + 1
+    mixed = shared_ngrams.diversity_table(shuffled(ours.assign(low=1, high=20.26)), shuffled(values))
+    assert mixed.set_index(["p", "model"]).equals(found), "7B before 70B, in whatever order they come"
 
 
 def test_the_match_is_told_with_both_diversities_and_its_roughness():
