@@ -29,7 +29,7 @@ LONG = 10  # tokens of the n-grams that Figure 7B counts
 DIFFERENCE = "RLHF - Base"
 BINS = 10  # of Figure 7B
 PER_PROMPT = f"{LONG}-grams per prompt"
-MORE = "more of RLHF's generations than of Base's with the commonest n-gram"
+LESS = "share of RLHF's generations with their commonest {}-gram less Base's"
 NOT_MEASURED = stats.Interval(np.nan, np.nan, np.nan)
 
 
@@ -94,8 +94,10 @@ def diversity_table(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     Returns:
         p, model, and for each n a column of ours and one of the paper's Llama 2 7B and 70B, as text.
     """
-    told = [f"{row.estimate:.1f} ({row.low:.1f}–{row.high:.1f})" for row in found.itertuples()]
-    ours = found.assign(column=found.n.map("n = {}".format), said=told, p=found.top_p)
+    ends = (found.low.map(" ({:.1f}–".format) + found.high.map("{:.1f})".format)).where(found.low.notna(), "")
+    ours = found.assign(
+        column=found.n.map("n = {}".format), said=found.estimate.map("{:.1f}".format) + ends, p=found.top_p
+    )
     theirs = values.assign(
         size=values.model.str.extract(r"(\d+)B", expand=False).astype(int),
         model=values.model.str.split().str[-1],
@@ -105,7 +107,8 @@ def diversity_table(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     )
     both, place = pd.concat([ours, theirs.sort_values("size")]), ["p", "model", "column"]
     said = both.groupby(place).said.agg(", ".join).unstack().fillna("–")
-    return said[sorted(said.columns, key=lambda column: (column[-1], column[0]))].reset_index()
+    columns = [f"{whose}n = {n}" for n in sorted(found.n.unique()) for whose in ("", "paper, ")]
+    return said[columns].reset_index()
 
 
 def told_match(found: pd.DataFrame, top_p: float, base_top_p: float) -> str:
@@ -182,12 +185,12 @@ def judge(frame: pd.DataFrame, per: Per) -> Verdict:
     """
     apart = frame[frame.model == DIFFERENCE]
     if per is not Per.TOKEN:
-        return unmeasured(CLAIM, MORE)
+        return unmeasured(CLAIM, LESS.format("n"))
     if apart.estimate.isna().all():
         raise UserError(f"max_new_tokens: C6 needs generations of {LENGTHS[0]} tokens and more, and these are shorter.")
     least = only(apart.nsmallest(1, ["high", "estimate"]))
     short = "".join(f"; n = {n} not measured: too few long generations" for n in apart.n[apart.estimate.isna()])
-    unit = f"{MORE}, diversity matched, n = {least.n}{short}"
+    unit = f"{LESS.format(least.n)}, diversity matched{short}"
     return conclude(CLAIM, all_above(apart.low, apart.high, nothing=0), least, unit, least.prompts)
 
 
@@ -203,7 +206,7 @@ def judge_beyond(frame: pd.DataFrame, lengths: pd.DataFrame, per: Per) -> Verdic
         per: as in `judge`.
     """
     if per is not Per.TOKEN:
-        return unmeasured(CLAIM, MORE, "book")
+        return unmeasured(CLAIM, LESS.format("n"), "book")
     apart = frame[frame.model == DIFFERENCE]
     rlhf, base, null = beside_nulls(lengths[lengths.n == LONG])
     low, high = (pd.concat([apart[end], pd.Series([rlhf[end] - null])]) for end in ("low", "high"))

@@ -50,7 +50,9 @@ def test_the_papers_rule_asks_for_more_at_every_length(given, verdict, least):
     assert (found.id, found.verdict, found.protocol, found.n, found.null) == ("C6", verdict, "paper", 40, None)
     assert (found.estimate, found.low, found.high) == (row.estimate, row.low, row.high)
     said = "; n = 50 not measured: too few long generations" if given.get("n50") is MISSING else ""
-    assert found.unit == f"{shared_ngrams.MORE}, diversity matched, n = {least}{said}"
+    assert found.unit == (
+        f"share of RLHF's generations with their commonest {least}-gram less Base's, diversity matched{said}"
+    )
     assert shared_ngrams.judge(shuffled(frame), Per.TOKEN) == found
 
 
@@ -142,11 +144,11 @@ def test_bins_end_at_tens(containing, of, place):
 
 
 def test_the_table_of_diversity_sets_the_papers_beside_ours():
-    ours = pd.DataFrame({"model": "RLHF", "top_p": [0.9, 0.9, 0.5], "n": [1, 2, 1], "estimate": [4.04, 17.0, 3.0]})
+    ours = pd.DataFrame({"model": "RLHF", "top_p": 0.9, "n": [1, 2, 3, 4], "estimate": [4.04, 17.0, 31.0, 40.0]})
+    ours = pd.concat([ours, ours.assign(top_p=0.5)], ignore_index=True)
     values = paper.values("Table 4")
     found = shared_ngrams.diversity_table(ours.assign(low=1, high=20.26), values).set_index(["p", "model"])
-    wanted = ["n = 1", "paper, n = 1", "n = 2", "paper, n = 2", "paper, n = 3", "paper, n = 4"]
-    assert found.columns.tolist() == wanted
+    assert found.columns.tolist() == [f"{whose}n = {n}" for n in (1, 2, 3, 4) for whose in ("", "paper, ")]
     assert found.loc[(0.9, "RLHF"), "n = 1"] == "4.0 (1.0–20.3)" and found.loc[(0.6, "RLHF"), "n = 1"] == "–"
     assert found.filter(like="paper").loc[(0.7, "Base")].tolist() == [
         "4.2, 5.1",
@@ -157,6 +159,8 @@ def test_the_table_of_diversity_sets_the_papers_beside_ours():
     assert found.loc[(0.5, "RLHF"), "paper, n = 1"] == "–" and len(found) == 10 + 1
     mixed = shared_ngrams.diversity_table(shuffled(ours.assign(low=1, high=20.26)), shuffled(values))
     assert mixed.set_index(["p", "model"]).equals(found), "7B before 70B, in whatever order they come"
+    single = shared_ngrams.diversity_table(ours.assign(low=np.nan, high=np.nan), values).set_index(["p", "model"])
+    assert single.loc[(0.9, "RLHF"), "n = 1"] == "4.0", "one prompt has no interval"
 
 
 def test_the_match_is_told_with_both_diversities_and_its_roughness():
