@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from predact.claims.shared_ngrams import DIFFERENCE, PER_PROMPT
+from predact.claims.shared_ngrams import DIFFERENCE, PER_PROMPT, UNIT
 from predact.figures import style
 from predact.figures.style import plain_axis
 from predact.methods.ngrams import GENERATIONS
@@ -26,7 +26,8 @@ def commonest(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("n:O", sort=lengths, title="n (tokens)", axis=alt.Axis(labelAngle=0))
     y, title = alt.Y("estimate:Q", title=None, axis=alt.Axis(format="%")), "Generations with the commonest n-gram"
     shown = alt.Chart(data).encode(x=x, xOffset=alt.XOffset("model:N", sort=models))
-    theirs = values.assign(n=values.x.astype(int), value=values.value / 100, side=values.model.str.split().str[-1])
+    theirs = values.assign(n=values.x.astype(int), side=values.model.str.split().str[-1], unit=UNIT)
+    theirs = theirs.assign(value=theirs.value / 100, error=theirs.error / 100)
     layers = (
         shown.mark_bar(opacity=0.4).encode(
             y=y, color=style.models(models)["color"], tooltip=style.interval(alt.Tooltip("n:Q"))
