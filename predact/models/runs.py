@@ -39,7 +39,7 @@ class Settings(BaseModel):
     top_k: int = Field(0, ge=0, description="sample from this many likeliest tokens at most; 0: no limit")
     max_new_tokens: Count = Field(256, description="maximum tokens of a generation")
     base_top_p: float = Field(0.0, ge=0, le=1, description="Base's top_p where diversity is matched; 0: chosen")
-    diversity_prompts: int = Field(0, ge=0, description="measure diversity on the first prompts, this many; 0: all")
+    diversity_prompts: int = Field(20, ge=0, description="measure diversity on the first prompts, this many; 0: all")
     rows: Count = Field(256, description="generations sampled together, at most; fewer if memory runs out")
     positions: Count = Field(20_000, description="measured for each model and kind of text")
     measured: Count = Field(20, description="generations of each prompt from which these positions are drawn")
