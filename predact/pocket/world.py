@@ -144,6 +144,7 @@ class _Writer:
     text: str = ""
     log_probability: float = 0.0
     scope: dict = field(default_factory=dict)
+    mentions: list[tuple[int, str]] = field(default_factory=list)  # where a free choice with a name was written
 
     def pick(self, options: list):
         if len(options) == 1:
@@ -166,7 +167,10 @@ class _Writer:
                 case "bind":
                     self.scope[arguments[0]] = tuple(arguments[1:])
                 case "value":
-                    self.put(self.value(arguments[0]))
+                    told = self.value(arguments[0])
+                    if told == self.scope.get(arguments[0]):
+                        self.mentions.append((len(self.text), told))
+                    self.put(told)
                 case "rule":
                     self.rule(arguments[0])
 
@@ -211,10 +215,15 @@ def _capital(text: str) -> str:
 
 def write(template: str, seed: str, **scope) -> Document:
     """Expand a template of the grammar; ``scope`` binds variables, such as ``e`` to an entity."""
+    writer = _written(template, seed, scope)
+    return Document(writer.text, writer.log_probability)
+
+
+def _written(template: str, seed: str, scope: dict) -> _Writer:
     draw = random.Random(seed)
     writer = _Writer(lambda n: int(draw.random() * n), scope=scope)
     writer.write(template)
-    return Document(writer.text, writer.log_probability)
+    return writer
 
 
 def derivations(template: str, text: str, **scope) -> Iterator[float]:
@@ -245,6 +254,29 @@ def derivations(template: str, text: str, **scope) -> Iterator[float]:
 def document(corpus: str, split: str, index: int) -> Document:
     """Document number ``index`` of a corpus; the splits (*train*, *validation*, *test*) have seeds of their own."""
     return write(template(corpus), f"{split}/{corpus}/{index}")
+
+
+def ending(split: str, index: int) -> tuple[str, str] | None:
+    """Cut a story before a word that follows from all that stands before it, but not from its own sentence.
+
+    The word is the hero or the thing that the story is about: a free choice at its beginning, certain from then on
+    wherever it stands inside a sentence. Of the places where its own sentence has not named it, the last one is taken.
+
+    Args:
+        split: *train*, *validation* or *test*.
+        index: number of the document of the corpus *stories*.
+
+    Returns:
+        The text before the word, without the space between, and the word; None if the story has no such place.
+    """
+    writer = _written(template("stories"), f"{split}/stories/{index}", {})
+    for number, (place, word) in reversed(list(enumerate(writer.mentions))):
+        known = {named for _, named in writer.mentions[:number]}
+        sentence = re.split(r"[.?!\n]", writer.text[:place])[-1]
+        inside = sentence.strip() and sentence.endswith(" ") and word not in sentence
+        if inside and word in known and " " not in word:
+            return writer.text[: place - 1], word
+    return None
 
 
 def template(corpus: str) -> str:

@@ -15,9 +15,9 @@ from predact.pocket import world
 from predact.store import digest
 from predact.texts import sources
 
-POCKET, REAL = "pocket", "real"  # all corpora that the pocket models were trained on; all of corpora.yaml
+POCKET, PAPER = "pocket", "paper"  # all corpora that the pocket models were trained on; those of the paper's Table 2
 WORLD = world.CORPORA | world.HELD_OUT
-GROUPS = {POCKET: list(world.CORPORA), REAL: list(sources.datasets())}
+GROUPS = {POCKET: list(world.CORPORA), **sources.sets()}
 STORE = Path("_build/store")
 _STRIDE = 1_000_000  # documents of the world from one seed to the next
 PARTS = {"train": 0.7, "validation": 0.1, "test": 0.2}  # shares of the documents of a corpus
@@ -35,14 +35,18 @@ class Corpus:
 
 
 def corpora() -> pd.DataFrame:
-    """Return name, category and origin of the corpora known by name."""
-    rows = [(name, category, "the pocket world") for name, category in WORLD.items()]
-    rows += [(name, each.category, f"{each.about}. {each.licence}.") for name, each in sources.datasets().items()]
-    return pd.DataFrame(rows, columns=["name", "category", "origin"])
+    """Return name, category, the sets that it is in, configuration and origin of the corpora known by name."""
+    rows = [(name, category, "", "the pocket world") for name, category in WORLD.items()]
+    known = sources.datasets().items()
+    rows += [(name, each.category, each.config or "", f"{each.about}. {each.licence}.") for name, each in known]
+    frame = pd.DataFrame(rows, columns=["name", "category", "configuration", "origin"])
+    within = [", ".join(group for group, names in GROUPS.items() if name in names) for name in frame.name]
+    frame.insert(2, "sets", within)
+    return frame
 
 
 def select(names: Sequence[str], documents: int = 100, seed: int = 0, root: Path = STORE) -> list[Corpus]:
-    """Return the corpora of a list of names and paths; `pocket` and `real` stand for all of their kind.
+    """Return the corpora of a list of names and paths; a name of GROUPS stands for several.
 
     Raises:
         UserError: as `corpus`; or two of them have the same name.
@@ -56,7 +60,7 @@ def select(names: Sequence[str], documents: int = 100, seed: int = 0, root: Path
 
 
 def expanded(names: Sequence[str]) -> list[str]:
-    """Return names, with `pocket` and `real` replaced by the corpora they stand for."""
+    """Return names, with those of GROUPS replaced by the corpora they stand for."""
     return list(chain.from_iterable(GROUPS.get(name, [name]) for name in names))
 
 
@@ -64,8 +68,9 @@ def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -
     """Return the first documents of a corpus, in an order drawn by the seed.
 
     Args:
-        name: a known name (see `corpora`), or the path of a file or a folder (see `sources.of_path`): the corpus has
-            its name, without a suffix; ``path:field`` names another field of its records than ``text``.
+        name: a known name (see `corpora`); NAME@CONFIG, as in bbc@2024-06, for another configuration of a dataset; or
+            the path of a file or a folder (see `sources.of_path`): the corpus has its name, without a suffix;
+            ``path:field`` names another field of its records than ``text``.
         documents: how many (all if there are fewer); a smaller number gives the first ones of a larger number.
         seed: of the order; with another seed, the pocket world writes other documents, a dataset begins elsewhere.
         root: of the store, where documents of the hub are kept.
@@ -80,10 +85,9 @@ def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -
         written = [world.document(name, "test", seed * _STRIDE + index) for index in range(documents)]
         nll = -np.array([document.log_probability for document in written])
         return _corpus(name, WORLD[name], [document.text for document in written], nll)
-    known = sources.datasets()
-    if name in known:
-        return _corpus(name, known[name].category, sources.of_dataset(root, name, documents, seed))
-    path, field = _locate(name, [*WORLD, POCKET, *known, REAL])
+    if dataset := sources.dataset(name):
+        return _corpus(name, dataset.category, sources.of_dataset(root, name, documents, seed))
+    path, field = _locate(name, [*WORLD, *sources.datasets(), *GROUPS])
     found = sources.of_path(path, field)
     random.Random(seed).shuffle(found)
     return _corpus(path.stem, "file", found[:documents])

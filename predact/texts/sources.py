@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from itertools import chain, islice
+from itertools import chain, cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ _READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parq
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset on the hub: an entry of `corpora.yaml`."""
+    """A dataset on the hub: an entry of `corpora.yaml`.
+
+    A document is a `field` of a record, or several, the turns of a conversation. `files` are read in place of a
+    configuration. With `trees`, records are messages of conversations that branch, as those of OpenAssistant.
+    """
 
     about: str
     category: str
@@ -33,15 +37,33 @@ class Dataset:
     licence: str
     config: str | None = None
     split: str = "train"
-    field: str = "text"
+    field: str | list[str] = "text"
     revision: str | None = None
+    files: str | None = None
+    trees: bool = False
+
+
+@cache
+def _known() -> dict[str, Any]:
+    return yaml.safe_load((files(__package__) / "corpora.yaml").read_text(encoding="utf-8"))
 
 
 @cache
 def datasets() -> dict[str, Dataset]:
     """Return the datasets known by name."""
-    known = yaml.safe_load((files(__package__) / "corpora.yaml").read_text(encoding="utf-8"))
-    return {name: Dataset(**entry) for name, entry in known.items()}
+    return {name: Dataset(**entry) for name, entry in _known()["datasets"].items()}
+
+
+def sets() -> dict[str, list[str]]:
+    """Return the names that stand for several datasets, and which."""
+    return _known()["sets"]
+
+
+def dataset(name: str) -> Dataset | None:
+    """Return the dataset of a name, or of NAME@CONFIG (a month, a language) with this configuration; else None."""
+    plain, at, config = name.partition("@")
+    known = datasets().get(plain)
+    return replace(known, config=config) if known and at and known.config else None if at else known
 
 
 def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str]:
@@ -51,18 +73,19 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str
 
     Args:
         root: of the store.
-        name: of `datasets`.
+        name: as `dataset` reads it.
         documents: how many.
-        seed: the first document is number 1,000 * seed.
+        seed: reading begins at record 1,000 * seed.
 
     Raises:
         UserError: the hub cannot be reached and the store does not have them, or the dataset ends before the first one.
     """
-    about = datasets()[name]
+    about = dataset(name) or datasets()[name]
     place: dict[str, Any] = {"dataset": about.dataset, "config": about.config, "split": about.split}
     try:
         asked = {"dataset": about.dataset, "revision": about.revision}
         commit = store.frame(root, "commits", asked, lambda: _commit(about)).commit[0]
+        place |= {"files": about.files} if about.files else {}
         place |= {"field": about.field, "commit": commit, "first": seed * _APART, "documents": documents}
         found = store.frame(root, "documents", place, lambda: _stream(about, commit, seed * _APART, documents))
     except UserError:
@@ -86,14 +109,50 @@ def _commit(about: Dataset) -> pd.DataFrame:
 
 
 def _stream(about: Dataset, commit: str, first: int, documents: int) -> pd.DataFrame:
-    import datasets
-
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    records = datasets.load_dataset(about.dataset, about.config, split=about.split, revision=commit, streaming=True)
-    texts = (record[about.field] for record in records.skip(first))
+    records = _streamed(about, commit).skip(first)
+    texts = _threads(records) if about.trees else (_text(record, about.field) for record in records)
     written = islice((_cut(text) for text in texts if text and text.strip()), documents)
     bar = tqdm(written, total=documents, desc=about.dataset, unit="document", leave=False, disable=None)
     return pd.DataFrame({"text": list(bar)}, dtype=object)
+
+
+def _streamed(about: Dataset, commit: str) -> Any:
+    """The records of a dataset at a commit: those of its configuration, or of its files."""
+    import datasets
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    if about.files is None:
+        return datasets.load_dataset(about.dataset, about.config, split=about.split, revision=commit, streaming=True)
+    kind = "parquet" if about.files.endswith(".parquet") else "json"
+    place = f"hf://datasets/{about.dataset}@{commit}/{about.files}"
+    return datasets.load_dataset(kind, data_files=place, split="train", streaming=True)
+
+
+def _text(record: dict[str, Any], field: str | list[str]) -> str | None:
+    """The document of a record: a field of text, or turns (texts, or records with a text `value`) as a conversation."""
+    found = record[field] if isinstance(field, str) else [record[name] for name in field]
+    if found is None or isinstance(found, str):
+        return found
+    return _conversation(turn["value"] if isinstance(turn, dict) else turn for turn in found)
+
+
+def _conversation(turns: Iterable[str]) -> str:
+    """Write turns, the first of them a person's, in the notation of HH-RLHF."""
+    return "".join(f"\n\n{who}: {turn}" for who, turn in zip(cycle(("Human", "Assistant")), turns, strict=False))
+
+
+def _threads(messages: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield the English trees of messages as conversations: after each message the first of the answers to it.
+
+    Messages of a tree stand together, each after the one that it answers.
+    """
+    for _, tree in groupby(messages, key=lambda message: message["message_tree_id"]):
+        thread, last = list[str](), None
+        for message in tree:
+            if message["parent_id"] == last and message["lang"] == "en":
+                thread.append(message["text"])
+                last = message["message_id"]
+        yield _conversation(thread)
 
 
 def _cut(text: str) -> str:
