@@ -46,8 +46,9 @@ class Pair:
 
     name: str
     models: dict[str, Model]
-    corpora: list[str] = field(default_factory=lambda: ["real"])
+    corpora: list[str] = field(default_factory=lambda: ["paper"])
     prompts: str = "general"
+    last_words: str = "lambada"
     frame: str = "Question: {prompt}\n\nAnswer:"
     about: str = ""
     licence: str = ""
@@ -136,14 +137,14 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
         raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
     shared = {key: entry[key] for key in _SHARED if key in entry}
     given = {key: value for key, value in entry.items() if key not in shared}
-    corpora = given.get("corpora", "real")
+    corpora = given.get("corpora", "paper")
     given["corpora"] = [corpora] if isinstance(corpora, str) else corpora
     given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
     pair = _built(Pair, name, {"name": name, **given})
     if "{prompt}" not in pair.frame:
         raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
-    prompts = _beside(folder, pair.prompts) if "prompts" in given else pair.prompts
-    return replace(pair, corpora=[_beside(folder, text) for text in pair.corpora], prompts=prompts)
+    files = {key: _beside(folder, getattr(pair, key)) for key in ("prompts", "last_words") if key in given}
+    return replace(pair, corpora=[_beside(folder, text) for text in pair.corpora], **files)
 
 
 def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:

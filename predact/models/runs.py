@@ -47,6 +47,8 @@ class Settings(BaseModel):
     prefixes: Count = Field(20, description="completed from each source")
     prefix: Count = Field(8, description="tokens of a prefix")
     completion_tokens: Count = Field(64, description="maximum tokens of a completion")
+    last_words: str = Field("", description="lambada, pocket or a file of passages; empty: the pair's own")
+    passages: Count = Field(1000, description="whose last words are guessed, at most")
     targets: list[str] = Field([], description="corpora that models are finetuned on; none: the corpora")
     targets_limit: int = Field(0, ge=0, description="finetune on this many of them, categories in turn; 0: all")
     finetuning_documents: Count = Field(500, description="of each target, at most, in all parts")

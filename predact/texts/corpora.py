@@ -19,7 +19,7 @@ POCKET, PAPER = "pocket", "paper"  # all corpora that the pocket models were tra
 WORLD = world.CORPORA | world.HELD_OUT
 GROUPS = {POCKET: list(world.CORPORA), **sources.sets()}
 STORE = Path("_build/store")
-_STRIDE = 1_000_000  # documents of the world from one seed to the next
+STRIDE = 1_000_000  # documents of the world from one seed to the next
 PARTS = {"train": 0.7, "validation": 0.1, "test": 0.2}  # shares of the documents of a corpus
 
 
@@ -82,7 +82,7 @@ def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -
     if documents < 1:
         raise UserError(f"documents: expected a whole number above 0, not {documents}.")
     if name in WORLD:
-        written = [world.document(name, "test", seed * _STRIDE + index) for index in range(documents)]
+        written = [world.document(name, "test", seed * STRIDE + index) for index in range(documents)]
         nll = -np.array([document.log_probability for document in written])
         return _corpus(name, WORLD[name], [document.text for document in written], nll)
     if dataset := sources.dataset(name):
