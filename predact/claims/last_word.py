@@ -123,7 +123,7 @@ def missed(played: pd.DataFrame, given: Sequence[Ending], examples: int = 6, wor
         passage (its end), last word, RLHF says, wrong guesses (of RLHF).
     """
     base, rlhf = (played[played.model == model].set_index("passage") for model in ENDS)
-    lost = rlhf[base.exact & ~rlhf.exact].sort_values("wrong", ascending=False, kind="stable").head(examples)
+    lost = rlhf[base.exact.loc[rlhf.index] & ~rlhf.exact].nlargest(examples, "wrong")
     ends = ["… " + " ".join(given[place].before.split()[-words:]) + " …" for place in lost.index]
     told = {"passage": ends, "last word": lost.word, "RLHF says": lost.said, "wrong guesses": lost.wrong}
     return pd.DataFrame(told).reset_index(drop=True)

@@ -137,3 +137,27 @@ def test_demonstrations_state_only_what_is_true():
     for asked in human.questions("train")[::5]:
         judged = human.judge(asked, human.demonstration(asked, "seed"))
         assert judged["wrong"] == 0 and judged["complete"] > 0
+
+
+def test_a_story_is_cut_before_a_word_that_only_the_whole_of_it_tells():
+    choices, words = {"names": world.LISTS["names"], "things": world.LISTS["things"]}, []
+    for index in range(40):
+        before, word = world.ending("test", index) or pytest.fail("no place in this story")
+        story = world.document("stories", "test", index).text
+        sentence = re.split(r"[.?!\n]", before)[-1]
+        assert story.startswith(f"{before} {word}") and word in before[: -len(sentence)] and word not in sentence
+        words.append(word)
+        (others,) = (entries for entries in choices.values() if word in entries)
+        rest = story[len(before) + 1 + len(word) :]
+        if index < 4:  # by brute force: in its place, the world writes no other word of the kind
+            could = [each for each in others if derive(world.template("stories"), f"{before} {each}{rest}")]
+            assert could == [word]
+    assert len(set(words)) > 20 and all(any(word in choices[kind] for word in words) for kind in choices)
+
+
+def test_a_story_that_names_its_hero_in_the_same_sentence_is_cut_before_that(monkeypatch):
+    monkeypatch.setitem(world.RULES, "story", ["{who:=names}{who} left. Then {who} slept, and {who} woke."])
+    before, word = world.ending("test", 0)
+    assert before == f"{word} left. Then"
+    monkeypatch.setitem(world.RULES, "story", ["{who:=names}{who} left, and {who} slept. {who} woke."])
+    assert world.ending("test", 0) is None, "neither what the sentence has named nor its first word"

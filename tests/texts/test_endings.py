@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from predact.errors import UserError
+from predact.pocket import world
+from predact.texts import corpora, endings
+from predact.texts.endings import Ending
+
+
+@pytest.mark.parametrize(
+    ("text", "ending"),
+    [
+        ('The bell rang. "It is late," said Olga', Ending('The bell rang. "It is late," said', "Olga")),
+        ("He put it\n\nback.  \n", Ending("He put it", "back")),
+        ("She gave me a well-worn!)", Ending("She gave me a", "well-worn")),
+        ("in the café", Ending("in the", "café")),
+    ],
+)
+def test_the_last_word_is_split_off_without_marks_after_it(tmp_path, text, ending):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}))
+    assert endings.select(str(tmp_path / "a.jsonl"), 5) == [ending]
+    assert ending.text == f"{ending.before} {ending.word}"
+
+
+def test_lambada_is_read_from_the_hub_and_a_word_alone_is_left_out(tmp_path, monkeypatch):
+    def known(root, name, documents, seed):
+        assert (root, name, documents, seed) == (tmp_path, "lambada", 9, 3)
+        return ["one two", "alone", "three four"]
+
+    monkeypatch.setattr(corpora.sources, "of_dataset", known)
+    assert endings.select("lambada", 9, 3, tmp_path) == [Ending("one", "two"), Ending("three", "four")]
+    monkeypatch.setattr(corpora.sources, "of_dataset", lambda *_: ["alone", "!"])
+    with pytest.raises(UserError, match="^last_words: 'lambada' has no passage of two words or more"):
+        endings.select("lambada", 9, 3, tmp_path)
+
+
+def test_the_world_has_as_many_as_are_wanted():
+    few, many, other = endings.select("pocket", 3), endings.select("pocket", 9), endings.select("pocket", 9, seed=1)
+    assert many[:3] == few and not {each.text for each in other} & {each.text for each in many}
+    stories = [world.document("stories", "test", index).text for index in range(30)]
+    assert all(any(story.startswith(each.text) for story in stories) for each in many)
