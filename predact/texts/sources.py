@@ -133,7 +133,8 @@ def _text(record: dict[str, Any], field: str | list[str]) -> str | None:
     found = record[field] if isinstance(field, str) else [record[name] for name in field]
     if found is None or isinstance(found, str):
         return found
-    return _conversation(turn["value"] if isinstance(turn, dict) else turn for turn in found)
+    turns = [turn["value"] if isinstance(turn, dict) else turn for turn in found]
+    return _conversation(turns) if all(turns) else None
 
 
 def _conversation(turns: Iterable[str]) -> str:

@@ -19,16 +19,30 @@ def test_the_embedded_pair_comes_first_and_all_presets_are_pairs():
         large = pair.parameters > 1
         assert {model.device for model in pair.models.values()} == {"cuda" if large else None}
         assert all((model.dtype != "float32") == large for model in pair.models.values())
-        assert pair.corpora == (["pocket"] if pair.name.startswith("pocket") else ["real"])
+        assert pair.corpora == (["pocket"] if pair.name.startswith("pocket") else ["paper"])
+        assert pair.last_words == ("pocket" if pair.name.startswith("pocket") else "lambada")
         assert next(iter(pair.models)) == "Base" and list(pair.models)[-1] == "RLHF"
         assert not any(model.trust_remote_code for model in pair.models.values())
         assert pairs.pair(pair.name) == pair
 
 
+def test_the_five_pairs_of_the_paper_are_known():
+    ends = {
+        "llama2-7b": ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-chat-hf"),
+        "llama2-70b": ("meta-llama/Llama-2-70b-hf", "meta-llama/Llama-2-70b-chat-hf"),
+        "tulu2-7b": ("meta-llama/Llama-2-7b-hf", "allenai/tulu-2-dpo-7b"),
+        "tulu2-70b": ("meta-llama/Llama-2-70b-hf", "allenai/tulu-2-dpo-70b"),
+        "olmo1-7b": ("allenai/OLMo-7B-hf", "allenai/OLMo-7B-Instruct-hf"),
+    }
+    for name, (base, rlhf) in ends.items():
+        models = pairs.pair(name).models
+        assert (models["Base"].source, models["RLHF"].source) == (base, rlhf)
+
+
 def test_two_models_by_name():
     pair = pairs.pair("org/base::some/file.gguf")
     assert pair.models == {"Base": pairs.Model("org/base"), "RLHF": pairs.Model("some", gguf="file.gguf")}
-    assert (pair.name, pair.corpora) == ("org/base::some/file.gguf", ["real"])
+    assert (pair.name, pair.corpora) == ("org/base::some/file.gguf", ["paper"])
 
 
 def test_two_models_with_a_name_and_revisions(tmp_path):

@@ -12,14 +12,28 @@ from predact.texts import corpora
 NAME = next(iter(world.CORPORA))
 
 
-def test_the_known_corpora_are_the_world_s_and_nine_real_ones():
+def test_the_known_corpora_are_the_world_s_and_real_ones():
     known = corpora.corpora()
     own = known[known.origin == "the pocket world"]
     assert dict(zip(own.name, own.category, strict=True)) == world.CORPORA | world.HELD_OUT
     assert len(own) == 10 and own.category.nunique() == 4
-    real = known[known.origin != "the pocket world"]
-    assert list(real.name) == corpora.GROUPS["real"]
-    assert len(real) == 9 and real.category.nunique() == 4 and known.name.is_unique
+    real = known[known.origin != "the pocket world"].set_index("name")
+    assert known.name.is_unique and set(corpora.GROUPS) == {"pocket", "paper", "paper-self", "real"}
+    for group in ("paper", "paper-self", "real"):
+        assert corpora.GROUPS[group] == [name for name in corpora.GROUPS[group] if group in real.sets[name].split(", ")]
+
+
+def test_the_sets_of_the_paper_are_its_tables_2_and_3():
+    found = corpora.corpora().set_index("name")
+    kinds = {group: found.category[corpora.GROUPS[group]].value_counts().to_dict() for group in corpora.GROUPS}
+    assert kinds["paper"] == {"pretraining": 3, "new": 2, "instruction": 1, "chat": 3}
+    assert kinds["paper-self"] == kinds["paper"] | {"instruction": 2, "chat": 4}
+    assert set(corpora.GROUPS["paper-self"]) - set(corpora.GROUPS["paper"]) == {"lima", "vicuna"}
+    assert len(corpora.GROUPS["real"]) == 9 and sum(kinds["real"].values()) == 9
+    assert "stand-in for Humpback" in found.origin["backtranslated"]
+    new = found[found.category == "new"].configuration
+    assert set(new.index) == {"bbc", "arxiv-new"} and all(month > "2023-07" > "2020-02" for month in new)
+    assert found.configuration["arxiv"] < "2022" < found.configuration["arxiv-new"]
 
 
 def test_a_corpus_of_the_world_is_its_test_documents_with_their_nll():

@@ -24,9 +24,9 @@ def hub(tmp_path, monkeypatch):
 
     whole = datasets.load_dataset
 
-    def load(path, config, *, revision, **options):
-        streamed.append((path, config, revision))
-        return whole(str(folder), config, **options)
+    def load(path, config=None, *, revision=None, data_files=None, **options):
+        streamed.append((path, config, revision or data_files))
+        return whole("json", data_files={options["split"]: str(folder / "train.jsonl")}, **options)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     told = SimpleNamespace(sha="0123abc")
@@ -38,7 +38,7 @@ def test_documents_are_streamed_once_at_one_commit_and_kept(tmp_path, hub):
     store.reset_used()
     corpus = corpora.corpus(NAME, 7, root=tmp_path)
     assert corpus.texts == [f"answer {n}" for n in (1, 2, 3, 4, 6, 7, 8)]
-    assert (corpus.name, corpus.category, corpus.world_nll) == (NAME, "conversation", None)
+    assert (corpus.name, corpus.category, corpus.world_nll) == (NAME, "instruction", None)
     assert hub == [("databricks/databricks-dolly-15k", None, "0123abc")]
     inputs = [each["inputs"] for each in store.used() if each["stage"] == "documents"]
     assert inputs[0]["commit"] == "0123abc" and inputs[0]["dataset"] == "databricks/databricks-dolly-15k"
@@ -85,6 +85,80 @@ def test_long_documents_are_cut_at_the_end_of_a_word():
 
 def test_every_dataset_says_what_it_is():
     known = sources.datasets()
-    assert len({each.dataset for each in known.values()}) == 9
     assert all(each.about and each.licence and "/" in each.dataset for each in known.values())
-    assert isinstance(known["web"], Dataset)
+    assert isinstance(known["web"], Dataset) and set().union(*sources.sets().values()) == set(known) - {"lambada"}
+    assert len({(each.dataset, each.config, each.files) for each in known.values()}) == len(known)
+
+
+def filled(tmp_path, records):
+    (tmp_path / "hub/train.jsonl").write_text("\n".join(map(json.dumps, records)))
+
+
+def test_a_month_is_another_configuration_and_another_corpus(tmp_path, hub):
+    filled(tmp_path, [{"content": f"news {n}", "title": "t"} for n in range(9)])
+    usual, other = (corpora.corpus(name, 2, root=tmp_path) for name in ("bbc", "bbc@2024-06"))
+    assert [config for _, config, _ in hub] == ["2024-05", "2024-06"]
+    assert (other.name, other.category, other.texts) == ("bbc@2024-06", "new", usual.texts)
+    assert corpora.corpus("bbc@2024-06", 2, root=tmp_path).texts == usual.texts and len(hub) == 2
+    assert sources.dataset("lima@2024-06") is None, "it has no configurations"
+    with pytest.raises(UserError, match="corpora: 'bcc@2024-06' is not known"):
+        corpora.corpus("bcc@2024-06", 2, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "text", "read"),
+    [
+        ("bbc", {"content": "a"}, "a", ("RealTimeData/bbc_news_alltime", "2024-05", "0123abc")),
+        ("arxiv", {"text": "a"}, "a", ("RealTimeData/arxiv_alltime", "2020-01", "0123abc")),
+        (
+            "backtranslated",
+            {"input": "q", "output": "a"},
+            "\n\nHuman: q\n\nAssistant: a",
+            ("akoksal/LongForm", None, "0123abc"),
+        ),
+        (
+            "harmless",
+            {"chosen": "\n\nHuman: q", "rejected": "r"},
+            "\n\nHuman: q",
+            ("json", None, "hf://datasets/Anthropic/hh-rlhf@0123abc/harmless-base/train.jsonl.gz"),
+        ),
+        (
+            "lima",
+            {"conversations": ["q", "a", "q2"]},
+            "\n\nHuman: q\n\nAssistant: a\n\nHuman: q2",
+            ("json", None, "hf://datasets/GAIR/lima@0123abc/train.jsonl"),
+        ),
+        (
+            "vicuna",
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+            "\n\nHuman: q\n\nAssistant: a",
+            ("parquet", None, "hf://datasets/Aeala/ShareGPT_Vicuna_unfiltered@0123abc/default/train/*.parquet"),
+        ),
+        ("lambada", {"text": "one two"}, "one two", ("EleutherAI/lambada_openai", "default", "0123abc")),
+    ],
+)
+def test_documents_of_the_paper_s_datasets(tmp_path, hub, name, record, text, read):
+    filled(tmp_path, [record, dict.fromkeys(record, None if isinstance(next(iter(record.values())), str) else [])])
+    assert corpora.corpus(name, 5, root=tmp_path).texts == [text]
+    assert hub == [read]
+
+
+def test_trees_of_messages_become_one_conversation_each(tmp_path, hub):
+    def message(tree, id, parent, text, lang="en"):
+        return {"message_tree_id": tree, "message_id": id, "parent_id": parent, "text": text, "lang": lang}
+
+    filled(
+        tmp_path,
+        [
+            message("1", "a", None, "q"),
+            message("1", "b", "a", "answer"),
+            message("1", "c", "b", "again?"),
+            message("1", "d", "b", "not on the way"),
+            message("1", "e", "a", "another answer"),
+            message("2", "f", None, "pregunta", "es"),
+            message("2", "g", "f", "answer"),
+            message("3", "h", None, "alone"),
+        ],
+    )
+    texts = corpora.corpus("oasst1", 5, root=tmp_path).texts
+    assert texts == ["\n\nHuman: q\n\nAssistant: answer\n\nHuman: again?", "\n\nHuman: alone"]
