@@ -8,7 +8,7 @@ from pathlib import Path
 
 from predact.errors import UserError
 from predact.pocket import world
-from predact.texts import corpora
+from predact.texts import corpora, sources
 
 LAMBADA, POCKET = "lambada", "pocket"
 _LAST = re.compile(r"(.*\S)\s+(\S*\w)\W*", re.DOTALL)
@@ -42,7 +42,10 @@ def select(name: str, passages: int, seed: int = 0, root: Path = corpora.STORE) 
     """
     if name == POCKET:
         return list(islice(_stories(seed), passages))
-    texts = corpora.corpus(name, passages, seed, root).texts
+    if sources.dataset(name):
+        texts = sources.of_dataset(root, name, passages, seed, "last_words")
+    else:
+        texts = corpora.corpus(name, passages, seed, root).texts
     found = [Ending(*parts.groups()) for text in texts if (parts := _LAST.fullmatch(text))]
     if not found:
         raise UserError(f"last_words: {name!r} has no passage of two words or more.")

@@ -66,7 +66,7 @@ def dataset(name: str) -> Dataset | None:
     return replace(known, config=config) if known and at and known.config else None if at else known
 
 
-def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str]:
+def of_dataset(root: Path, name: str, documents: int, seed: int = 0, parameter: str = "corpora") -> list[str]:
     """Return documents of a dataset on the hub, from the store if they are there.
 
     The commit of its revision is looked up once and kept in the store, so a book uses one version of the dataset.
@@ -76,6 +76,7 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str
         name: as `dataset` reads it.
         documents: how many.
         seed: reading begins at record 1,000 * seed.
+        parameter: that names the dataset, for the message of an error.
 
     Raises:
         UserError: the hub cannot be reached and the store does not have them, or the dataset ends before the first one.
@@ -93,9 +94,9 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0) -> list[str
     except Exception as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"corpora: {name!r}, the dataset {about.dataset} of the hub, cannot be fetched ({why}). Run this once "
+            f"{parameter}: {name!r}, the dataset {about.dataset} of the hub, cannot be fetched ({why}). Run this once "
             "where there is a network, or name files or folders of your own, or the texts that come with predact: "
-            "-p corpora pocket."
+            f"-p {parameter} pocket."
         ) from error
     if found.empty:
         raise UserError(f"seed: {name!r} has too few documents for seed {seed}; choose a smaller seed.")

@@ -4,7 +4,7 @@ import pytest
 
 from predact.errors import UserError
 from predact.pocket import world
-from predact.texts import corpora, endings
+from predact.texts import endings, sources
 from predact.texts.endings import Ending
 
 
@@ -24,13 +24,13 @@ def test_the_last_word_is_split_off_without_marks_after_it(tmp_path, text, endin
 
 
 def test_lambada_is_read_from_the_hub_and_a_word_alone_is_left_out(tmp_path, monkeypatch):
-    def known(root, name, documents, seed):
-        assert (root, name, documents, seed) == (tmp_path, "lambada", 9, 3)
+    def known(*given):
+        assert given == (tmp_path, "lambada", 9, 3, "last_words")
         return ["one two", "alone", "three four"]
 
-    monkeypatch.setattr(corpora.sources, "of_dataset", known)
+    monkeypatch.setattr(sources, "of_dataset", known)
     assert endings.select("lambada", 9, 3, tmp_path) == [Ending("one", "two"), Ending("three", "four")]
-    monkeypatch.setattr(corpora.sources, "of_dataset", lambda *_: ["alone", "!"])
+    monkeypatch.setattr(sources, "of_dataset", lambda *_: ["alone", "!"])
     with pytest.raises(UserError, match="^last_words: 'lambada' has no passage of two words or more"):
         endings.select("lambada", 9, 3, tmp_path)
 
@@ -40,3 +40,10 @@ def test_the_world_has_as_many_as_are_wanted():
     assert many[:3] == few and not {each.text for each in other} & {each.text for each in many}
     stories = [world.document("stories", "test", index).text for index in range(30)]
     assert all(any(story.startswith(each.text) for story in stories) for each in many)
+
+
+def test_without_a_network_the_setting_is_named(tmp_path):
+    with pytest.raises(
+        UserError, match="^last_words: 'lambada', the dataset .* that come with predact: -p last_words pocket.$"
+    ):
+        endings.select("lambada", 3, root=tmp_path)
