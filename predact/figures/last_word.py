@@ -40,7 +40,9 @@ def last_words(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
     )
     first = own[own.unit == last_word.WRONG]
     said = [f"{row.model} {style.with_interval(row, '.2f')}" for row in first.itertuples()]
-    said += [f"{row.model} {row.value:.2f}" for row in theirs[theirs.measure == last_word.WRONG].itertuples()]
+    said += [
+        f"{row.model} in the paper {row.value:.2f}" for row in theirs[theirs.measure == last_word.WRONG].itertuples()
+    ]
     return style.figure(
         layers,
         [unit, *boxes],

@@ -194,6 +194,7 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
         "corpora": [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")],
     }
     given |= {"store": str(tmp_path / "store"), "documents": 3, "updates": 4, "rates": [1e-3]}
+    given |= {"last_words": given["corpora"][0], "passages": 4}
     cells = json.loads((ROOT / "notebooks/02_world_modeling.ipynb").read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     sources.insert(1, notebook.INJECTED + "\n".join(f"{name} = {value!r}" for name, value in given.items()))
@@ -203,7 +204,7 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
         exec(source, space)
     rows = [bundle[MIME] for bundle in shown if MIME in bundle]
     found = [[row[key] for key in ("id", "verdict", "estimate", "low", "high")] for row in rows]
-    assert found == [["C1", "fails", 1.0, 1.0, 1.0], ["C2", "fails", 1.0, 1.0, 1.0]]
+    assert found == [[name, "fails", 0.0, 0.0, 0.0] for name in ("C1", "C2", "C10", "C10")]
     assert rows[0]["n"] == 6 and rows[0]["pair"] == given["pair"] and rows[0]["scale"].startswith("full, corpora [")
     sums = space["held_out"].groupby(["when", "order"]).nll.sum()
     assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
