@@ -15,11 +15,12 @@ import pytest
 from predact.claims import foresight, self_reading
 from predact.claims.foresight import Design
 from predact.discussion import mixture, nudging
-from predact.models import distributions, finetuned, loading, passages, sampling, scoring
+from predact.models import distributions, finetuned, loading, passages, sampling, scoring, shannon
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.models.pairs import Model, Pair
 from predact.pocket import human
 from predact.texts.corpora import Corpus
+from predact.texts.endings import Ending
 from predact.texts.prompts import Prompt
 
 WORDS = "the cat sat on the mat and the dog ran to the river where the other cat saw a naïve café owner".split()
@@ -94,6 +95,10 @@ def learned(method: str, root: Path, pair: Pair) -> pd.DataFrame:
     return pd.concat([documents, curves], ignore_index=True)
 
 
+def played(root: Path, pair: Pair) -> pd.DataFrame:
+    return shannon.play_pair(root, pair, [Ending(*text.rsplit(" ", 1)) for text in TEXTS[:12]])
+
+
 def probed(root: Path, pair: Pair) -> pd.DataFrame:
     return foresight.cross_probes(root, pair, written(root, pair), [CORPUS], DESIGN)
 
@@ -117,7 +122,7 @@ def predicted(root: Path, pair: Pair) -> pd.DataFrame:
 
 STAGES = {"scored": scored, "written": written, "narrowed": narrowed, "continued": continued}
 STAGES |= {"learned in full": partial(learned, FULL), "learned by adapters": partial(learned, LORA)}
-STAGES |= {"probed": probed, "seen": seen, "nudged": nudged}
+STAGES |= {"played": played, "probed": probed, "seen": seen, "nudged": nudged}
 POCKET = {"acted": acted, "predicted": predicted}  # of the pocket pair
 
 

@@ -172,7 +172,7 @@ def judge(frame: pd.DataFrame, per: Per) -> Verdict:
         per: see `tokens.compared_per`; tokens of other sizes take other numbers of guesses, so then it is undecided.
     """
     wrong, exact = (only(frame[frame.unit == unit]) for unit in (WRONG, EXACT))
-    unit = "wrong guesses before the last word more than Base"
+    unit = "more wrong guesses before the last word than Base"
     if per is not Per.TOKEN:
         return unmeasured(CLAIM, unit)
     low, high = pd.Series([wrong.low, -exact.high]), pd.Series([wrong.high, -exact.low])
@@ -190,7 +190,7 @@ def judge_beyond(frame: pd.DataFrame, per: Per) -> Verdict:
     """
     each = frame[(frame.unit == PER_TOKEN) & (frame.model == DIFFERENCE)]
     least = only(each.nsmallest(1, "estimate"))
-    unit = f"{PER_TOKEN} more than Base, on {least.corpus}"
+    unit = f"more {PER_TOKEN} than Base, on {least.corpus}"
     if per is not Per.TOKEN:
         return unmeasured(CLAIM, unit, "book")
     return conclude(CLAIM, all_above(each.low, each.high, nothing=0), least, unit, least.documents, protocol="book")

@@ -29,9 +29,11 @@ def last_words(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
     marks, (boxes, visible) = style.models(models), style.steps(models)
     unit, heading = style.units(UNITS)
     own = frame.assign(row=OURS)
-    theirs = values.assign(measure=values.x.map(last_word.AS_THE_PAPER), row=values.model.str.rpartition(" ")[0])
+    theirs = values.assign(
+        measure=values.x.map(last_word.AS_THE_PAPER), row="paper: " + values.model.str.rpartition(" ")[0]
+    )
     rows = [OURS, *theirs.row.unique()]
-    y = alt.Y("row:N", title=None, scale=alt.Scale(domain=rows), axis=alt.Axis(grid=False, labelLimit=130))
+    y = alt.Y("row:N", title=None, scale=alt.Scale(domain=rows), axis=alt.Axis(grid=False, labelPadding=10))
     x = alt.X("estimate:Q", title=None, scale=alt.Scale(zero=False), axis=style.plain_axis())
     shown = alt.Chart(own).transform_filter("datum.unit == unit").transform_filter(visible).encode(y=y)
     layers = (
@@ -66,7 +68,9 @@ def by_corpus(frame: pd.DataFrame) -> alt.LayerChart:
     data = frame[~apart]
     data = data.assign(above=[found[place] for place in zip(data.corpus, data.unit, strict=True)])
     corpora = list(data.corpus.unique())
-    y = alt.Y("corpus:N", title=None, sort=None, scale=alt.Scale(domain=corpora), axis=alt.Axis(grid=False))
+    y = alt.Y(
+        "corpus:N", title=None, sort=None, scale=alt.Scale(domain=corpora), axis=alt.Axis(grid=False, labelPadding=8)
+    )
     x = alt.X("estimate:Q", title=None, scale=alt.Scale(zero=False), axis=style.plain_axis())
     shown = alt.Chart(data).transform_filter("datum.unit == unit").transform_filter(visible).encode(y=y)
     tooltip = style.interval(alt.Tooltip("corpus:N"), alt.Tooltip("above:N", title="RLHF minus Base"))
