@@ -7,7 +7,9 @@ import pytest
 
 from predact import cli
 from predact.build import execute
+from predact.claims.verdict import claims
 from predact.models import pairs
+from predact.texts import sources
 from tests.made import executed, row
 
 
@@ -44,10 +46,11 @@ def test_pairs_lists_all(predact):
     assert "7 billion parameters. Llama 2 Community License. 13 GB of weights in float16." in out
 
 
-def test_corpora_lists_those_of_the_pocket_world_and_nine_real_ones(predact):
+def test_corpora_lists_those_of_the_pocket_world_and_real_ones_with_their_sets_and_months(predact):
     code, out, _ = predact("corpora")
-    assert code == 0 and len(out.splitlines()) == 20
-    assert "CC BY-SA" in out
+    lines = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert code == 0 and len(lines) == 10 + len(sources.datasets())
+    assert "CC BY-SA" in out and "paper, paper-self" in lines["bbc"] and "2024-05" in lines["bbc"]
 
 
 def test_check(predact, monkeypatch):
@@ -92,6 +95,7 @@ def test_scorecard_reads_the_executed_notebooks_of_a_pair(predact, tmp_path):
             "unit": "perplexity ratio",
             "n": 900,
             "null": None,
+            "protocol": "paper",
             "pair": "pocket",
             "scale": "full",
         }
@@ -99,7 +103,7 @@ def test_scorecard_reads_the_executed_notebooks_of_a_pair(predact, tmp_path):
     ]
     lines = predact("scorecard")[1].splitlines()
     assert lines[1] == "    holds: 1.400 [1.300, 1.500] perplexity ratio, n = 900"
-    assert lines.count("    not yet run") == 7
+    assert lines.count("    not yet run") == len(claims()) - 2
     executed(tmp_path / "mine/notebooks/02_one.ipynb", row("C1", verdict="fails"))
     assert json.loads(predact("scorecard", "--out", "mine", "--json")[1])[0]["verdict"] == "fails"
 
@@ -126,7 +130,7 @@ def test_scorecard_of_all_pairs(predact, tmp_path):
     ]
     lines = predact("scorecard", "--all")[1].splitlines()
     assert lines[1].startswith("    mine holds: 1.400") and lines[2].startswith("    pocket holds: 1.400")
-    assert lines[3].startswith("    pocket-dpo holds: 1.400") and lines.count("    not yet run") == 7
+    assert lines[3].startswith("    pocket-dpo holds: 1.400") and lines.count("    not yet run") == len(claims()) - 2
 
 
 @pytest.mark.parametrize("command", ["book", "run", "check", "scorecard"])

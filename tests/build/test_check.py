@@ -112,9 +112,9 @@ def test_a_gpu_asked_for_and_missing_is_told(run, monkeypatch):
 def test_work_counted_by_hand():
     told = {"corpora": ["a.txt", "real"], "documents": 10, "orders": 2, "updates": 9, "batch": 450, "targets_limit": 4}
     told |= {"generations": 7, "measured": 2, "max_new_tokens": 5, "prefixes": 4, "completion_tokens": 6}
-    told |= {"unseen": ["x"], "probe_positions": 11, "nudged": 2, "window": 3}
+    told |= {"unseen": ["x"], "probe_positions": 11, "nudged": 2, "window": 3, "passages": 8}
     beginnings = (10 + 1 + 1) * 4 * 6
-    scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11
+    scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11 + 3 * 8 * 100
     matched = 4 + 5  # other p than that of the run: of RLHF, of Base
     sampled = (3 + matched) * 80 * 7 * 5 + 3 * beginnings
     near = 80 * 2 * 3
@@ -132,6 +132,7 @@ def test_what_several_claims_need_is_counted_once():
     assert of_claims["C6"]["generations"] == of_claims["C7"]["generations"] == shared["generations"]
     materials = {name: work for works in of_claims.values() for name, work in works.items()}
     names = {"documents", "finetunings", "generations", "matched generations", "conditions", "completions", "probes"}
+    names |= {"last words"}
     assert materials.keys() == names
     for column in Work._fields:
         more = getattr(nudging.work(run), column)

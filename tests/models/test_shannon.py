@@ -82,17 +82,18 @@ def test_a_model_that_knows_the_passage_needs_no_guess(tmp_path, pair, monkeypat
         assert (row.wrong, bool(row.exact)) == (0, exact) and len(calls) == 2 * (not exact)
 
 
-def test_long_passages_are_read_from_the_end(tmp_path, pair):
+def test_of_a_long_passage_the_end_is_read(tmp_path, pair):
     long = Ending("the cat sat on the mat and " * 40 + "the dog ran to the", "river")
     played = shannon.play_pair(tmp_path, pair, [long], context=24)
-    (model, tokenizer), (ids,) = (
-        loading.load(pair.models["Base"]),
-        tokens.encode(*[loading.tokenizer(pair.models["Base"])], [long.before]),
-    )
-    (right,) = tokens.encode(tokenizer, [" river"])
-    found = logits_after(model, tokenizer, ids[-(24 - 8 - len(right)) :])
-    first = int((found > found[right[0]]).sum())
-    assert played.wrong[0] >= first and len(right) > 1
+    for row in played.itertuples():
+        model, tokenizer = loading.load(pair.models[row.model])
+        before, right = tokens.encode(tokenizer, [long.before, " river"])
+        read, wrong = before[-(24 - 8 - len(right)) :], 0
+        for each in right:
+            found = logits_after(model, tokenizer, read)
+            wrong += int((found > found[each]).sum())
+            read = [*read, each]
+        assert row.wrong == wrong and row.tokens == len(right) > 1
 
 
 def test_played_once_and_kept(tmp_path, pair, monkeypatch):
