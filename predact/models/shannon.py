@@ -44,7 +44,7 @@ def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = 
         context: tokens that a model reads, at most: the last ones before the word.
 
     Returns:
-        A row per model and passage: model, passage (its number), word, said (the first word of the greedy
+        A row per model and passage: model, passage (its number), word (without marks around it), said (the first word of the greedy
         continuation), tokens (of the word), wrong (guesses before it), exact (whether `said` is the word), f1 (of the
         tokens of the two, see `overlap`).
     """
@@ -75,22 +75,19 @@ def _play(model: Model, lead: list[int], endings: Sequence[Ending], context: int
     rounds = [_round(tokenizer, lead, each, room) for each in endings]
     wrong, likeliest = _guesses(loaded, tokenizer, rounds, context)
     said = _said(loaded, tokenizer, rounds, likeliest)
-    told, right = (tokens.encode(tokenizer, [f" {word}" for word in words]) for words in (said, _words(endings)))
+    words = [each.word.strip(_MARKS) for each in endings]
+    told, right = (tokens.encode(tokenizer, [f" {word}" for word in each]) for each in (said, words))
     return pd.DataFrame(
         {
             "passage": range(len(rounds)),
-            "word": _words(endings),
+            "word": words,
             "said": said,
             "tokens": [len(each.right) for each in rounds],
             "wrong": wrong,
-            "exact": [one == word for one, word in zip(said, _words(endings), strict=True)],
+            "exact": [one == word for one, word in zip(said, words, strict=True)],
             "f1": [overlap(*both) for both in zip(told, right, strict=True)],
         }
     )
-
-
-def _words(endings: Sequence[Ending]) -> list[str]:
-    return [each.word for each in endings]
 
 
 def _round(tokenizer: Any, lead: list[int], ending: Ending, room: int) -> _Round:
@@ -141,7 +138,8 @@ def _said(model: Any, tokenizer: Any, rounds: Sequence[_Round], likeliest: Seque
 
 def _first_word(tokenizer: Any, given: list[int], ids: list[int]) -> str:
     """The first word that ids add to the given ones, without the marks around it."""
-    whole, before = (tokenizer.decode(each, skip_special_tokens=True) for each in (given + ids, given))
+    plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    whole, before = (tokenizer.decode(each, **plain) for each in (given + ids, given))
     added = whole[len(before) :].split()
     return added[0].strip(_MARKS) if added else ""
 
