@@ -44,9 +44,9 @@ def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = 
         context: tokens that a model reads, at most: the last ones before the word.
 
     Returns:
-        A row per model and passage: model, passage (its number), word (without marks around it), said (the first word of the greedy
-        continuation), tokens (of the word), wrong (guesses before it), exact (whether `said` is the word), f1 (of the
-        tokens of the two, see `overlap`).
+        A row per model and passage: model, passage (its number), word (without marks around it), said (the first word
+        of the greedy continuation), tokens (of the word), wrong (guesses before it), exact (whether `said` is the
+        word), f1 (of the tokens of the two, see `overlap`).
     """
     parts = [
         (step, start, endings[start : start + _SHARD])
