@@ -8,8 +8,8 @@ import pandas as pd
 from IPython.display import HTML
 
 from predact import markup
-from predact.claims.foresight import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
 from predact.figures import style
+from predact.methods.probes import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
 
 TOLD = {
     GAINED: ("bits gained", "Bits gained over the skip-gram, per token"),
