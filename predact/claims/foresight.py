@@ -103,7 +103,7 @@ def differences(hits: pd.DataFrame) -> pd.DataFrame:
             pair = [cells.get((kind, reader, author)) for reader, author in zip(ENDS, authors, strict=True)]
             if any(cell is None for cell in pair):
                 return pd.DataFrame(columns=["kind", "text", "n", "estimate", "low", "high", "unit", "prompts"])
-            both = pd.concat(pair, axis=1, join="inner").to_numpy(float)  # prompts tested with both
+            both = pd.concat(pair, axis=1).fillna(0).to_numpy(float)  # few prompts have been tested with one text only
             value = stats.interval(both, _more_of_rlhf)
             rows.append(stats.tidy(value, [("n", AFTER)], kind=kind, text=text, unit=POINTS, prompts=len(both)))
     return pd.concat(rows, ignore_index=True)
