@@ -38,7 +38,7 @@ def accuracy(frame: pd.DataFrame, papers: pd.DataFrame) -> alt.LayerChart:
     data = frame.assign(at=_at(frame.kind, frame.text, frame.n, frame.model == "Base")).round(3)
     right = WIDE * len(PANELS)
     ticks = [WIDE * panel + n for panel in range(len(PANELS)) for n in AFTER]
-    axis = alt.Axis(values=ticks, labelExpr=f"datum.value % {WIDE}", grid=False, labelOverlap=False)
+    axis = alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=f"datum.value % {WIDE}", grid=False)
     scale = alt.Scale(domain=[0.3, right - 0.3], nice=False)
     x = alt.X("at:Q", scale=scale, axis=axis, title="Tokens after the one being predicted")
     top = 1.25 * max(data.high.max(), data.estimate.max(), papers.value.max())
@@ -50,7 +50,7 @@ def accuracy(frame: pd.DataFrame, papers: pd.DataFrame) -> alt.LayerChart:
     marks, shown = style.models(list(data.model.unique())), alt.Chart(data).encode(x=x)
     tooltip = style.interval(alt.Tooltip("kind:N"), alt.Tooltip("text:N"), alt.Tooltip("n:Q"))
     layers = (
-        between.mark_rule(opacity=0.2, color="currentColor").encode(x=x),
+        between.mark_rule(opacity=0.2, color="currentColor").encode(x=x, y=alt.value(20), y2=alt.value("height")),
         *(_heading(rows, x, weight) for rows, weight in ((heads, 600), (short, 400))),
         shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(
             y=alt.Y("low:Q", title=None), y2="high:Q", color=marks["color"]
