@@ -82,7 +82,7 @@ def accuracy_by_offset(frame: pd.DataFrame) -> alt.LayerChart:
     """How well both readers' probes, and counts alone, predict the tokens ahead in one author's text.
 
     Args:
-        frame: what `foresight.probe_means` returns. Author, layer and measure are chosen below the figure.
+        frame: what `probes.probe_means` returns. Author, layer and measure are chosen below the figure.
     """
     authors, layers = list(frame.author.unique()), sorted(set(frame.layer) - {-1})
     data = frame[(frame.reader == frame.author) | frame.source.isin([AFFINE]) | ~frame.author.isin(frame.reader)]
@@ -127,7 +127,7 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     """Bits that the affine probe gains over the skip-gram: a block for each reader and author, layer by offset.
 
     Args:
-        frame: what `foresight.probe_means` returns.
+        frame: what `probes.probe_means` returns.
     """
     data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["prompts", "measure", "source"])
     readers, authors, layers = list(data.reader.unique()), list(data.author.unique()), sorted(data.layer.unique())
@@ -170,7 +170,7 @@ def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str], prompts: Seque
     """Show texts and, below every token, a probe's guesses for the next tokens; stronger colour, higher probability.
 
     Args:
-        frame: what `foresight.lens` returns.
+        frame: what `probes.lens` returns.
         decode: turns ids into text.
         prompts: texts of the prompts, by group number. The text of the first one is unfolded.
     """
