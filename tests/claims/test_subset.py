@@ -24,7 +24,3 @@ def test_where_neither_reads_the_other_the_claim_stays_open():
     found = subset.judge(foresight.differences(HITS[HITS.reader == HITS.author]))
     assert (found.id, found.verdict, found.estimate, found.n) == ("C12", "undecided", None, 0)
     assert "tokenizers differ" in found.unit
-
-
-def test_it_is_measured_with_c9():
-    assert subset.CLAIM.work is foresight.probes_work and subset.CLAIM.chapter == foresight.CLAIM.chapter
