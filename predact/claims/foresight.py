@@ -175,7 +175,7 @@ def objection_in_words(contrasts: pd.DataFrame) -> str:
         if own.low > 0
         else "RLHF's states do not surely tell more of RLHF's text than Base's tell of Base's"
     ]
-    said[0] += f" ({own.estimate:+.2f} bits per token). This is the paper's comparison."
+    said[0] += f" ({own.estimate:+.2f} bits per token). This is the paper's comparison, by our measure."
     if second.low > 0:
         said.append(
             "**The objection is not the whole story:** in the very same text, RLHF's, its states tell "
