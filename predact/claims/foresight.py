@@ -38,7 +38,7 @@ BEGINNINGS, QUESTIONS = "beginnings of documents", "questions"
 OTHERS = "the other's generations"
 AFTER = (1, 2, 3)  # tokens after the one that is about to be predicted
 PERCENT, POINTS = "percent of tokens guessed right", "percentage points, RLHF - Base"
-AHEAD = 2  # the smallest offset that counts as "several positions ahead"
+AHEAD = 2  # the smallest offset of `contrasts`: the token after the one being predicted
 PAPERS, OF_RLHF, OF_BASE = (
     "RLHF reading RLHF, minus Base reading Base",
     "RLHF's text: RLHF reading, minus Base reading",
@@ -282,9 +282,9 @@ def _depth(pair: Pair) -> int:
 
 
 def probes_work(run: Run) -> dict[str, Work]:
-    """Tokens of `crossed` (two readers, three authors) and `one_layer` (two of each), read to fit, calibrate and test.
+    """Tokens of generations and `beginnings`, and those read to fit, calibrate and test probes.
 
-    Of `beginnings` too.
+    Those of `crossed` have two readers and three authors, those of beginnings two of each.
     """
     told = run.settings
     written = len(ENDS) * len(_corpora(run)) * _documents(run) * told.completion_tokens
