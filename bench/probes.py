@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from rows import need, record, timed
 
-from predact.claims import foresight
 from predact.methods import probing
+from predact.methods.probes import split
 from predact.models import loading, pairs, sampling
 from predact.models.passages import own_passages
 from predact.texts import prompts
@@ -26,7 +26,7 @@ def main(pair="pocket", positions="40000", store="_build/store"):
     )
     model, _ = loading.loaded(found.models["RLHF"])
     layers = list(range(model.config.get_text_config().num_hidden_layers + 1))
-    texts = foresight.split(own_passages(written, 10**9), int(positions), loading.context_limit(model))[0]
+    texts = split(own_passages(written, 10**9), int(positions), int(positions) // 4, loading.context_limit(model))[0]
     _, passed = timed(lambda: [None for _ in probing.states(model, texts, layers)])
     sums, streamed = timed(probing.moments, model, texts, layers)
     probes, fitted = timed(lambda: [probing.fit(each) for each in sums])

@@ -25,6 +25,19 @@ def written(texts, model="Base"):
     return pd.DataFrame(rows)
 
 
+def random_generations():
+    """Three generations of random ids by each model for each of sixteen prompts, after prompts of up to three ids."""
+    draw = np.random.default_rng(0)
+    rows = [
+        {"model": model, "category": "a", "prompt": f"prompt {prompt}", "sample": sample}
+        | {"given": np.array([0, *range(5, 6 + prompt % 3)]), "ids": draw.integers(5, 30, draw.integers(8, 30))}
+        for model in ("Base", "RLHF")
+        for prompt in range(16)
+        for sample in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
 def measured(mass, support, groups=2, positions=50):
     """What `measure` returns for a model that is everywhere the same, up to a little noise by group."""
     ranks = distributions.ranks(64)

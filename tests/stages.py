@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import foresight, self_reading
-from predact.claims.foresight import Design
+from predact.claims import self_reading
 from predact.discussion import mixture, nudging
+from predact.methods import probes
+from predact.methods.probes import Design
 from predact.models import distributions, finetuned, loading, passages, sampling, scoring, shannon
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.models.pairs import Model, Pair
@@ -100,12 +101,12 @@ def played(root: Path, pair: Pair) -> pd.DataFrame:
 
 
 def probed(root: Path, pair: Pair) -> pd.DataFrame:
-    return foresight.cross_probes(root, pair, written(root, pair), [CORPUS], DESIGN)
+    return probes.cross_probes(root, pair, written(root, pair), [CORPUS], DESIGN)
 
 
 def seen(root: Path, pair: Pair) -> pd.DataFrame:
     model = pair.models["RLHF"]
-    return foresight.lens(root, model, passages.gold_passages(loading.tokenizer(model), [CORPUS]), DESIGN)
+    return probes.lens(root, model, passages.gold_passages(loading.tokenizer(model), [CORPUS]), DESIGN)
 
 
 def nudged(root: Path, pair: Pair) -> pd.DataFrame:

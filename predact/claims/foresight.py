@@ -1,41 +1,44 @@
-"""C9: linear probes of RLHF's hidden states predict more of the tokens to come."""
+"""C9: linear probes of RLHF's hidden states predict more of its own coming tokens than Base's do of Base's.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+The paper's measure (section 4, Figure 6): a linear probe of one layer, fitted and tested on generations, and how often
+its first guess is right one, two and three tokens after the token that the model is about to predict. Ours: the probe's
+gain over counts of the same text, both models as readers of both authors.
+"""
+
+from dataclasses import replace
+from itertools import chain
+from math import ceil
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from predact import stats, store
-from predact.claims import materials
+from predact import stats
+from predact.claims import materials, self_reading
 from predact.claims.materials import Work
 from predact.claims.verdict import Claim, Verdict, all_above, conclude, only, unmeasured
-from predact.errors import UserError
-from predact.methods import counts, lowrank, probing
-from predact.methods.probing import MEASURES, OFFSETS
-from predact.models import loading, tokens
-from predact.models.pairs import ENDS, Model, Pair
-from predact.models.passages import GOLD, Passages, gold_passages, own_passages
+from predact.methods import probes
+from predact.methods.probes import AFFINE, SKIP, Design
+from predact.models import loading
+from predact.models.pairs import ENDS, Pair
+from predact.models.passages import GOLD, OWN
 from predact.models.runs import Run
-from predact.models.tokens import Per
-from predact.texts.corpora import Corpus
+from predact.texts import corpora
 
 CLAIM = Claim(
     id="C9",
-    claim="RLHF hidden states tell more of the tokens several positions ahead.",
-    figure="Probing",
+    claim="Linear probes tell more of RLHF's own coming tokens than of Base's.",
+    figure="Figure 6, left",
     chapter="06_planning",
-    work=lambda run: crossed_work(run),
+    work=lambda run: probes_work(run),
+    paper="Llama 2 7B, right one, two, three tokens on: prompts of the Pile, Base 10.6, 7.6, 6.4 %, "
+    "RLHF 11.4, 7.7, 6.5 %; of Helpful, Base 22.3, 10.9, 8.8 %, RLHF 23.4, 12.4, 10.1 %",
 )
 
-AFFINE, LOW_RANK, SHUFFLED = "affine probe", "low-rank probe", "labels shuffled"
-UNIGRAM, BIGRAM, SKIP = "unigram", "bigram (sees the token before)", "skip-gram"
-Parts = tuple[Passages, Passages, Passages]
-GAINED, TOKEN_BITS = "bits gained over the skip-gram", "bits per token"
-AHEAD = 2  # the smallest offset that counts as "several positions ahead"
+BEGINNINGS, QUESTIONS = "beginnings of documents", "questions"
+OTHERS = "the other's generations"
+AFTER = (1, 2, 3)  # tokens after the one that is about to be predicted
+PERCENT, POINTS = "percent of tokens guessed right", "percentage points, RLHF - Base"
+AHEAD = 2  # the smallest offset of `contrasts`: the token after the one being predicted
 PAPERS, OF_RLHF, OF_BASE = (
     "RLHF reading RLHF, minus Base reading Base",
     "RLHF's text: RLHF reading, minus Base reading",
@@ -46,235 +49,93 @@ INTERACTION = "the second plus the third, the interaction: has each the advantag
 CONTRASTS = [PAPERS, OF_RLHF, OF_BASE, LARGER, INTERACTION]
 
 
-@dataclass(frozen=True)
-class Design:
-    """What is probed, and on how much text."""
+def of_one_layer(sums: pd.DataFrame, layer: int) -> pd.DataFrame:
+    """Choose what the paper's Figure 6 is about: one layer's affine probe, tokens by their distance n, no gold text.
 
-    layers: Sequence[int]  # of the affine probe; see `probing.moments`
-    trained: Sequence[int] = ()  # of the low-rank probe, which is trained on half of the positions
-    positions: int = 40_000  # training positions per author; see `split`
-    rank: int = 16  # of the low-rank probe
-    seed: int = 0  # of all random choices
-
-
-def split(passages: Passages, positions: int, limit: int | None, seed: int = 0) -> Parts:
-    """Split texts by prompt (or document): three eighths for training, one for validation, four for testing.
+    At position t a model has read token t and is about to predict t + 1. Offsets count from t, so the token n places
+    after the one about to be predicted, t + 1 + n, has offset n + 1.
 
     Args:
-        passages: all texts.
-        positions: training positions, at least, if there are enough; a quarter as many to validate and to test.
-        limit: tokens that a model can read; the rest of a text is cut off.
-        seed: of the split, and of the order in which texts are taken until there are enough.
+        sums: what `probes.cross_probes` returns, with a column kind (`BEGINNINGS` or `QUESTIONS`).
+        layer: its number.
 
-    Raises:
-        UserError: a part would be empty.
+    Returns:
+        kind, reader, author, n (`AFTER`), group (a prompt), count (positions), hits (first guesses that were right).
     """
-    draw, groups = np.random.default_rng(seed), np.array(passages.groups)
-    eights = [np.random.default_rng([seed, block]).permutation(8) for block in range(max(groups, default=0) // 8 + 1)]
-    part = np.concatenate(eights)[groups]  # a random split of every eight prompts, the same for every author
-    cut = replace(passages, sequences=[each[:limit] for each in passages.sequences])
-    room = np.maximum(np.array([len(each) for each in cut.sequences]) - np.array(cut.given) - OFFSETS + 1, 0)
-    order = draw.permutation(len(room))
-    chosen = []
-    for parts, wanted in (((0, 1, 2), positions), ((3,), positions // 4), ((4, 5, 6, 7), positions // 4)):
-        mine = order[np.isin(part[order], parts) & (room[order] > 0)]
-        before = np.cumsum(room[mine]) - room[mine]
-        chosen.append(np.sort(mine[before < wanted]))
-    if not all(map(len, chosen)):
-        raise UserError(
-            "prompts_limit, documents: probes need eight prompts and eight documents with some tokens each."
-        )
-    train, choose, test = map(cut.take, chosen)
-    return train, choose, test
+    kept = sums.assign(n=sums.offset - 1, hits=sums["top-1"])
+    kept = kept[(kept.source == AFFINE) & (kept.layer == layer) & (kept.author != GOLD) & kept.n.isin(AFTER)]
+    return kept[["kind", "reader", "author", "n", "group", "count", "hits"]].reset_index(drop=True)
 
 
-def fit_and_test(root: Path, model: Model, passages: Passages, design: Design) -> pd.DataFrame:
-    """Fit and test probes of one model on one author's texts, from the store if they are there.
+def accuracy(hits: pd.DataFrame) -> pd.DataFrame:
+    """Share of tokens that are a probe's first guess, with intervals from resampling the prompts.
 
     Args:
-        root: of the store.
-        model: the reader.
-        passages: the texts.
-        design: what is probed.
+        hits: what `of_one_layer` returns.
 
     Returns:
-        source (a probe or a baseline), layer (-1 for baselines), offset, group, count (positions), and the sums of
-        top-1, top-5 and nll (nats).
-    """
-    return _probed(root, [(model, passages, design)])[0]
-
-
-def _probed(root: Path, jobs: Sequence[tuple[Model, Passages, Design]]) -> list[pd.DataFrame]:
-    """`fit_and_test` of several models, texts and designs, a shard for each."""
-    inputs = [loading.key(model) | {"passages": read.digest} | asdict(design) for model, read, design in jobs]
-    return store.shards(root, "probes", inputs, lambda places: (_fit_and_test(*jobs[place]) for place in places))
-
-
-def _fit_and_test(model: Model, passages: Passages, design: Design) -> pd.DataFrame:
-    loaded, tokenizer = loading.loaded(model)
-    size, limit = len(tokenizer), loading.context_limit(loaded)
-    train, choose, test = split(passages, design.positions, limit, design.seed)
-    sums: dict[tuple[str, int, int], np.ndarray] = {}
-
-    def add(source: str, layer: int, offset: int, groups: np.ndarray, each: np.ndarray) -> None:
-        total = sums.setdefault((source, layer, offset), np.zeros((max(passages.groups) + 1, 1 + len(MEASURES))))
-        np.add.at(total, groups, np.column_stack([np.ones(len(each)), each]))
-
-    for place, target, groups, logits, wanted in _affine(
-        loaded, size, (train, choose, test), design.layers, design.seed
-    ):
-        judged = probing.judged(logits, wanted)
-        for column in range(judged.shape[1]):
-            source, offset = (AFFINE, target) if target else (SHUFFLED, column + 1)
-            add(source, design.layers[place], offset, groups, judged[:, column])
-    if design.trained:
-        half = split(passages, design.positions // 2, limit, design.seed)[0]
-        low = lowrank.train(loaded, size, half, choose, design.trained, design.rank, design.seed)
-        for place, offset, groups, logits, wanted in lowrank.read(loaded, test, design.trained, low):
-            add(LOW_RANK, design.trained[place], offset, groups, probing.judged(logits, wanted)[:, 0])
-    _count(train, test, size, add)
-    rows = [
-        pd.DataFrame(total, columns=["count", *MEASURES])
-        .assign(source=source, layer=layer, offset=offset)
-        .reset_index(names="group")
-        for (source, layer, offset), total in sums.items()
-    ]
-    frame = pd.concat(rows, ignore_index=True)
-    return frame[frame["count"] > 0].reset_index(drop=True)
-
-
-def _affine(
-    model: Any, size: int, parts: Parts, layers: Sequence[int], seed: int
-) -> Iterator[tuple[int, int, np.ndarray, Tensor, Tensor]]:
-    """Fit affine probes, calibrate them, and yield their predictions on the test texts, as `probing.read` does."""
-    train, choose, test = parts
-    probes = [probing.fit(found) for found in probing.moments(model, train, layers, seed)]
-    factors = probing.calibrate(model, size, choose, layers, probes)
-    for place, target, groups, logits, wanted in probing.read(model, size, test, layers, probes):
-        yield place, target, groups, logits * factors[place, target - 1], wanted
-
-
-def _count(train: Passages, test: Passages, size: int, add: Any) -> None:
-    """Evaluate the baselines at the positions at which the probes are tested."""
-    (seen, _), (asked, groups) = (_windows(part) for part in (train, test))
-    single = counts.unigram(seen[:, 1], size)  # every token once, though windows overlap
-    after = counts.fit(seen[:, 0], seen[:, 1], single)
-    for k in range(1, OFFSETS + 1):
-        skip = counts.fit(seen[:, 0], seen[:, k], single)
-        add(UNIGRAM, -1, k, groups, counts.judge_unigram(single, asked[:, k]))
-        add(BIGRAM, -1, k, groups, counts.judge(after, asked[:, k - 1], asked[:, k]))
-        add(SKIP, -1, k, groups, counts.judge(skip, asked[:, 0], asked[:, k]))
-
-
-def _windows(passages: Passages) -> tuple[np.ndarray, np.ndarray]:
-    """Return each usable position's token and the `OFFSETS` tokens after it [n, 1 + OFFSETS], and its group [n]."""
-    parts = [
-        np.lib.stride_tricks.sliding_window_view(np.array(sequence[given - 1 :]), 1 + OFFSETS)
-        for sequence, given in zip(passages.sequences, passages.given, strict=True)
-    ]
-    return np.concatenate(parts), np.repeat(passages.groups, [len(part) for part in parts])
-
-
-def evenly_spaced_layers(pair: Pair, count: int = 5) -> list[int]:
-    """Return `count` layers of a pair's models, evenly spaced from the embeddings to the last layer."""
-    deepest = min(loading.depth(pair.models[step]) for step in ENDS)
-    return sorted({round(place) for place in np.linspace(0, deepest, count)})
-
-
-def cross_probes(
-    root: Path, pair: Pair, written: pd.DataFrame, corpora: Sequence[Corpus], design: Design
-) -> pd.DataFrame:
-    """Probe Base and RLHF as readers of what each of them has written, and of gold text.
-
-    A reader is left out if its tokenizer differs from the author's. The low-rank probe reads a model's own text only.
-
-    Args:
-        root: of the store.
-        pair: the models.
-        written: generations of both, as `sampling.sample_pair` returns them.
-        corpora: gold text.
-        design: what is probed.
-
-    Returns:
-        The frames of `fit_and_test` with columns reader and author.
-    """
-    same = tokens.compared_per(pair) is Per.TOKEN
-    jobs, names = [], []
-    for reader in ENDS:
-        gold = gold_passages(loading.tokenizer(pair.models[reader]), corpora, tokens.pair_lead(pair, reader))
-        authors = {each: own_passages(written[written.model == each], 10**9) for each in ENDS if same or each == reader}
-        for author, passages in (authors | {GOLD: gold}).items():
-            mine = design if author == reader else replace(design, trained=())
-            jobs.append((pair.models[reader], passages, mine))
-            names.append({"reader": reader, "author": author})
-    parts = [part.assign(**name) for part, name in zip(_probed(root, jobs), names, strict=True)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def lens(root: Path, model: Model, passages: Passages, design: Design, ahead: int = 4, texts: int = 6) -> pd.DataFrame:
-    """Predict the next tokens of some texts with the affine probe of a design's last layer, fitted on other prompts.
-
-    Args:
-        root: of the store.
-        model: the reader.
-        passages: texts of one author.
-        design: what is probed.
-        ahead: the largest offset.
-        texts: number of texts: the first one of each of the first test prompts.
-
-    Returns:
-        group (of the text), position, id, offset, seen (the likeliest token at this offset), p (its probability), hit
-        (whether it is the actual token).
-    """
-    layer, drawn = design.layers[-1], {"positions": design.positions, "seed": design.seed}
-    inputs = loading.key(model) | {"passages": passages.digest, "layer": layer}
-    inputs |= drawn | {"ahead": ahead, "texts": texts}
-
-    def compute() -> pd.DataFrame:
-        loaded, tokenizer = loading.loaded(model)
-        train, choose, test = split(passages, design.positions, loading.context_limit(loaded), design.seed)
-        firsts = test.take(test.groups.index(group) for group in sorted(set(test.groups))[:texts])
-        return _lens(loaded, len(tokenizer), (train, choose, firsts), layer, design.seed, ahead)
-
-    return store.frame(root, "lens", inputs, compute)
-
-
-def _lens(model: Any, size: int, parts: Parts, layer: int, seed: int, ahead: int) -> pd.DataFrame:
-    texts, rows = parts[2], []
-    for _, target, groups, logits, wanted in _affine(model, size, parts, [layer], seed):
-        if 0 < target <= ahead:
-            p, seen = logits.softmax(1).max(1)
-            told = {"seen": seen.cpu(), "p": p.cpu(), "hit": (seen == wanted[:, 0]).cpu(), "offset": target}
-            rows.append(pd.DataFrame({"group": groups} | told))
-    frame = pd.concat(rows, ignore_index=True)
-    position = frame.groupby(["group", "offset"]).cumcount()
-    begins = dict(zip(texts.groups, zip(texts.sequences, texts.given, strict=True), strict=True))
-    ids = [begins[group][0][begins[group][1] - 1 + at] for group, at in zip(frame.group, position, strict=True)]
-    frame = frame.assign(position=position, id=ids)[["group", "position", "id", "seen", "p", "hit", "offset"]]
-    return frame.sort_values(["group", "position", "offset"], ignore_index=True)
-
-
-def probe_means(sums: pd.DataFrame) -> pd.DataFrame:
-    """Means over positions, with intervals from resampling the test prompts (or documents).
-
-    Returns:
-        reader, author, source, layer, offset, measure (top-1, top-5, `TOKEN_BITS`, `GAINED`), estimate, low, high,
-        prompts.
+        kind, text (`OWN` or `OTHERS`), model (the reader), n, estimate (percent), low, high, unit, prompts, positions.
     """
     rows = []
-    for (reader, author), part in sums.groupby(["reader", "author"], sort=False):
-        part = part.assign(**{TOKEN_BITS: part.nll / np.log(2)})
-        skip = part[part.source == SKIP].set_index(["group", "offset"])[TOKEN_BITS]
-        base = skip.reindex(pd.MultiIndex.from_frame(part[["group", "offset"]])).to_numpy()
-        part = part.assign(**{GAINED: base - part[TOKEN_BITS]})
-        wide = part.pivot(
-            index="group", columns=["source", "layer", "offset"], values=["top-1", "top-5", TOKEN_BITS, GAINED]
-        )
-        count = part.groupby("group")["count"].first().reindex(wide.index)
-        value = stats.interval(np.column_stack([wide.to_numpy(float), count]), stats.means)
-        table = wide.columns.to_frame(index=False).set_axis(["measure", "source", "layer", "offset"], axis=1)
-        rows.append(table.assign(**vars(value), reader=str(reader), author=str(author), prompts=len(wide)))
+    for (kind, reader, author), part in hits.groupby(["kind", "reader", "author"], sort=False):
+        wide = _by_prompt(part)
+        value = stats.interval(wide.to_numpy(float), lambda totals: 100 * stats.means(totals))
+        place = {"kind": kind, "text": OWN if reader == author else OTHERS, "model": reader, "unit": PERCENT}
+        size = {"prompts": len(wide), "positions": int(wide["count"].sum())}
+        rows.append(stats.tidy(value, [("n", AFTER)], **place, **size))
     return pd.concat(rows, ignore_index=True)
+
+
+def differences(hits: pd.DataFrame) -> pd.DataFrame:
+    """RLHF's probes less Base's, each reading its own text, and each reading the other's: paired by prompt.
+
+    Args:
+        hits: what `of_one_layer` returns.
+
+    Returns:
+        kind, text (`OWN` or `OTHERS`), n, estimate (percentage points), low, high, unit, prompts; no rows if neither
+        reads the other's text: then the two cut text into different tokens, and shares of these do not compare.
+    """
+    cells = {place: _by_prompt(part) for place, part in hits.groupby(["kind", "reader", "author"])}
+    rows = []
+    for kind in hits.kind.unique():
+        for text, authors in ((OWN, ENDS), (OTHERS, ENDS[::-1])):
+            pair = [cells.get((kind, reader, author)) for reader, author in zip(ENDS, authors, strict=True)]
+            if any(cell is None for cell in pair):
+                return pd.DataFrame(columns=["kind", "text", "n", "estimate", "low", "high", "unit", "prompts"])
+            both = pd.concat(pair, axis=1).fillna(0).to_numpy(float)  # few prompts have been tested with one text only
+            value = stats.interval(both, _more_of_rlhf)
+            rows.append(stats.tidy(value, [("n", AFTER)], kind=kind, text=text, unit=POINTS, prompts=len(both)))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _by_prompt(hits: pd.DataFrame) -> pd.DataFrame:
+    """Hits at each distance, and positions, of one reader and author: a row for each prompt, columns `AFTER`, count."""
+    wide = hits.pivot(index="group", columns="n", values="hits")[list(AFTER)]
+    return wide.assign(count=hits.groupby("group")["count"].first())
+
+
+def _more_of_rlhf(totals: np.ndarray) -> np.ndarray:
+    """Turn totals [..., Base's hits and count, RLHF's] into differences of shares in percentage points."""
+    base, rlhf = np.split(totals, 2, axis=-1)
+    return 100 * (stats.means(rlhf) - stats.means(base))
+
+
+def judge(differences: pd.DataFrame) -> Verdict:
+    """C9 by the paper's measure: is RLHF's accuracy on its own text above Base's on Base's, wherever it is measured?
+
+    The rule is that the difference lies above 0 at one, two and three tokens, for both kinds of prompts. The estimate
+    is the smallest of the six.
+
+    Args:
+        differences: what `differences` returns; without rows (the tokenizers differ) the claim stays undecided.
+    """
+    unit = "percentage points that RLHF's probes are more often right, each on its own text, the least of six"
+    if differences.empty:
+        return unmeasured(CLAIM, unit)
+    own = differences[differences.text == OWN]
+    least = own.sort_values(["estimate", "low", "high"]).iloc[0]
+    return conclude(CLAIM, all_above(own.low, own.high, nothing=0), least, unit, least.prompts)
 
 
 def contrasts(sums: pd.DataFrame) -> pd.DataFrame:
@@ -314,7 +175,7 @@ def objection_in_words(contrasts: pd.DataFrame) -> str:
         if own.low > 0
         else "RLHF's states do not surely tell more of RLHF's text than Base's tell of Base's"
     ]
-    said[0] += f" ({own.estimate:+.2f} bits per token). This is the paper's comparison."
+    said[0] += f" ({own.estimate:+.2f} bits per token). This is the paper's comparison, by our measure."
     if second.low > 0:
         said.append(
             "**The objection is not the whole story:** in the very same text, RLHF's, its states tell "
@@ -334,8 +195,8 @@ def objection_in_words(contrasts: pd.DataFrame) -> str:
     return " ".join(said)
 
 
-def judge(contrasts: pd.DataFrame) -> Verdict:
-    """C9: do RLHF's states predict more of the tokens several places ahead, in RLHF's own text, than Base's do?
+def judge_beyond(contrasts: pd.DataFrame) -> Verdict:
+    """C9 by ours: do RLHF's states tell more of RLHF's text than Base's, beyond what each tells more at home?
 
     The measure is the gain of an affine probe over skip-gram counts of the same text, in bits per token. The rule,
     `all_above` 0, covers the interaction of reader and author: RLHF's gain minus Base's on RLHF's text, less the same
@@ -346,25 +207,86 @@ def judge(contrasts: pd.DataFrame) -> Verdict:
     """
     unit = "bits per token that RLHF's states tell more of RLHF's text, beyond Base's"
     if contrasts.empty:
-        return unmeasured(CLAIM, unit)
+        return unmeasured(CLAIM, unit, "book")
     row = only(contrasts[contrasts.contrast == INTERACTION])
     said = all_above(pd.Series([row.low]), pd.Series([row.high]), nothing=0)
-    return conclude(CLAIM, said, row, unit, row.prompts, 0.0)
+    return conclude(CLAIM, said, row, unit, row.prompts, 0.0, "book")
 
 
 def crossed(run: Run) -> pd.DataFrame:
-    """Probe Base and RLHF as readers of what each has written, and of gold text: see `cross_probes`."""
-    return cross_probes(run.root, run.pair, materials.generations(run), materials.texts(run), design(run))
+    """Probe Base and RLHF as readers of what each has written, and of gold text: see `probes.cross_probes`."""
+    return probes.cross_probes(run.root, run.pair, materials.generations(run), materials.texts(run), design(run))
+
+
+def one_layer(run: Run) -> pd.DataFrame:
+    """Probe one layer on generations after questions, and after beginnings of documents: see `of_one_layer`.
+
+    The probes of questions are those of `crossed`. Those of beginnings are tested on as many positions as they are
+    fitted on: the paper's differences are small there.
+    """
+    layer, whole = probe_layer(run), design(run)
+    one = replace(whole, layers=[layer], trained=[], tested=whole.positions)
+    begun = probes.cross_probes(run.root, run.pair, beginnings(run), [], one)
+    return of_one_layer(pd.concat([begun.assign(kind=BEGINNINGS), crossed(run).assign(kind=QUESTIONS)]), layer)
+
+
+def beginnings(run: Run) -> pd.DataFrame:
+    """Let both models continue beginnings of gold documents, each once, as in Figure 5: see `self_reading.complete`.
+
+    Returns:
+        model, prompt (number of a beginning), sample (0), given, ids.
+    """
+    told = run.settings
+    found = corpora.select(_corpora(run), _documents(run), run.seed, run.root)
+    cut = self_reading.cut_beginnings(loading.tokenizer(run.pair.models["Base"]), found, told.prefix, 1)
+    prefixes = list(chain.from_iterable(source.prefixes for source in cut))
+    whole = self_reading.Source(BEGINNINGS, BEGINNINGS, prefixes, [])
+    how = replace(told.sampling, generations=1, max_new_tokens=told.completion_tokens)
+    made = [self_reading.complete(run.root, run.pair, step, whole, how, run.seed).assign(model=step) for step in ENDS]
+    return pd.concat(made).rename_axis("prompt").reset_index().assign(sample=0)
+
+
+def _documents(run: Run) -> int:
+    """How many documents of each corpus are begun: their completions, at full length, hold four times the positions.
+
+    Three eighths of the prompts are for training, and completions may be shorter than they are allowed to be.
+    """
+    return ceil(4 * run.settings.probe_positions / run.settings.completion_tokens / len(_corpora(run)))
+
+
+def _corpora(run: Run) -> list[str]:
+    return corpora.expanded(run.settings.corpora or run.pair.corpora)
 
 
 def design(run: Run) -> Design:
-    """What is probed in a run."""
+    """What is probed in a run: the layer of the paper's figure is always among the layers."""
     told = run.settings
     layers = told.layers or evenly_spaced_layers(run.pair)
     trained = told.trained or layers[len(layers) // 2 :][:1]
-    return Design(layers, trained, told.probe_positions, told.probe_rank, run.seed)
+    read = sorted({*layers, probe_layer(run)})
+    return Design(read, trained, told.probe_positions, told.probe_positions // 4, told.probe_rank, run.seed)
 
 
-def crossed_work(run: Run) -> dict[str, Work]:
-    """Tokens of `crossed`: two readers, three authors; for fitting, calibrating and testing."""
-    return materials.generations_work(run) | {"probes": Work(scored=2 * 3 * 3 * run.settings.probe_positions)}
+def probe_layer(run: Run) -> int:
+    """Return the layer of the paper's figure: as told, else at seven eighths of the depth, as its 28 of 32."""
+    return run.settings.probe_layer or _depth(run.pair) * 7 // 8
+
+
+def evenly_spaced_layers(pair: Pair, count: int = 5) -> list[int]:
+    """Return `count` layers of a pair's models, evenly spaced from the embeddings to the last layer."""
+    return sorted({round(place) for place in np.linspace(0, _depth(pair), count)})
+
+
+def _depth(pair: Pair) -> int:
+    return min(loading.depth(pair.models[step]) for step in ENDS)
+
+
+def probes_work(run: Run) -> dict[str, Work]:
+    """Tokens of generations and `beginnings`, and those read to fit, calibrate and test probes.
+
+    Those of `crossed` have two readers and three authors, those of beginnings two of each.
+    """
+    told = run.settings
+    written = len(ENDS) * len(_corpora(run)) * _documents(run) * told.completion_tokens
+    found = {"beginnings": Work(sampled=written), "probes": Work(scored=(2 * 3 + 2 * 2) * 3 * told.probe_positions)}
+    return materials.generations_work(run) | found

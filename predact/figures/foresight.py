@@ -1,4 +1,4 @@
-"""Figures of the probes (claim C9), and texts with a probe's guesses below their tokens."""
+"""Figures of the probes (claims C9 and C12), and texts with a probe's guesses below their tokens."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,8 +8,10 @@ import pandas as pd
 from IPython.display import HTML
 
 from predact import markup
-from predact.claims.foresight import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
+from predact.claims.foresight import AFTER, BEGINNINGS, OTHERS, QUESTIONS
 from predact.figures import style
+from predact.methods.probes import AFFINE, BIGRAM, GAINED, LOW_RANK, SHUFFLED, SKIP, TOKEN_BITS, UNIGRAM
+from predact.models.passages import OWN
 
 TOLD = {
     GAINED: ("bits gained", "Bits gained over the skip-gram, per token"),
@@ -17,14 +19,70 @@ TOLD = {
     "top-1": ("top-1", "Share of tokens that are the probe's first guess"),
     "top-5": ("top-5", "Share of tokens among the probe's five first guesses"),
 }
+PANELS = [(kind, text) for kind in (BEGINNINGS, QUESTIONS) for text in (OWN, OTHERS)]  # from left to right
+WIDE = len(AFTER) + 1  # of a panel, in steps of its axis
 DASHES = {AFFINE: [1, 0], LOW_RANK: [6, 3], SKIP: [12, 3], BIGRAM: [6, 2, 1, 2], UNIGRAM: [2, 3], SHUFFLED: [1, 4]}
+
+
+def accuracy(frame: pd.DataFrame, papers: pd.DataFrame) -> alt.LayerChart:
+    """The paper's Figure 6: how often probes guess right, in panels by kind of prompts and by whose text is read.
+
+    Args:
+        frame: what `foresight.accuracy` returns.
+        papers: the paper's own values, `paper.values("6")`; its prompts of the Pile stand beside beginnings of
+            documents, those of Helpful beside questions.
+    """
+    kinds = papers.panel.map(lambda panel: BEGINNINGS if "Pile" in panel else QUESTIONS)
+    texts = papers.panel.map(lambda panel: OWN if "own" in panel else OTHERS)
+    papers = papers.assign(at=_at(kinds, texts, papers.x, papers.model.str.endswith("Base")))
+    data = frame.assign(at=_at(frame.kind, frame.text, frame.n, frame.model == "Base")).round(3)
+    right = WIDE * len(PANELS)
+    ticks = [WIDE * panel + n for panel in range(len(PANELS)) for n in AFTER]
+    axis = alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=f"datum.value % {WIDE}", grid=False)
+    scale = alt.Scale(domain=[0.3, right - 0.3], nice=False)
+    x = alt.X("at:Q", scale=scale, axis=axis, title="Tokens after the one being predicted")
+    top = 1.25 * max(data.high.max(), data.estimate.max(), papers.value.max())
+    y = alt.Y("estimate:Q", title=None, scale=alt.Scale(domain=[0, float(top)], nice=False))
+    heads = pd.DataFrame({"at": [0.3, right / 2 + 0.3], "name": ["Beginnings of documents", "Questions"], "line": 2})
+    names = [{"at": WIDE * n + 0.3, "name": text, "line": 20} for n, (_, text) in enumerate(PANELS)]
+    short = pd.DataFrame(names).replace({"name": {OWN: "own text", OTHERS: "the other's"}})
+    between = alt.Chart(pd.DataFrame({"at": [WIDE * n for n in range(1, len(PANELS))]}))
+    marks, shown = style.models(list(data.model.unique())), alt.Chart(data).encode(x=x)
+    tooltip = style.interval(alt.Tooltip("kind:N"), alt.Tooltip("text:N"), alt.Tooltip("n:Q"))
+    layers = (
+        between.mark_rule(opacity=0.2, color="currentColor").encode(x=x, y=alt.value(20), y2=alt.value("height")),
+        *(_heading(rows, x, weight) for rows, weight in ((heads, 600), (short, 400))),
+        shown.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(
+            y=alt.Y("low:Q", title=None), y2="high:Q", color=marks["color"]
+        ),
+        shown.mark_line(strokeWidth=2).encode(y=y, color=marks["color"], detail=["kind:N", "text:N"]),
+        shown.mark_point(filled=True, size=60, opacity=1).encode(y=y, tooltip=tooltip, **marks),
+        style.of_paper(papers, x, alt.Y("value:Q", title=None)),
+    )
+    told = [
+        f"{row.model}, {row.text}, {row.kind}, n = {row.n}: {style.with_interval(row, '.1f')}"
+        for row in frame.itertuples()
+    ]
+    title = "Percent of tokens that are the probe's first guess"
+    return style.figure(layers, [], title=title, description=f"{title}: {'; '.join(told)}.", height=270)
+
+
+def _at(kinds: pd.Series, texts: pd.Series, n: pd.Series, is_base: pd.Series) -> pd.Series:
+    """Places along the axis of all panels: Base's a little to the left, RLHF's to the right."""
+    panel = pd.Series([PANELS.index(place) for place in zip(kinds, texts, strict=True)], index=n.index)
+    return WIDE * panel + n + is_base.map({True: -0.14, False: 0.14})
+
+
+def _heading(rows: pd.DataFrame, x: alt.X, weight: Any) -> alt.Chart:
+    mark = alt.Chart(rows).mark_text(align="left", baseline="top", fontWeight=weight, dx=4)
+    return mark.encode(x=x, y=alt.value(int(rows.line.iloc[0])), text="name:N")
 
 
 def accuracy_by_offset(frame: pd.DataFrame) -> alt.LayerChart:
     """How well both readers' probes, and counts alone, predict the tokens ahead in one author's text.
 
     Args:
-        frame: what `foresight.probe_means` returns. Author, layer and measure are chosen below the figure.
+        frame: what `probes.probe_means` returns. Author, layer and measure are chosen below the figure.
     """
     authors, layers = list(frame.author.unique()), sorted(set(frame.layer) - {-1})
     data = frame[(frame.reader == frame.author) | frame.source.isin([AFFINE]) | ~frame.author.isin(frame.reader)]
@@ -69,7 +127,7 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     """Bits that the affine probe gains over the skip-gram: a block for each reader and author, layer by offset.
 
     Args:
-        frame: what `foresight.probe_means` returns.
+        frame: what `probes.probe_means` returns.
     """
     data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["prompts", "measure", "source"])
     readers, authors, layers = list(data.reader.unique()), list(data.author.unique()), sorted(data.layer.unique())
@@ -112,7 +170,7 @@ def lens(frame: pd.DataFrame, decode: Callable[[list[int]], str], prompts: Seque
     """Show texts and, below every token, a probe's guesses for the next tokens; stronger colour, higher probability.
 
     Args:
-        frame: what `foresight.lens` returns.
+        frame: what `probes.lens` returns.
         decode: turns ids into text.
         prompts: texts of the prompts, by group number. The text of the first one is unfolded.
     """

@@ -180,7 +180,7 @@ def states(
     depth = model.config.get_text_config().num_hidden_layers
     for layer in layers:
         if not 0 <= layer <= depth:
-            raise UserError(f"layers: expected numbers from 0 to {depth}, not {layer}.")
+            raise UserError(f"layers, probe_layer: expected numbers from 0 to {depth}, not {layer}.")
     texts = [
         (sequence[:limit], given, group)
         for sequence, given, group in zip(passages.sequences, passages.given, passages.groups, strict=True)

@@ -64,10 +64,11 @@ class Settings(BaseModel):
     engine: Literal["native", "mafft"] = Field("native", description="of alignment; mafft must be installed")
     compared: Count = Field(6, description="prompts on which the engines of alignment are compared")
     others: Literal[1, 2, 3, 5, 7, 10, 15, 20, 30, 50] = Field(5, description="C8: others that a token is aligned with")
-    layers: list[int] = Field([], description="read by the affine probe, 0: embeddings; none: five, evenly spread")
+    probe_layer: int = Field(0, ge=0, description="read by the probes of Figure 6; 0: at seven eighths of the depth")
+    layers: list[int] = Field([], description="read besides it, 0: embeddings; none: five, evenly spread")
     trained: list[int] = Field([], description="read by the low-rank probe; none: the middle one of these")
     probe_rank: Count = Field(16, description="of the low-rank probe")
-    probe_positions: Count = Field(40_000, description="to fit probes on, for each reader and author")
+    probe_positions: Count = Field(100_000, description="to fit probes on, for each reader and author")
     nudged: Count = Field(5, description="answers per prompt that are read, and whose first tokens Base continues")
     mixtures: list[float] = Field(
         [0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0], description="weights of RLHF in mixtures with Base"

@@ -112,11 +112,12 @@ def test_a_gpu_asked_for_and_missing_is_told(run, monkeypatch):
 def test_work_counted_by_hand():
     told = {"corpora": ["a.txt", "real"], "documents": 10, "orders": 2, "updates": 9, "batch": 450, "targets_limit": 4}
     told |= {"generations": 7, "measured": 2, "max_new_tokens": 5, "prefixes": 4, "completion_tokens": 6}
-    told |= {"unseen": ["x"], "probe_positions": 11, "nudged": 2, "window": 3, "passages": 8}
+    told |= {"unseen": ["x"], "probe_positions": 11, "nudged": 2, "window": 3, "passages": 8, "diversity_prompts": 0}
     beginnings = (10 + 1 + 1) * 4 * 6
-    scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11 + 3 * 8 * 100
+    scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 30 * 11 + 3 * 8 * 100
     matched = 4 + 5  # other p than that of the run: of RLHF, of Base
-    sampled = (3 + matched) * 80 * 7 * 5 + 3 * beginnings
+    begun = 2 * 10 * 1 * 6  # 4 * 11 tokens in texts of 6, begun by documents of ten corpora
+    sampled = (3 + matched) * 80 * 7 * 5 + 3 * beginnings + begun
     near = 80 * 2 * 3
     scored, sampled = scored + 2 * (len(nudging.COUNTS) + 3) * near, sampled + len(nudging.COUNTS) * near
     assert check.total(runs.run("pocket", "full", **told)) == Work(scored, sampled, 3 * 4 * 2.5 * 9 * 100)
@@ -130,10 +131,11 @@ def test_what_several_claims_need_is_counted_once():
     assert shared == of_claims["C4"] and shared.keys() == {"generations", "conditions"}
     assert of_claims["C6"].keys() == {"generations", "matched generations"}
     assert of_claims["C6"]["generations"] == of_claims["C7"]["generations"] == shared["generations"]
+    assert of_claims["C9"] == of_claims["C12"]
     materials = {name: work for works in of_claims.values() for name, work in works.items()}
     names = {"documents", "finetunings", "generations", "matched generations", "conditions", "completions", "probes"}
     names |= {"last words"}
-    assert materials.keys() == names
+    assert materials.keys() == names | {"beginnings"}
     for column in Work._fields:
         more = getattr(nudging.work(run), column)
         assert getattr(check.total(run), column) == sum(getattr(each, column) for each in materials.values()) + more

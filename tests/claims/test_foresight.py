@@ -1,123 +1,86 @@
-"""The crossed design on tiny random models, its parting of prompts, and its contrasts by hand."""
+"""The accuracy of probes and its rule by hand, the crossed design's contrasts, and a whole run on random models."""
+
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
 
-from predact.claims import foresight
-from predact.claims.foresight import (
-    AFFINE,
-    BIGRAM,
-    CONTRASTS,
-    GAINED,
-    LOW_RANK,
-    SHUFFLED,
-    SKIP,
-    TOKEN_BITS,
-    UNIGRAM,
-    Design,
-)
-from predact.errors import UserError
+from predact.claims import foresight, materials
+from predact.claims.foresight import AFTER, BEGINNINGS, CONTRASTS, OTHERS, QUESTIONS
 from predact.figures import foresight as foresight_figures
-from predact.methods.probing import MEASURES, OFFSETS
-from predact.models import pairs
-from predact.models.passages import GOLD, Passages, own_passages
+from predact.methods import probes
+from predact.methods.probes import AFFINE, SHUFFLED, SKIP, UNIGRAM, Design
+from predact.methods.probing import OFFSETS
+from predact.models import pairs, runs
+from predact.models.passages import GOLD, OWN, own_passages
+from predact.models.runs import Run
 from predact.texts.corpora import Corpus
-from tests.made import shuffled
+from tests.made import random_generations, shuffled
+from tests.stages import TEXTS, random_pair
 
 CORPUS = Corpus("tales", "narrative", ["the cat sat on the mat and the dog ran"] * 16, None, "tales")
+WRITTEN = random_generations()
 
 
-@pytest.fixture(scope="module")
-def written():
-    draw = np.random.default_rng(0)
+def test_the_token_n_places_after_the_one_being_predicted_has_offset_n_plus_one():
+    grid = [(source, layer, offset) for source in (AFFINE, SHUFFLED) for layer in (1, 2) for offset in range(1, 9)]
+    sums = pd.DataFrame(grid, columns=["source", "layer", "offset"])
+    sums = sums.assign(kind=QUESTIONS, reader="Base", group=3, count=100.0, nll=1.0)
+    sums["top-1"] = 10.0 * sums.layer + sums.offset
+    sums = pd.concat([sums.assign(author="Base"), sums.assign(author=GOLD)])
+    found = foresight.of_one_layer(sums, 2)
+    assert found[["author", "n", "hits"]].to_numpy().tolist() == [["Base", 1, 22], ["Base", 2, 23], ["Base", 3, 24]]
+
+
+def hits(given):
+    """Hits of two prompts (of 10 and 30 positions), equal at every n but for 1 more of the second prompt's a step."""
     rows = [
-        {"model": model, "category": "a", "prompt": f"prompt {prompt}", "sample": sample}
-        | {"given": np.array([0, *range(5, 6 + prompt % 3)]), "ids": draw.integers(5, 30, draw.integers(8, 30))}
-        for model in ("Base", "RLHF")
-        for prompt in range(16)
-        for sample in range(3)
+        (kind, reader, author, n, group, count, each[group] - (n - 1) * group)
+        for (kind, reader, author), each in given.items()
+        for n in AFTER
+        for group, count in enumerate((10, 30))
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["kind", "reader", "author", "n", "group", "count", "hits"])
 
 
-@pytest.fixture(scope="module")
-def sums(tmp_path_factory, folders, written):
-    pair = pairs.pair(f"{folders[0]}::{folders[1]}")
-    return foresight.cross_probes(
-        tmp_path_factory.mktemp("store"), pair, written, [CORPUS], Design([0, 2], [1], 300, 2)
-    )
+CELLS = {("Base", "Base"): (2, 6), ("RLHF", "RLHF"): (4, 12), ("Base", "RLHF"): (3, 9), ("RLHF", "Base"): (1, 9)}
+HITS = hits({(kind, *cell): each for kind in (BEGINNINGS, QUESTIONS) for cell, each in CELLS.items()})
 
 
-def room(passages):
-    served = [
-        max(0, len(ids) - given - OFFSETS + 1) for ids, given in zip(passages.sequences, passages.given, strict=True)
+def test_accuracy_by_hand():
+    found = foresight.accuracy(HITS).set_index(["kind", "text", "model", "n"])
+    assert len(found) == 2 * 2 * 2 * 3 and set(found.prompts) == {2} and set(found.positions) == {40}
+    row = found.loc[BEGINNINGS, OWN, "RLHF", 1]
+    assert (row.estimate, row.low, row.high) == (40, 40, 40)
+    row = found.loc[QUESTIONS, OTHERS, "RLHF", 3]
+    assert row.estimate == pytest.approx(100 * 8 / 40) and (row.low, row.high) == pytest.approx((10, 100 * 7 / 30))
+
+
+def test_differences_are_paired_by_prompt_and_own_and_the_others_text_are_kept_apart():
+    found = foresight.differences(HITS).set_index(["kind", "text", "n"])
+    assert len(found) == 2 * 2 * 3 and set(found.prompts) == {2}
+    for kind in (BEGINNINGS, QUESTIONS):
+        row = found.loc[kind, OWN, 2]
+        assert (row.estimate, row.low, row.high) == pytest.approx((20, 20, 20)), "the prompts differ, the models do not"
+        row = found.loc[kind, OTHERS, 1]
+        assert (row.estimate, row.low, row.high) == pytest.approx((-5, -20, 0))
+    lacking = HITS[(HITS.group == 1) | (HITS.reader != HITS.author) | (HITS.reader == "Base")]
+    with np.errstate(invalid="ignore"):  # some resamples of two prompts hold the lacking one alone
+        row = foresight.differences(lacking).set_index(["kind", "text", "n"]).loc[QUESTIONS, OWN, 1]
+    assert row.estimate == pytest.approx(100 * (12 / 30 - 8 / 40)), "a prompt tested with one text counts for that one"
+
+
+def told(own, others):
+    """What `foresight.differences` returns: one interval decides, all others lie far above 0."""
+    rows = [
+        (kind, text, n, *(decides if (kind, n) == (QUESTIONS, 2) else (9.0, 8.0, 10.0)), "points", 7)
+        for kind in (BEGINNINGS, QUESTIONS)
+        for text, decides in ((OWN, own), (OTHERS, others))
+        for n in AFTER
     ]
-    return sum(served), served
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_no_prompt_is_in_two_parts_and_there_are_as_many_positions_as_wanted(seed):
-    draw = np.random.default_rng(seed)
-    sequences = [[number] * length for number, length in enumerate([60] * 40 + draw.integers(1, 60, 160).tolist())]
-    groups = [*range(40), *draw.integers(0, 40, 160).tolist()]
-    texts = Passages(sequences, draw.integers(1, 9, 200).tolist(), groups)
-    whole = foresight.split(texts, 10**6, 10**9, seed)
-    assert [len(set(part.groups)) for part in whole] == [15, 5, 20]
-    assert sorted(group for part in whole for group in set(part.groups)) == list(range(40))
-    assert sum(room(part)[0] for part in whole) == room(texts)[0]
-    some, half = foresight.split(texts, 400, 10**9, seed), foresight.split(texts, 200, 10**9, seed)
-    for part, all_of_it, less, wanted in zip(some, whole, half, (400, 100, 100), strict=True):
-        total, served = room(part)
-        assert wanted <= total < wanted + 60 and min(served) > 0
-        assert set(less.groups) <= set(part.groups) <= set(all_of_it.groups)
-        texts_of = {(ids[0], given, group) for ids, given, group in zip(*vars(part).values(), strict=True)}
-        assert texts_of <= {(n, texts.given[n], texts.groups[n]) for n in range(200)}
-
-
-def test_a_text_is_cut_where_the_model_ends():
-    texts = Passages([list(range(30))] * 8 + [list(range(12))], [3] * 8 + [5], list(range(9)))
-    parts = foresight.split(texts, 10**6, 12)
-    assert {len(ids) for part in parts for ids in part.sequences} == {12}
-    assert [sum(room(part)[1]) for part in parts] == [2 * len(part.groups) for part in parts]
-    assert sorted(sum((part.groups for part in parts), [])) == list(range(8))
-
-
-def test_windows_by_hand():
-    texts = Passages([list(range(10)), list(range(20, 32))], [1, 3], [4, 2])
-    seen, groups = foresight._windows(texts)
-    assert seen[:, 0].tolist() == [0, 1, 22, 23] and groups.tolist() == [4, 4, 2, 2]
-    assert (seen - seen[:, :1] == np.arange(9)).all()
-
-
-def test_every_source_of_a_cell_is_judged_at_the_same_positions(sums):
-    columns = {"source", "layer", "offset", "group", "count", *MEASURES, "reader", "author"}
-    assert set(sums) == columns
-    for (reader, author), cell in sums.groupby(["reader", "author"]):
-        found = cell[["source", "layer"]].drop_duplicates().apply(tuple, axis=1)
-        own = {(LOW_RANK, 1)} if reader == author else set()
-        baselines = {(source, -1) for source in (UNIGRAM, BIGRAM, SKIP)}
-        assert set(found) == {(source, layer) for source in (AFFINE, SHUFFLED) for layer in (0, 2)} | baselines | own
-        assert (cell.groupby("group")["count"].nunique() == 1).all()
-        assert (cell.groupby(["source", "layer", "group"]).offset.apply(sorted).map(tuple) == tuple(range(1, 9))).all()
-        assert cell.groupby("group")["count"].first().sum() >= (75 if author != GOLD else 1)
-    assert set(sums.groupby(["reader", "author"]).groups) == {
-        (reader, author) for reader in ("Base", "RLHF") for author in ("Base", "RLHF", GOLD)
-    }
-    assert (sums["top-1"] <= sums["top-5"]).all() and (sums["top-5"] <= sums["count"]).all() and (sums.nll > 0).all()
-
-
-def test_what_is_stored_is_not_measured_again(tmp_path, monkeypatch, folders, written):
-    pair = pairs.pair(f"{folders[0]}::{folders[1]}")
-    first = foresight.cross_probes(tmp_path, pair, written, [CORPUS], Design([1], positions=100))
-    monkeypatch.delattr(foresight, "_fit_and_test")
-    pd.testing.assert_frame_equal(
-        foresight.cross_probes(tmp_path, pair, written, [CORPUS], Design([1], positions=100)), first
-    )
-    for change in ({"positions": 120}, {"positions": 100, "seed": 1}):
-        with pytest.raises(NameError):
-            foresight.cross_probes(tmp_path, pair, written, [CORPUS], Design([1], **change))
+    return pd.DataFrame(rows, columns=["kind", "text", "n", "estimate", "low", "high", "unit", "prompts"])
 
 
 def test_a_reader_with_another_tokenizer_reads_its_own_text_and_gold(tmp_path, folders, make_model, make_tokenizer):
@@ -128,24 +91,10 @@ def test_a_reader_with_another_tokenizer_reads_its_own_text_and_gold(tmp_path, f
     rows = [{"prompt": n, "sample": 0, "given": np.array([0]), "ids": each} for n, each in enumerate(ids)]
     frame = pd.concat([pd.DataFrame(rows).assign(model=model) for model in ("Base", "RLHF")])
     pair = pairs.pair(f"{folders[0]}::{tmp_path / 'other'}")
-    found = foresight.cross_probes(tmp_path, pair, frame, [CORPUS], Design([1], positions=100))
+    found = probes.cross_probes(tmp_path, pair, frame, [CORPUS], Design([1], positions=100))
     cells = {("Base", "Base"), ("Base", GOLD), ("RLHF", "RLHF"), ("RLHF", GOLD)}
     assert set(found.groupby(["reader", "author"]).groups) == cells
     assert foresight.contrasts(found).empty
-
-
-def test_measures_are_means_over_positions(sums):
-    found = foresight.probe_means(sums)
-    assert (found[(found.source == SKIP) & (found.measure == GAINED)][["estimate", "low", "high"]] == 0).all(axis=None)
-    assert (found.low <= found.estimate + 1e-12).all() and (found.estimate <= found.high + 1e-12).all()
-    keys = ["reader", "author", "source", "layer", "offset"]
-    total = sums.groupby(keys)[["count", *MEASURES]].sum()
-    wide = found.pivot(index=keys, columns="measure", values="estimate").loc[total.index]
-    np.testing.assert_allclose(wide["top-5"], total["top-5"] / total["count"])
-    np.testing.assert_allclose(wide[TOKEN_BITS], total.nll / total["count"] / np.log(2))
-    skip = wide.loc["Base", "RLHF", SKIP, -1][TOKEN_BITS]
-    gained = wide.loc["Base", "RLHF", AFFINE, 2]
-    np.testing.assert_allclose(gained[GAINED], skip - gained[TOKEN_BITS], atol=1e-9)
 
 
 def planted(gains):
@@ -178,40 +127,14 @@ def test_contrasts_by_hand():
     assert foresight.contrasts(planted(gains)).empty
 
 
-def test_two_readers_that_are_one_model_do_not_differ(tmp_path, folders, written):
+def test_two_readers_that_are_one_model_do_not_differ(tmp_path, folders):
     pair = pairs.pair(f"{folders[0]}::{folders[0]}")
     found = foresight.contrasts(
-        foresight.cross_probes(tmp_path, pair, written, [CORPUS], Design([1, 2], [1], 10**5, 2))
+        probes.cross_probes(tmp_path, pair, WRITTEN, [CORPUS], Design([1, 2], [1], 10**5, rank=2))
     )
     between = found.set_index("contrast").loc[CONTRASTS[1:], ["estimate", "low", "high"]]
     assert (between == 0).all(axis=None)
     assert found.estimate[0] != 0, "its text and its text differ"
-
-
-@pytest.fixture(scope="module")
-def texts(written):
-    return own_passages(written[written.model == "RLHF"], 3)
-
-
-def test_the_lens_reads_texts_of_prompts_that_the_probe_was_not_fitted_to(tmp_path, folders, texts):
-    model = pairs.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
-    every = foresight.lens(tmp_path, model, texts, Design([2], positions=300), ahead=3, texts=2)
-    train, _, test = foresight.split(texts, 300, 64)
-    assert every.group.unique().tolist() == sorted(set(test.groups))[:2] and not set(every.group) & set(train.groups)
-    for group, seen in every.groupby("group"):
-        place = test.groups.index(group)
-        ids, first = test.sequences[place], test.given[place] - 1
-        assert len(seen) == 3 * (len(ids) - first - OFFSETS) and seen.p.between(0, 1).all()
-        assert seen[seen.offset == 2].id.tolist() == ids[first : len(ids) - OFFSETS]
-        came = [ids[first + row.position + row.offset] for row in seen.itertuples()]
-        assert seen.hit.tolist() == [row == token for row, token in zip(seen.seen, came, strict=True)]
-
-
-def test_too_few_prompts_to_part_are_one_line():
-    texts = Passages([list(range(20))] * 7, [1] * 7, list(range(7)))
-    with pytest.raises(UserError, match=r"^prompts_limit, documents: probes need eight prompts and eight documents"):
-        for seed in range(8):  # whichever part is the empty one
-            foresight.split(texts, 100, 10**9, seed)
 
 
 def rows(*intervals):
@@ -234,21 +157,23 @@ def test_the_answer_says_what_the_contrasts_say():
 
 @pytest.mark.parametrize(("interval", "verdict"), [(UP, "holds"), (DOWN, "fails"), (UNSURE, "undecided")])
 def test_the_claim_rests_on_the_interaction(interval, verdict):
-    found = foresight.judge(rows(DOWN, DOWN, DOWN, DOWN, interval))
-    assert (found.id, found.verdict, found.estimate, found.n) == ("C9", verdict, interval[0], 9)
+    found = foresight.judge_beyond(rows(DOWN, DOWN, DOWN, DOWN, interval))
+    assert (found.id, found.protocol, found.verdict, found.estimate) == ("C9", "book", verdict, interval[0])
+    assert found.n == 9
 
 
 def test_where_neither_reads_the_other_the_claim_stays_open():
     nothing = rows().iloc[:0]
-    found = foresight.judge(nothing)
+    found = foresight.judge_beyond(nothing)
     assert (found.verdict, found.estimate, found.n) == ("undecided", None, 0) and "tokenizers differ" in found.unit
     assert "beyond Base's: not compared, for the tokenizers differ –, 95 % interval – to –" in found._repr_markdown_()
     assert "nothing tests the objection" in foresight.objection_in_words(nothing)
 
 
-def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders, texts):
-    told = foresight.probe_means(sums)
-    for chart in (foresight_figures.accuracy_by_offset(told), foresight_figures.heat_map(told)):
+def test_figures_show_the_numbers_and_escape_the_tokens(tmp_path, folders):
+    pair = pairs.pair(f"{folders[0]}::{folders[1]}")
+    means = probes.probe_means(probes.cross_probes(tmp_path, pair, WRITTEN, [CORPUS], Design([0, 2], [1], 300, rank=2)))
+    for chart in (foresight_figures.accuracy_by_offset(means), foresight_figures.heat_map(means)):
         spec = chart.to_dict()
         assert spec["width"] == "container" and "bits gained" in spec["description"].lower()
         svg = vl_convert.vegalite_to_svg(spec | {"width": 600})
@@ -256,8 +181,8 @@ def test_figures_show_the_numbers_and_escape_the_tokens(sums, tmp_path, folders,
     names = [f"{reader} reads {author}" for reader in ("Base", "RLHF") for author in ("Base", "RLHF", GOLD)]
     assert all(name in svg for name in names)
     assert svg.count("tokens ahead: ") == 6 * 2 * OFFSETS, "a cell for each reader, author, layer and offset"
-    model = pairs.pair(f"{folders[0]}::{folders[1]}").models["RLHF"]
-    seen = foresight.lens(tmp_path, model, texts, Design([2], positions=300))
+    texts = own_passages(WRITTEN[WRITTEN.model == "RLHF"], 3)
+    seen = probes.lens(tmp_path, pair.models["RLHF"], texts, Design([2], positions=300))
     page = foresight_figures.lens(seen, lambda ids: f"<b onclick='x'>{ids[0]}\n", ["<u>"] * 16).data
     assert "<b onclick" not in page and f"&lt;b onclick=&#39;x&#39;&gt;{seen.id[0]}↵" in page and "<u>" not in page
     assert page.count("<details") == seen.group.nunique() > page.count("<details open") == 1
@@ -273,4 +198,81 @@ def test_layers_are_spread_from_the_embeddings_to_the_last(folders):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_rule_knows_no_order_of_rows(seed):
     frame = rows(UP, UNSURE, DOWN, UP, UNSURE)
-    assert foresight.judge(shuffled(frame, seed)) == foresight.judge(frame)
+    assert foresight.judge_beyond(shuffled(frame, seed)) == foresight.judge_beyond(frame)
+
+
+@pytest.mark.parametrize(("interval", "verdict"), [("UP", "holds"), ("DOWN", "fails"), ("UNSURE", "undecided")])
+def test_by_the_papers_measure_every_case_counts_and_the_least_is_told(interval, verdict):
+    interval = {"UP": UP, "DOWN": DOWN, "UNSURE": UNSURE}[interval]
+    frame = told(interval, DOWN)
+    found = foresight.judge(frame)
+    assert (found.id, found.protocol, found.verdict, found.estimate, found.n) == (
+        "C9",
+        "paper",
+        verdict,
+        interval[0],
+        7,
+    )
+    assert foresight.judge(shuffled(frame)) == found
+
+
+def test_shares_of_different_tokens_are_not_compared():
+    alone = HITS[HITS.reader == HITS.author]
+    assert foresight.differences(alone).empty and len(foresight.accuracy(alone)) == 2 * 2 * 3
+    found = foresight.judge(foresight.differences(alone))
+    assert (found.verdict, found.protocol, found.estimate) == ("undecided", "paper", None)
+    assert "not compared, for the tokenizers differ" in found.unit
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, make_model, tokenizer):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tales.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    given = {"corpora": [str(folder / "tales.jsonl")], "prompts": str(folder / "asked.jsonl"), "documents": 16}
+    given |= {"generations": 3, "max_new_tokens": 14, "completion_tokens": 20, "prefix": 3, "probe_positions": 120}
+    (folder / "asked.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in TEXTS[:16]))
+    pair = random_pair(folder, make_model, tokenizer)
+    return Run("random", pair, runs.checked(given | {"layers": [0], "probe_rank": 2}), "full", folder / "store", 0)
+
+
+def test_a_run_fits_a_probe_once_for_every_reader_author_and_kind_of_prompts(run, monkeypatch):
+    fitted, fit = [], probes._fit_and_test
+
+    def counted(model, passages, design):
+        fitted.append((model.source[-4:], tuple(design.layers), design.tested))
+        return fit(model, passages, design)
+
+    monkeypatch.setattr(probes, "_fit_and_test", counted)
+    sums = foresight.crossed(run)
+    assert len(fitted) == 6 and {each[1:] for each in fitted} == {((0, 1), 30)}, "the layer of Figure 6 is added"
+    found = foresight.one_layer(run)
+    assert len(fitted) == 10 and {each[1:] for each in fitted[6:]} == {((1,), 120)}
+    assert len(found.groupby(["kind", "reader", "author"])) == 8 and set(found.n) == set(AFTER)
+    both = ["reader", "author"]
+    asked = sums[(sums.source == AFFINE) & (sums.layer == 1) & (sums.offset == 3) & (sums.author != GOLD)]
+    shared = found[(found.kind == QUESTIONS) & (found.n == 2)]
+    assert shared.groupby(both).hits.sum().to_dict() == asked.groupby(both)["top-1"].sum().to_dict()
+    assert len(foresight.differences(found)) == 12
+
+
+def test_both_continue_the_same_beginnings_once_and_there_are_enough_of_them(run):
+    made = foresight.beginnings(run)
+    assert made.groupby("model").size().to_dict() == {"Base": 24, "RLHF": 24}, "4 * 120 / 20 documents of one corpus"
+    base, rlhf = (made[made.model == step].set_index("prompt") for step in ("Base", "RLHF"))
+    assert [list(each) for each in base.given] == [list(each) for each in rlhf.given]
+    assert {len(each) for each in made.given} == {4} and max(map(len, made.ids)) == 20
+    assert len({tuple(each) for each in base.ids}) > 12, "other random numbers for every beginning"
+
+
+def test_the_layer_is_the_papers_share_of_the_depth_unless_told(run):
+    assert foresight.probe_layer(runs.run("pocket")) == 3
+    assert foresight.probe_layer(runs.run("pocket", probe_layer=1)) == 1
+    assert 32 * 7 // 8 == 28, "the paper's"
+    assert foresight.design(runs.run("pocket", layers=[4, 2], probe_layer=1)).layers == [1, 2, 4]
+    assert foresight.design(runs.run("pocket", layers=[4, 2])).trained == [2]
+
+
+def test_work_is_what_a_run_may_take(run):
+    work = foresight.probes_work(run)
+    assert work["beginnings"].sampled == 2 * 24 * 20 and work["probes"].scored == 30 * 120
+    assert work["generations"] == materials.generations_work(run)["generations"]

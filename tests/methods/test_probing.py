@@ -140,7 +140,7 @@ def test_moments_are_sums_over_positions(monkeypatch, model, room):
 
 def test_what_cannot_be_probed_is_told_in_one_line(model):
     for layer in (-1, 3):
-        with pytest.raises(UserError, match=rf"layers: expected numbers from 0 to 2, not {layer}\.$"):
+        with pytest.raises(UserError, match=rf"^layers, probe_layer: expected numbers from 0 to 2, not {layer}\.$"):
             probing.moments(model, passages([20]), [0, layer])
     with pytest.raises(UserError, match="positions: no text has 8 tokens after a position; give longer texts.$"):
         probing.moments(model, passages([8, 12], given=[1, 5]), [0])

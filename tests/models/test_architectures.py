@@ -7,9 +7,8 @@ import transformers
 from torch.nn.functional import log_softmax
 
 from predact.build import check
-from predact.claims import foresight
-from predact.claims.foresight import Design
-from predact.methods import probing
+from predact.methods import probes, probing
+from predact.methods.probes import Design
 from predact.methods.probing import OFFSETS, Probe
 from predact.models import distributions, finetuned, finetuning, loading, pairs, runs, sampling, scoring
 from predact.models.finetuning import FULL, LORA, Settings
@@ -141,7 +140,7 @@ def test_the_state_before_the_final_norm_is_read_out_as_the_model_itself_does(pa
 
 def test_probes_of_all_readers_and_authors(pair, root, written):
     depth = loading.depth(pair.models["Base"])
-    sums = foresight.cross_probes(root, pair, written, [CORPUS], Design([0, depth], [1], 200, 2))
+    sums = probes.cross_probes(root, pair, written, [CORPUS], Design([0, depth], [1], 200, rank=2))
     assert len(sums[["reader", "author"]].drop_duplicates()) == 6 and np.isfinite(sums.nll).all()
 
 
