@@ -247,4 +247,4 @@ def worth_in_words(mean: pd.DataFrame) -> str:
             f"**{model}** earns {own} in its own way and {planned} with the best plan under its own randomness; with a "
             f"free choice it would be {free}, **{added}** more than planned."
         )
-    return " ".join(said)
+    return " ".join(said).replace("-", "−")
