@@ -23,7 +23,7 @@ from predact.models.runs import Run
 from predact.pocket import human
 from predact.recipe.answers import text_of
 
-MEASURED, INDEPENDENT, MORE = "measured", "(1 − ε)^ℓ, errors independent", "measured − independent"
+MEASURED, INDEPENDENT, MORE = "measured", "(1 − ε)^ℓ, independent", "measured − independent"
 AFTER_RIGHT, AFTER_WRONG = "after right ones only", "after a wrong one"
 ALL, RIGHT = "all answers", "right answers"
 GAP = "RLHF − Base"

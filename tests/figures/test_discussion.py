@@ -37,7 +37,7 @@ def test_errors_are_drawn_with_the_formula_and_without_the_difference():
     (shown,) = (rows for rows in spec["datasets"].values() if "length" in rows[0])
     assert {row["text"] for row in shown} == {judged.MEASURED, judged.INDEPENDENT} and len(shown) == 2 * (2 + 4)
     svg = vl_convert.vegalite_to_svg(spec | {"width": 500})
-    assert "errors independent" in svg and ">100%<" in svg
+    assert "^ℓ, independent" in svg and ">100%<" in svg
 
 
 def test_sameness_is_drawn_for_both_kinds_of_answers():
