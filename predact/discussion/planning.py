@@ -114,7 +114,7 @@ class _Reader:
         given = [len(commonprefix(each)) for each in sequences]
         flat = [ids for each in sequences for ids in each]
         before = np.repeat(given, list(map(len, sequences))).tolist()
-        nll = scoring.score_ids(self.model, flat, before, len(self.tokenizer)).astype(float)
+        nll = scoring.score_ids(self.model, flat, before, len(self.tokenizer)).nll.astype(float)
         lengths = [len(ids) - at for ids, at in zip(flat, before, strict=True)]
         ends = np.concatenate([[0], np.cumsum(lengths)])
         log_p = -np.array([nll[start:stop].sum() for start, stop in pairwise(ends)])
