@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,52 +89,16 @@ def chances(root: Path, pair: Pair, step: str, asked: Sequence[Question]) -> pd.
     model = pair.models[step]
     inputs: dict[str, Any] = {"model": loading.key(model), "frame": pair.frame if step == "Base" else None}
     inputs |= {"questions": [each.id for each in asked], "false": FALSE}
-    return store.frame(root, "planning", inputs, lambda: _chances(_Reader(pair, step), asked))
+    return store.frame(root, "planning", inputs, lambda: _chances(pair, step, asked))
 
 
-class _Reader:
-    """Scores how a model goes on after its question."""
-
-    def __init__(self, pair: Pair, step: str) -> None:
-        """Load the model of a step."""
-        self.model, self.tokenizer = loading.loaded(pair.models[step])
-        self.frame = pair.frame if step == "Base" else None
-        self.space = " " if step == "Base" else ""  # an answer in the frame begins with one
-
-    def shares(self, todo: Sequence[tuple[Question, Sequence[str]]]) -> list[np.ndarray]:
-        """Return the probabilities of each question's texts, one of which the model is known to write.
-
-        A text counts as written by the tokens after those that all texts of its question begin with.
-        """
-        sequences = [
-            [sampling.ask(self.tokenizer, question.prompt, self.frame) + ids for ids in self._ids(texts)]
-            for question, texts in todo
-        ]
-        given = [len(commonprefix(each)) for each in sequences]
-        flat = [ids for each in sequences for ids in each]
-        before = np.repeat(given, list(map(len, sequences))).tolist()
-        nll = scoring.score_ids(self.model, flat, before, len(self.tokenizer)).nll.astype(float)
-        lengths = [len(ids) - at for ids, at in zip(flat, before, strict=True)]
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        log_p = -np.array([nll[start:stop].sum() for start, stop in pairwise(ends)])
-        parts = np.split(log_p, np.cumsum(list(map(len, sequences)))[:-1])
-        return [np.exp(part - np.logaddexp.reduce(part)) for part in parts]
-
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return tokens.encode(self.tokenizer, [self.space + text for text in texts])
-
-
-def _chances(reader: _Reader, asked: Sequence[Question]) -> pd.DataFrame:
+def _chances(pair: Pair, step: str, asked: Sequence[Question]) -> pd.DataFrame:
     """Rows of `chances`."""
-    open_facts = [(each, fact, values_of(each, fact)) for each in asked for fact in each.asks]
-    first = reader.shares([(each, [said(each, ((fact, value),)) for value in all_]) for each, fact, all_ in open_facts])
-    menus: dict[tuple[str, str], list[str]] = {}
-    for (each, fact, all_), share in zip(open_facts, first, strict=True):
-        true = str(each.entity.facts[fact])
-        false = [all_[at] for at in np.argsort(-share, kind="stable") if all_[at] != true]
-        menus[each.id, fact] = [true, *false[:FALSE]]
+    menus = _menus(pair, step, asked)
     here = [(each, state) for each in asked for state in _states(each, menus) if len(state) < FACTS]
-    own = reader.shares([(each, [begun(each, state, fact) for fact in _left(each, state)]) for each, state in here])
+    own = _shares(
+        pair, step, [(each, [begun(each, state, fact) for fact in _left(each, state)]) for each, state in here]
+    )
     acts = [
         (each, state, fact, p)
         for (each, state), ps in zip(here, own, strict=True)
@@ -144,10 +107,42 @@ def _chances(reader: _Reader, asked: Sequence[Question]) -> pd.DataFrame:
     texts = [(each, [said(each, (*state, (fact, v))) for v in menus[each.id, fact]]) for each, state, fact, _ in acts]
     rows = [
         (each.id, json.dumps(state), fact, value, chance, p)
-        for (each, state, fact, p), found in zip(acts, reader.shares(texts), strict=True)
+        for (each, state, fact, p), found in zip(acts, _shares(pair, step, texts), strict=True)
         for value, chance in zip(menus[each.id, fact], found, strict=True)
     ]
     return pd.DataFrame(rows, columns=["question", "said", "fact", "value", "chance", "own"])
+
+
+def _menus(pair: Pair, step: str, asked: Sequence[Question]) -> dict[tuple[str, str], list[str]]:
+    """By question and fact: the true value, and the false ones that the model finds likeliest as its first words."""
+    facts = [(each, fact, values_of(each, fact)) for each in asked for fact in each.asks]
+    texts = [(each, [said(each, ((fact, value),)) for value in values]) for each, fact, values in facts]
+    menus = {}
+    for (each, fact, values), share in zip(facts, _shares(pair, step, texts), strict=True):
+        true = str(each.entity.facts[fact])
+        false = [values[at] for at in np.argsort(-share, kind="stable") if values[at] != true]
+        menus[each.id, fact] = [true, *false[:FALSE]]
+    return menus
+
+
+def _shares(pair: Pair, step: str, todo: Sequence[tuple[Question, Sequence[str]]]) -> list[np.ndarray]:
+    """Probabilities of some texts as a model's answer to each question, if it is known to write one of them.
+
+    They are those of the tokens that follow what all texts of the question begin with.
+    """
+    model, tokenizer = loading.loaded(pair.models[step])
+    frame, space = (pair.frame, " ") if step == "Base" else (None, "")  # in the frame an answer begins with a space
+    sequences, given = [], []
+    for question, texts in todo:
+        start = sampling.ask(tokenizer, question.prompt, frame)
+        each = [start + ids for ids in tokens.encode(tokenizer, [space + text for text in texts])]
+        sequences += each
+        given += [len(commonprefix(each))] * len(each)
+    nll = scoring.score_ids(model, sequences, given, len(tokenizer)).nll.astype(float)
+    ends = np.cumsum([len(ids) - at for ids, at in zip(sequences, given, strict=True)])
+    log_p = -np.array([part.sum() for part in np.split(nll, ends[:-1])])
+    parts = np.split(log_p, np.cumsum([len(texts) for _, texts in todo])[:-1])
+    return [np.exp(part - np.logaddexp.reduce(part)) for part in parts]
 
 
 def values_of(question: Question, fact: str) -> list[str]:
