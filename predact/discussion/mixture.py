@@ -340,3 +340,20 @@ def mixtures_in_words(found: pd.DataFrame) -> str:
             f"(95 %) it loses less than {surely} of {len(rows)}."
         )
     return " ".join(said) or "No mixture earns what a run earns after its beginning."
+
+
+def near_rlhf_in_words(mixed: pd.DataFrame) -> str:
+    """Say what the mixture nearest to RLHF loses and earns (Markdown). Takes what `mixture_frontier` returns.
+
+    Bought back is the share of what RLHF loses more than Base; given up, the share of what it earns more than Base.
+    """
+    table = mixed.pivot(index="weight", columns="measure", values="estimate")
+    weight = max(each for each in table.index if each < 1)
+    base, near, rlhf = table[["excess", "reward"]].loc[[0.0, weight, 1.0]].to_numpy()
+    back, up = 100 * (rlhf - near) / (rlhf - base)
+    return (
+        f"With {1 - weight:g} of Base in every token, RLHF buys back **{back:.0f} %** of what it has lost more than "
+        f"Base (an excess of {near[0]:.3f} bits per byte instead of {rlhf[0]:.3f}; Base: {base[0]:.3f}), and gives up "
+        f"**{up:.0f} %** of what it earns more (a reward of {near[1]:.2f} instead of {rlhf[1]:.2f}; Base: "
+        f"{base[1]:.2f})."
+    )

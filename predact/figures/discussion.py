@@ -1,4 +1,7 @@
-"""Figures of the discussion: the trade-off during training, in panels with a slider; the ladder, mixtures, nudges."""
+"""Figures of the discussion: the trade-off during training, in panels with a slider; the ladder, mixtures, nudges.
+
+And of the paper's arguments: errors along an answer, sameness of right answers, what a free choice is worth.
+"""
 
 from typing import Any
 
@@ -6,8 +9,10 @@ import altair as alt
 import pandas as pd
 
 from predact.discussion.frontier import EXCESS, REWARD
+from predact.discussion.judged import ALL, GAP, MEASURED, MORE, RIGHT, SHARED, UNIQUE
 from predact.discussion.ladder import PLACE, STEPS, VALUE
 from predact.discussion.nudging import BRANCHING, NUDGED, STRANGE
+from predact.discussion.planning import ADDED, FREE, OWN, PLANNED
 from predact.figures import style
 
 LAYOUTS = {44: 3, 88: 5}  # characters of a line (phone, page): number of answers that fit
@@ -21,6 +26,10 @@ ANSWERS_OF = {"Base": "Base, own answers", "RLHF": "RLHF, own answers"}
 NUDGE_TOLD = {
     BRANCHING: ("branching factor", "Branching factor of the next tokens"),
     STRANGE: ("strangeness", "Nats per token that RLHF needs for them"),
+}
+ALIKE_TOLD = {
+    SHARED: ("shared 10-gram", SHARED[:1].upper() + SHARED[1:]),
+    UNIQUE: ("unique n-grams", UNIQUE[:1].upper() + UNIQUE[1:]),
 }
 
 
@@ -324,3 +333,72 @@ def branching_after_nudges(frame: pd.DataFrame) -> alt.LayerChart:
     told = [f"{row.nudge} given, {row.estimate:.2f}" for row in first.itertuples()]
     text = f"{BRANCHING} of the tokens after a nudge: {'; '.join(told)}."
     return style.figure(layers, [measure], title=heading, description=text, height=260)
+
+
+def right_by_length(frame: pd.DataFrame) -> alt.LayerChart:
+    """How often the first facts of an answer are all right, by how many they are, beside independent errors.
+
+    Args:
+        frame: what `judged.right_by_length` returns.
+    """
+    data = frame[frame.text != MORE].round(4).assign(mark=1)
+    last = data[data.length == data.groupby("model").length.transform("max")]
+    told = [f"{row.model}, {row.text}, {row.length} facts: {style.with_interval(row)}" for row in last.itertuples()]
+    shown = alt.Chart(data).encode(
+        x=alt.X(
+            "length:Q", title="facts stated", axis=alt.Axis(grid=False, values=sorted(data.length.unique()), format="d")
+        )
+    )
+    y = ("estimate", "low", "high", alt.Axis(format="%"))
+    heading = alt.Title("Answers whose first facts are all right")
+    text = f"Share of answers whose first facts are all right, with 95 % intervals: {'; '.join(told)}."
+    tooltip = [alt.Tooltip("length:Q", title="facts"), alt.Tooltip("answers:Q", format=",")]
+    return style.curves(shown, data, y, (alt.param("facts", value=0), heading), text, tooltip, MEASURED)
+
+
+def sameness(frame: pd.DataFrame) -> alt.LayerChart:
+    """How much alike all answers to a prompt are, and the right ones only; the measure is chosen below the figure.
+
+    Args:
+        frame: what `judged.sameness` returns.
+    """
+    data = frame[frame.model != GAP].round(3)
+    measure, heading = style.choice("measure", "Measure", ALIKE_TOLD)
+    shown, y = _rows(data, "kept", [ALL, RIGHT])
+    shown = shown.transform_filter("datum.measure == measure")
+    x = alt.X("estimate:Q", title=None, axis=style.plain_axis())
+    layers = style.estimates(shown, x, style.models(list(data.model.unique())), _tooltip("kept", "prompts"))
+    told = [f"{row.model}, {row.kept}: {style.with_interval(row, '.1f')}" for row in data.itertuples()]
+    text = f"{SHARED}, then {UNIQUE}, with 95 % intervals: {'; '.join(told)}."
+    return style.figure([layer.encode(**y) for layer in layers], [measure], title=heading, description=text, height=130)
+
+
+def worth(each: pd.DataFrame, mean: pd.DataFrame) -> alt.LayerChart:
+    """True reward of going one's own way, of planning under one's own randomness, and of a free choice.
+
+    Args:
+        each: what `planning.worth` returns; pale, a point for each question.
+        mean: what `planning.mean_worth` returns.
+    """
+    data = mean[mean.kind != ADDED].round(4)
+    marks, kinds = style.models(list(data.model.unique())), [OWN, PLANNED, FREE]
+    shown, y = _rows(data, "kind", kinds)
+    single, _ = _rows(each.round(4), "kind", kinds)
+    x = alt.X("estimate:Q", title=None, axis=style.plain_axis())
+    pale = single.mark_point(filled=True, size=26, opacity=0.35).encode(
+        x="value:Q", tooltip=["model:N", "question:N", "kind:N", alt.Tooltip("value:Q", format=".3f")], **marks
+    )
+    layers = [pale, *style.estimates(shown, x, marks, _tooltip("kind", "questions"))]
+    told = [f"{row.model}, {row.kind}: {style.with_interval(row)}" for row in mean.itertuples()]
+    text = f"{REWARD}, mean over questions, with 95 % intervals: {'; '.join(told)}."
+    return style.figure([layer.encode(**y) for layer in layers], [], title=_title(REWARD), description=text, height=190)
+
+
+def _rows(data: pd.DataFrame, field: str, order: list[str]) -> tuple[alt.Chart, dict]:
+    """A chart, and the encodings that give each value of a field its row, models one below the other."""
+    return alt.Chart(data), {"y": alt.Y(f"{field}:N", sort=order, title=None), "yOffset": "model:N"}
+
+
+def _tooltip(field: str, units: str) -> list[alt.Tooltip]:
+    ends = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("estimate", "low", "high")]
+    return [alt.Tooltip("model:N"), alt.Tooltip(f"{field}:N"), *ends, alt.Tooltip(f"{units}:Q")]

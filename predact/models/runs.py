@@ -70,6 +70,7 @@ class Settings(BaseModel):
     probe_rank: Count = Field(16, description="of the low-rank probe")
     probe_positions: Count = Field(100_000, description="to fit probes on, for each reader and author")
     nudged: Count = Field(5, description="answers per prompt that are read, and whose first tokens Base continues")
+    planned: Count = Field(40, description="questions of the pocket world whose decision problem is solved, at most")
     mixtures: list[float] = Field(
         [0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0], description="weights of RLHF in mixtures with Base"
     )

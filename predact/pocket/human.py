@@ -80,6 +80,17 @@ def _values() -> re.Pattern:
     return re.compile(r"\b(" + "|".join(map(re.escape, ordered)) + r")\b", re.IGNORECASE)
 
 
+def statements(question: Question, answer: str) -> list[tuple[str, bool]]:
+    """What an answer states: each fact or name of the world once, in lower case and in the order of its first mention.
+
+    With each stands whether it is true of the entity asked about. The entity's own name states nothing.
+    """
+    name = question.entity.name.lower()
+    true = {str(fact).lower() for fact in question.entity.facts.values()}
+    stated = dict.fromkeys(match.lower() for match in _values().findall(answer))
+    return [(each, each in true) for each in stated if each != name]
+
+
 def judge(question: Question, answer: str) -> dict[str, float]:
     """Return the true reward of an answer, and its parts, as a careful reader finds them.
 
@@ -88,10 +99,9 @@ def judge(question: Question, answer: str) -> dict[str, float]:
     excess how far ``words`` is below or above the moderate lengths, as a share of the nearer one, at most 1.
     """
     text = answer.lower()
-    stated = {match.lower() for match in _values().findall(answer)}
-    true = {str(fact).lower() for fact in question.entity.facts.values()} | {question.entity.name.lower()}
+    stated = dict(statements(question, answer))
     complete = sum(str(question.entity.facts[fact]).lower() in stated for fact in question.asks) / len(question.asks)
-    wrong = len(stated - true)
+    wrong = sum(not true for true in stated.values())
     courteous = (bool(OPENINGS.search(text)) + bool(CLOSINGS.search(text))) / 2
     words, (low, high) = len(text.split()), MODERATE
     excess = min(1.0, max(0.0, (low - words) / low, (words - high) / high))

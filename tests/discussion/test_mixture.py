@@ -119,6 +119,14 @@ def test_where_a_mixture_stands_by_hand(acted, predicted):
     assert (found.low < found.estimate).loc[0.5]["reward"] and (found.high > found.estimate).loc[0.5]["reward"]
 
 
+def test_what_is_bought_back_by_hand():
+    rows = [(0.0, 0.1, -0.5), (0.5, 0.2, 0.0), (0.875, 0.4, 0.6), (1.0, 0.5, 0.7)]
+    wide = pd.DataFrame(rows, columns=["weight", "excess", "reward"])
+    told = mixture.near_rlhf_in_words(wide.melt("weight", var_name="measure", value_name="estimate"))
+    assert "0.125 of Base" in told and "**25 %**" in told and "0.400 bits per byte instead of 0.500" in told
+    assert "**8 %**" in told and "0.60 instead of 0.70" in told  # 0.1 of 1.2
+
+
 def test_base_stands_where_the_mixture_with_weight_0_stands(predicted):
     rows = [(question, list(range(9)), 0.1 * question + 0.01 * place) for question in range(4) for place in range(2)]
     own = pd.DataFrame(rows, columns=["question", "ids", "reward"]).assign(weight=0.0, entropy=9.0, text="")
