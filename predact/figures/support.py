@@ -5,9 +5,35 @@ import numpy as np
 import pandas as pd
 
 from predact.figures import style
+from predact.figures.mass import OF_PAPER
+from predact.figures.prediction import grouped
 from predact.figures.style import TICKS, choose_from, log_axis, with_interval
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def shares(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
+    """Figure 4: percent of the vocabulary with a non-negligible probability, and the paper's.
+
+    Args:
+        frame: What `support.shares` returns: model, text, estimate, low, high, unit.
+        values: What `paper.values` returns for the figure.
+    """
+    models = list(frame.model.unique())
+    data = frame.assign(row=frame.text + "\n" + frame.model, category=frame.text)
+    text, model = values.condition.map(OF_PAPER), values.model.str.split().str[-1]
+    theirs = values.assign(row=text + "\n" + model, size=values.model.str.split().str[-2])
+    y, lines = grouped(data)
+    x = alt.X("estimate:Q", title="Percent of the vocabulary with p > 10⁻⁸", scale=alt.Scale(domainMin=0))
+    layers = (
+        *style.estimates(alt.Chart(data).encode(y=y), x, style.models(models), style.interval(alt.Tooltip("text:N"))),
+        style.of_paper(theirs, "value:Q", y),
+        alt.Chart(theirs).mark_text(dy=-9, fontSize=9).encode(x="value:Q", y=y, text="size:N"),
+    )
+    said = [f"{row.model} on {row.text} {with_interval(row, '.1f')}" for row in data.itertuples()]
+    read = [f"{row.model} on {row.row.splitlines()[0]} {row.value:.1f}" for row in theirs.itertuples()]
+    text = f"Percent of the vocabulary with p > 1e-8, with 95 % intervals: {'; '.join(said)}. The paper: {'; '.join(read)}."
+    return style.figure(layers, [], description=text, height=1.5 * style.LINE * lines)
 
 
 def support_histograms(frame: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:

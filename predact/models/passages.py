@@ -13,6 +13,7 @@ from predact.models import tokens
 from predact.texts.corpora import Corpus
 
 GOLD, OWN = KINDS = "gold text", "own generations"
+GREEDY = "greedy generations"  # always the likeliest token: what a model writes where chance has no part
 
 
 @dataclass(frozen=True)
