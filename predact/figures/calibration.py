@@ -20,7 +20,7 @@ def reliability(frame: pd.DataFrame, errors: pd.DataFrame) -> alt.LayerChart:
     shown = alt.Chart(frame).transform_filter(visible)
     share = alt.Axis(format="%", tickCount=5)
     x = alt.X("confidence:Q", title="Probability of the likeliest token", axis=alt.Axis(format="%", grid=False))
-    y = alt.Y("estimate:Q", title="Right", scale=alt.Scale(domain=[0, 1]), axis=share)
+    y = alt.Y("estimate:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=share)
     tooltip = style.interval(alt.Tooltip("confidence:Q", format=".3f"), alt.Tooltip("positions:Q", format=","))
     line = alt.Chart(pd.DataFrame({"confidence": [0.0, 1.0], "estimate": [0.0, 1.0]}))
     layers = (

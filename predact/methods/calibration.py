@@ -5,7 +5,9 @@ positions in bin b, of N in all, mean probability conf_b, and share of right tok
 
     expected calibration error = sum over b of  n_b / N * |acc_b - conf_b|
 
-A token counts as right if none is above it (rank 0). In a finite sample, the error of a perfect model lies above 0.
+A token counts as right if none is above it (rank 0). In a finite sample, the error of a perfect model lies above 0, and
+that of a resample further above it: so the interval is one of the weighted sum of acc_b - conf_b with the signs of the
+whole sample, which resampling does not bend. Where it would reach below 0, it begins at 0.
 """
 
 from typing import Any
@@ -72,15 +74,12 @@ def expected_errors(conditions: Conditions, text: str = GOLD, bins: int = BINS) 
     rows = []
     for place, measured in _on(conditions, text):
         sums = sums_by_bin(measured.positions, bins)
-        value = stats.interval(sums.reshape(len(sums), -1), expected_error)
-        rows.append(place | {"positions": len(measured.positions)} | vars(value) | {"unit": ERROR})
-    return pd.DataFrame(rows)
-
-
-def expected_error(totals: np.ndarray) -> np.ndarray:
-    """Expected calibration error of totals [..., 3 * bins]: positions, probabilities, right tokens of each bin."""
-    count, p, right = np.split(totals, 3, axis=-1)
-    return np.abs(right - p).sum(-1) / count.sum(-1)
+        gap = sums[:, 2] - sums[:, 1]
+        signs = np.sign(gap.sum(0))
+        value = stats.interval(np.column_stack([gap @ signs, sums[:, 0].sum(1)]), stats.means)
+        estimate, low, high = (max(0.0, float(np.squeeze(end))) for end in vars(value).values())
+        rows.append(place | {"positions": len(measured.positions), "estimate": estimate, "low": low, "high": high})
+    return pd.DataFrame(rows).assign(unit=ERROR)
 
 
 def _on(conditions: Conditions, text: str) -> list[tuple[dict[str, Any], Measured]]:
