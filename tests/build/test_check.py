@@ -117,6 +117,8 @@ def test_work_counted_by_hand():
     scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11
     matched = 4 + 5  # other p than that of the run: of RLHF, of Base
     sampled = (3 + matched) * 80 * 7 * 5 + 3 * beginnings
+    greedy, at_matched = 2 * 80 * 5, 80 * 2 * 5  # Base and RLHF; Base's at the p that is matched
+    scored, sampled = scored + greedy + at_matched, sampled + greedy
     near = 80 * 2 * 3
     scored, sampled = scored + 2 * (len(nudging.COUNTS) + 3) * near, sampled + len(nudging.COUNTS) * near
     assert check.total(runs.run("pocket", "full", **told)) == Work(scored, sampled, 3 * 4 * 2.5 * 9 * 100)
@@ -132,7 +134,7 @@ def test_what_several_claims_need_is_counted_once():
     assert of_claims["C6"]["generations"] == of_claims["C7"]["generations"] == shared["generations"]
     materials = {name: work for works in of_claims.values() for name, work in works.items()}
     names = {"documents", "finetunings", "generations", "matched generations", "conditions", "completions", "probes"}
-    assert materials.keys() == names
+    assert materials.keys() == names | {"greedy"}
     for column in Work._fields:
         more = getattr(nudging.work(run), column)
         assert getattr(check.total(run), column) == sum(getattr(each, column) for each in materials.values()) + more
