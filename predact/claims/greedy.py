@@ -15,7 +15,7 @@ from predact.claims.verdict import Claim, Verdict, all_above, conclude, only, un
 from predact.models import distributions, sampling
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
-from predact.models.passages import GREEDY, OWN, own_passages
+from predact.models.passages import GREEDY, MATCHED, OWN, own_passages
 from predact.models.runs import Run
 from predact.models.tokens import Per
 
@@ -37,13 +37,15 @@ def generations(run: Run) -> pd.DataFrame:
 
 
 def conditions(run: Run) -> Conditions:
-    """Next-token distributions of Base and RLHF on their own greedy generations."""
-    written, told = generations(run), run.settings
+    """Next-token distributions of Base and RLHF on their greedy generations, and of Base's at matched diversity."""
+    told, greedily, matched = run.settings, generations(run), materials.matched(run)
+    read = {(step, GREEDY): own_passages(greedily[greedily.model == step], 1) for step in ENDS}
+    read["Base", MATCHED] = own_passages(matched[matched.model == "Base"], told.measured)
     return {
-        (step, GREEDY): distributions.measure_distributions(
-            run.root, run.pair.models[step], own_passages(written[written.model == step], 1), told.positions, run.seed
+        (step, text): distributions.measure_distributions(
+            run.root, run.pair.models[step], passages, told.positions, run.seed
         )
-        for step in ENDS
+        for (step, text), passages in read.items()
     }
 
 
@@ -52,24 +54,31 @@ def judge(conditions: Conditions, per: Per) -> tuple[pd.DataFrame, Verdict]:
 
     The measure is the mean mass of the k most probable tokens: RLHF's on its own generations minus Base's on its greedy
     ones. Prompts are resampled, with the positions of both. The rule, `all_above` 0, covers every k of `mass.KS`. The
-    estimate is the smallest of these differences.
+    estimate is the smallest of these differences. Those from Base's other generations stand beside it: sampled at the
+    same p, and at the p that matches diversity.
 
     Args:
         conditions: what `distributions.measure_pair` and `greedy.conditions` return, together.
         per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided.
 
     Returns:
-        k, n (prompts), estimate, low, high, and the verdict.
+        base (what Base has written), k, n (prompts), estimate, low, high, and the verdict.
     """
-    each = more_mass(conditions["Base", GREEDY], conditions["RLHF", OWN])
-    least = only(each.nsmallest(1, "estimate"))
+    parts = {
+        text: more_mass(conditions["Base", text], conditions["RLHF", OWN])
+        for text in (GREEDY, MATCHED, OWN)
+        if ("Base", text) in conditions
+    }
+    each, wanted = pd.concat(parts, names=["base"]).reset_index("base"), parts[GREEDY]
+    least = only(wanted.nsmallest(1, "estimate"))
     unit = f"more mass of the {int(least.k)} likeliest tokens than greedy Base"
     if per is not Per.TOKEN:
         return each, unmeasured(CLAIM, unit)
-    return each, conclude(CLAIM, all_above(each.low, each.high, nothing=0), least, unit, least.n)
+    return each, conclude(CLAIM, all_above(wanted.low, wanted.high, nothing=0), least, unit, least.n)
 
 
 def work(run: Run) -> dict[str, Work]:
     """Tokens of `conditions`, and of the generations that they need."""
-    each = len(ENDS) * len(materials.questions(run)) * run.settings.max_new_tokens
-    return {"greedy": Work(scored=each, sampled=each)}
+    asked, longest = len(materials.questions(run)), run.settings.max_new_tokens
+    greedily, matched = len(ENDS) * asked * longest, asked * run.settings.measured * longest
+    return materials.matched_work(run) | {"greedy": Work(scored=greedily + matched, sampled=greedily)}

@@ -14,6 +14,7 @@ from predact.texts.corpora import Corpus
 
 GOLD, OWN = KINDS = "gold text", "own generations"
 GREEDY = "greedy generations"  # always the likeliest token: what a model writes where chance has no part
+MATCHED = "generations of matched diversity"  # Base's, as varied as RLHF's
 
 
 @dataclass(frozen=True)

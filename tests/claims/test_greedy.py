@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from predact.claims import greedy
+from predact.claims import greedy, materials
+from predact.claims.materials import Work
 from predact.models import loading
-from predact.models.passages import GREEDY, OWN
+from predact.models.passages import GREEDY, MATCHED, OWN
 from predact.models.runs import Run, Settings
 from predact.models.tokens import Per
 from tests import stages
@@ -27,6 +28,13 @@ def test_the_rule(base, rlhf, said):
     assert verdict.estimate == pytest.approx(min(expected))
     each, open_one = greedy.judge(conditions(base, rlhf), Per.BYTE)
     assert len(each) == 4 and (open_one.verdict, open_one.estimate) == ("undecided", None)
+    others = {("Base", MATCHED): measured(0.9, 5), ("Base", OWN): measured(0.2, 5)}
+    more, same = greedy.judge(others | conditions(base, rlhf), Per.TOKEN)
+    assert same == verdict, "what Base samples stands beside, and decides nothing"
+    first = more[more.k == 1].set_index("base").estimate
+    assert first.to_dict() == pytest.approx(
+        {GREEDY: expected[0], MATCHED: 1.005 * (rlhf - 0.9), OWN: 1.005 * (rlhf - 0.2)}
+    )
 
 
 def test_a_base_that_is_surer_of_its_likeliest_token_alone_is_enough_to_fail():
@@ -49,7 +57,8 @@ def run(tmp_path, make_model, tokenizer):
     asked = tmp_path / "prompts.jsonl"
     asked.write_text("".join(json.dumps({"id": each.id, "prompt": each.text}) + "\n" for each in stages.ASKED[:3]))
     pair = stages.random_pair(tmp_path, make_model, tokenizer)
-    settings = Settings(prompts=str(asked), max_new_tokens=7, temperature=2.0, generations=5)
+    told = {"max_new_tokens": 7, "temperature": 2.0, "generations": 5, "measured": 2, "base_top_p": 0.5}
+    settings = Settings(prompts=str(asked), **told)
     return Run("random", pair, settings, "full", tmp_path / "store", 0)
 
 
@@ -68,9 +77,11 @@ def test_a_greedy_generation_is_the_likeliest_token_time_after_time(run):
 def test_greedy_text_is_measured_like_own_text(run):
     found = greedy.conditions(run)
     made = greedy.generations(run)
-    assert list(found) == [("Base", GREEDY), ("RLHF", GREEDY)]
+    assert list(found) == [("Base", GREEDY), ("RLHF", GREEDY), ("Base", MATCHED)]
+    matched = materials.matched(run)
+    first = matched[(matched.model == "Base") & (matched["sample"] < 2)]
+    assert found.pop(("Base", MATCHED)).counts.sum() == first.ids.map(len).sum()
     for (model, _), each in found.items():
         lengths = made[made.model == model].ids.map(len)
         assert each.counts.tolist() == lengths.tolist() and (each.positions["rank"] == 0).all()
-    work = greedy.work(run)["greedy"]
-    assert work.sampled == work.scored == 2 * 3 * 7
+    assert greedy.work(run)["greedy"] == Work(scored=2 * 3 * 7 + 3 * 2 * 7, sampled=2 * 3 * 7)
