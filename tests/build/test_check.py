@@ -112,7 +112,7 @@ def test_a_gpu_asked_for_and_missing_is_told(run, monkeypatch):
 def test_work_counted_by_hand():
     told = {"corpora": ["a.txt", "real"], "documents": 10, "orders": 2, "updates": 9, "batch": 450, "targets_limit": 4}
     told |= {"generations": 7, "measured": 2, "max_new_tokens": 5, "prefixes": 4, "completion_tokens": 6}
-    told |= {"unseen": ["x"], "probe_positions": 11, "nudged": 2, "window": 3}
+    told |= {"unseen": ["x"], "probe_positions": 11, "nudged": 2, "window": 3, "diversity_prompts": 0}
     beginnings = (10 + 1 + 1) * 4 * 6
     scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 18 * 11
     matched = 4 + 5  # other p than that of the run: of RLHF, of Base
