@@ -1,6 +1,7 @@
 """Frames made by hand that tests of several modules begin with."""
 
 import json
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -50,6 +51,14 @@ def measured(mass, support, groups=2, positions=50):
     for threshold in distributions.THRESHOLDS:
         frame[f"{threshold:.0e}"] = np.round(support * noise[frame.group] * 10)
     return Measured(frame, np.outer(noise, curve) * positions, ranks)
+
+
+def crossing(each, masses):
+    """The same measurements, with other mean masses of the k likeliest tokens {k: mass}."""
+    mass = each.mass.copy()
+    for k, value in masses.items():
+        mass[:, k - 1] = value * each.counts
+    return replace(each, mass=mass)
 
 
 def conditions(base_gold, rlhf_gold, base_own, rlhf_own):

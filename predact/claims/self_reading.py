@@ -18,7 +18,7 @@ from predact import stats, store
 from predact.claims import materials
 from predact.claims.materials import Work
 from predact.claims.prediction import BITS
-from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
+from predact.claims.verdict import Claim, Protocol, Rung, Verdict, all_above, conclude, only
 from predact.errors import UserError
 from predact.models import loading, sampling, scoring, tokens
 from predact.models.pairs import Model, Pair
@@ -36,6 +36,8 @@ CLAIM = Claim(
     chapter="03_collapse",
     work=lambda run: completions_work(run),
     rungs=lambda run: [rung(completions(run))],
+    paper="pretraining, new, instruction, chat: Llama 2 7B, Base 3.72, 3.38, 3.85, 4.55, RLHF 1.47, 1.41, 1.24, 1.32; "
+    "Tulu 70B against its Base on instructions 3.61 and 3.25",
 )
 
 PERPLEXITY, RATIO = "perplexity per token", "ratio to Base"
@@ -307,18 +309,31 @@ def own_perplexity(generations: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge(frame: pd.DataFrame) -> Verdict:
-    """C5: is RLHF's perplexity on its own completions below Base's on its own, for every source of prefixes?
+    """C5: is RLHF's perplexity on its own completions below Base's on its own, in every category?
 
-    The measure is the ratio of the perplexities, RLHF / Base. The rule is that it lies below 1 for every source of
-    prefixes. The estimate is the geometric mean over sources.
+    The measure is the ratio of the perplexities, RLHF / Base, a geometric mean over the sources of a category. The rule
+    is that it lies below 1 in every category. The estimate is the mean over all sources.
 
     Args:
         frame: what `self_perplexity` returns.
     """
-    ratio = frame[(frame.model == "RLHF") & (frame.unit == RATIO)]
-    each, mean = ratio[ratio.source != MEAN], only(ratio[ratio.category == ALL])
-    said = all_above(-each.high, -each.low, nothing=-1)
-    return conclude(CLAIM, said, mean, "perplexity ratio", mean.prefixes)
+    ratio = _ratios(frame)
+    return _below_one(ratio[(ratio.source == MEAN) & (ratio.category != ALL)], ratio, "paper")
+
+
+def judge_beyond(frame: pd.DataFrame) -> Verdict:
+    """C5, more strictly: as `judge`, but for every source of prefixes, the prompts and unseen texts among them."""
+    ratio = _ratios(frame)
+    return _below_one(ratio[ratio.source != MEAN], ratio, "book")
+
+
+def _ratios(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[(frame.model == "RLHF") & (frame.unit == RATIO)]
+
+
+def _below_one(each: pd.DataFrame, ratio: pd.DataFrame, protocol: Protocol) -> Verdict:
+    said, mean = all_above(-each.high, -each.low, nothing=-1), only(ratio[ratio.category == ALL])
+    return conclude(CLAIM, said, mean, "perplexity ratio", mean.prefixes, protocol=protocol)
 
 
 def completions(run: Run) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from predact import stats
 from predact.claims import materials
-from predact.claims.mass import by_text, steps_on
+from predact.claims.mass import difference, steps_on
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only, unmeasured
 from predact.models.distributions import (
     NEGLIGIBLE,
@@ -16,7 +16,7 @@ from predact.models.distributions import (
     paired,
     sums_by_group,
 )
-from predact.models.passages import KINDS
+from predact.models.passages import GOLD, OWN
 from predact.models.tokens import Per
 
 CLAIM = Claim(
@@ -26,8 +26,11 @@ CLAIM = Claim(
     chapter="03_collapse",
     work=materials.conditions_work,
     rungs=lambda run: rungs(materials.conditions(run, materials.all_steps(run))),
+    paper="Llama 2 7B: gold text, Base 27.6 %, RLHF 33.8 %; own text, Base 24.0 %, RLHF 9.3 %; "
+    "70B: 34.8 %, 40.0 %; 36.5 %, 15.7 %",
 )
-TOKENS = "tokens"
+TOKENS, PERCENT = "tokens", "percent of the vocabulary"
+KINDS = {GOLD: 1, OWN: -1}  # whether RLHF has more, or fewer, in a kind of text, as the claim has it
 
 
 def support_histograms(conditions: Conditions, bins: int = 40) -> pd.DataFrame:
@@ -56,36 +59,47 @@ def mean_support(conditions: Conditions) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def shares(conditions: Conditions) -> pd.DataFrame:
+    """Mean percent of the vocabulary with p > NEGLIGIBLE (Figure 4): model, text, estimate, low, high, unit."""
+    rows = []
+    for place, measured in each_condition(conditions):
+        value = stats.interval(np.column_stack([_percent(measured), measured.counts]), stats.means)
+        rows.append(stats.tidy(value, [("unit", [PERCENT])], **place))
+    return pd.concat(rows, ignore_index=True)
+
+
 def judge(conditions: Conditions, per: Per) -> tuple[pd.DataFrame, Verdict]:
     """C4: do fewer tokens have a chance under RLHF in its own generations, and more in gold text?
 
-    The measure is the mean number of tokens with p > NEGLIGIBLE. The rule, `all_above` 1, covers two ratios: Base /
-    RLHF on their own generations, RLHF / Base on gold text. The estimate is the smaller one.
+    The measure is the mean percent of the vocabulary with p > NEGLIGIBLE. The rule, `all_above` 0, covers two
+    differences: RLHF minus Base on gold text, Base minus RLHF on their own generations. The estimate is the smaller.
 
     Args:
         conditions: what `distributions.measure_pair` returns.
         per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided.
 
     Returns:
-        text, n, estimate, low, high, and the verdict.
+        text, n (documents or prompts), estimate, low, high, and the verdict.
     """
-    gold, own = (paired(conditions, text, _above) for text in KINDS)
-    ratios = stats.interval(gold, _ratio), stats.interval(own, lambda totals: 1 / _ratio(totals))
-    each = by_text(dict(zip(KINDS, zip(map(len, (gold, own)), ratios, strict=True), strict=True)))
+    rows = []
+    for text, sign in KINDS.items():
+        sums = paired(conditions, text, _percent) * [sign, 1, sign, 1]
+        rows.append({"text": text, "n": len(sums)} | vars(stats.interval(sums, difference)))
+    each = pd.DataFrame(rows)
     least = only(each.nsmallest(1, "estimate"))
-    unit = f"times as many tokens with p > {NEGLIGIBLE:.0e}, as the claim has it, on {least.text}"
+    than = f"{'more' if KINDS[least.text] == 1 else 'less'} of the vocabulary with p > {NEGLIGIBLE:.0e} than Base"
+    unit = f"percentage points {than}, on {least.text}"
     if per is not Per.TOKEN:
         return each, unmeasured(CLAIM, unit)
-    return each, conclude(CLAIM, all_above(each.low, each.high, nothing=1), least, unit, least.n)
+    return each, conclude(CLAIM, all_above(each.low, each.high, nothing=0), least, unit, least.n)
 
 
 def _above(measured: Measured) -> np.ndarray:
     return measured.above(NEGLIGIBLE)
 
 
-def _ratio(totals: np.ndarray) -> np.ndarray:
-    """Mean of RLHF over mean of Base, of totals [..., 4] as `distributions.paired` gives them."""
-    return totals[..., 2] / totals[..., 3] / (totals[..., 0] / totals[..., 1])
+def _percent(measured: Measured) -> np.ndarray:
+    return 100 * _above(measured) / measured.ranks[-1]
 
 
 def rungs(conditions: Conditions) -> list[Rung]:

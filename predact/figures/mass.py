@@ -1,14 +1,16 @@
-"""Figures of C3: how much probability the likeliest tokens hold."""
+"""Figures of C3 and C11: how much probability the likeliest tokens hold."""
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from predact.claims.mass import ENTROPY, TOP1
+from predact.claims.mass import ENTROPY, KS, TOP1
 from predact.figures import style
 from predact.figures.style import TICKS, choose_from, log_axis, with_interval
-from predact.models.passages import GOLD
+from predact.models.passages import GOLD, GREEDY, OWN
 
 TOLD = {  # what the button says, what the heading says
     "mass": ("the k likeliest", "Probability mass of the k likeliest tokens"),
@@ -16,7 +18,40 @@ TOLD = {  # what the button says, what the heading says
     TOP1: ("likeliest token", "Probability of the likeliest token"),
     ENTROPY: ("entropy", "Entropy, nats per token"),
 }
+OF_PAPER = {"gold": GOLD, "generated p=0.9": OWN, "generated greedy": GREEDY}  # kinds of text, as its values name them
 LEAST = 1e-9  # remaining mass below this is rounding error, and not drawn
+
+
+def first_masses(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
+    """Figures 3 and 16: the mass of the 1, 2, ..., 20 likeliest tokens, and the paper's, thin and with hollow marks.
+
+    Args:
+        frame: What `mass.first_masses` returns: model, text, k, estimate, low, high, unit.
+        values: What `paper.values` returns for the figure; kinds of text that are not in the frame are left out.
+    """
+    texts = list(frame.text.unique())
+    theirs = values.assign(text=values.condition.map(OF_PAPER), k=values.x)
+    theirs = theirs[theirs.text.isin(texts) & theirs.k.le(frame.k.max())]
+    shown = alt.Chart(frame.assign(mark=frame.k.isin(KS).astype(int)))
+    x = alt.X(
+        "k:Q", title="k (tokens)", axis=style.plain_axis(), scale=alt.Scale(domain=[1, frame.k.max()], nice=False)
+    )
+    only_mass = choose_from("mass", "", ["mass"], TOLD)
+    said = [f"{row.model} on {row.text} {with_interval(row)} for k = {row.k}" for row in _at(frame, KS)]
+    read = [f"{row.model} on {row.text} {row.value:.3f} for k = {row.k:.0f}" for row in _at(theirs, KS)]
+    text = f"Mean mass of the k likeliest tokens, with 95 % intervals: {'; '.join(said)}. The paper: {'; '.join(read)}."
+    y = ("estimate", "low", "high", alt.Axis())
+    chart = style.curves(shown.encode(x=x), frame, y, only_mass, text, [alt.Tooltip("k:Q")], GOLD)
+    dash = alt.StrokeDash("text:N", legend=None)
+    chart.layer += [
+        style.of_paper(theirs, "k:Q", "value:Q", line=True, strokeDash=dash),
+        style.of_paper(theirs[theirs.k.isin(KS)], "k:Q", "value:Q"),
+    ]
+    return chart
+
+
+def _at(frame: pd.DataFrame, ks: Sequence[int]) -> Iterator[Any]:
+    return frame[frame.k.isin(ks)].itertuples()
 
 
 def mass_curves(frame: pd.DataFrame) -> alt.LayerChart:

@@ -17,14 +17,16 @@ TOLD = {  # what the button says, what the heading says
     BITS: ("bits", "Bits per byte"),
     RATIO: ("ratio to Base", "Perplexity, as a multiple of Base's"),
 }
+PAPER = "the paper, five pairs"
 WIDE = 12  # estimates that span more than this factor get a logarithmic axis
 
 
-def self_perplexity(frame: pd.DataFrame) -> alt.LayerChart:
-    """Figure 5: how well each model predicts its own generations, by the source of their prefixes.
+def self_perplexity(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
+    """Figure 5: how well each model predicts its own generations, by the source of their prefixes; below, the paper's.
 
     Args:
         frame: category, source, model, unit, estimate, low, high (95 %), prefixes (how many).
+        values: What `paper.values` returns for the figure: perplexities of five pairs by category.
     """
     models, units = list(frame.model.unique()), list(frame.unit.unique())
     marks, (boxes, visible) = style.models(models), style.steps(models)
@@ -35,7 +37,8 @@ def self_perplexity(frame: pd.DataFrame) -> alt.LayerChart:
     ticks = [digit * tick for tick in TICKS[::3] for digit in (1, 2, 3, 5, 7)]  # bits may fill less than a decade
     axis = alt.Axis(values=ticks, tickCount=len(ticks), labelSeparation=6, format="~g") if wide else alt.Axis()
     scale = alt.Scale(type="log", nice=False, padding=12) if wide else alt.Scale(zero=False)
-    y, lines = grouped(data)
+    theirs = _of_paper(values, units)
+    y, lines = grouped(pd.concat([data, theirs]))
     shown = alt.Chart(data).transform_filter("datum.unit == unit").transform_filter(visible).encode(y=y)
     rlhf, color = shown.transform_filter("datum.model == 'RLHF'"), marks["color"]
     tooltip = style.interval(alt.Tooltip("source:N"), alt.Tooltip("prefixes:Q", format=","))
@@ -43,12 +46,25 @@ def self_perplexity(frame: pd.DataFrame) -> alt.LayerChart:
     layers = (
         rlhf.mark_rule(opacity=0.4).encode(x="base:Q", x2="estimate:Q", color=color),
         *style.estimates(shown, x, marks, tooltip),
+        style.of_paper(theirs, "value:Q", y).transform_filter("datum.unit == unit"),
     )
     said = [f"{row.model} {row.source} {with_interval(row)}" for row in data[data.unit == units[0]].itertuples()]
     text = f"{units[0]} of each model on its own generations, with 95 % intervals: {', '.join(said)}."
+    read = [f"{row.model} {row.source} {row.value:.2f}" for row in theirs[theirs.unit == units[0]].itertuples()]
+    text += f" The paper: {', '.join(read)}." if read else ""
     unit, heading = choose_from("unit", "Unit", units, TOLD)
     size: Any = {"height": style.LINE * lines, "padding": {"left": 5, "top": 5, "right": 15, "bottom": 5}}
     return style.figure(layers, [unit, *boxes], title=heading, description=text, **size)
+
+
+def _of_paper(values: pd.DataFrame, units: list[str]) -> pd.DataFrame:
+    """The paper's perplexities, and as multiples of Base's, in rows of their own: those of these units."""
+    base = values.model.str.replace("RLHF", "Base") + values.x
+    known = values.assign(model_and_x=values.model + values.x).set_index("model_and_x").value
+    ratio = values.assign(value=values.value / base.map(known).to_numpy(), unit=RATIO)
+    both = pd.concat([values.assign(unit=PERPLEXITY), ratio], ignore_index=True)
+    told = both.assign(category=PAPER, source=both.x, row=PAPER + "\n" + both.x)
+    return told[told.unit.isin(units)]
 
 
 def reading_matrix(frame: pd.DataFrame) -> alt.LayerChart:

@@ -5,9 +5,41 @@ import numpy as np
 import pandas as pd
 
 from predact.figures import style
+from predact.figures.mass import OF_PAPER
+from predact.figures.prediction import grouped
 from predact.figures.style import TICKS, choose_from, log_axis, with_interval
 
+SHARE = "Percent of the vocabulary with p > 10⁻⁸"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def shares(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
+    """Figure 4: percent of the vocabulary with a non-negligible probability, and the paper's.
+
+    Args:
+        frame: What `support.shares` returns: model, text, estimate, low, high, unit.
+        values: What `paper.values` returns for the figure.
+    """
+    models = list(frame.model.unique())
+    marks, (boxes, visible) = style.models(models), style.steps(models)
+    data = frame.assign(row=frame.text + "\n" + frame.model, category=frame.text)
+    size, model = (values.model.str.split().str[place] for place in (-2, -1))
+    theirs = values.assign(size=size, text=values.condition.map(OF_PAPER))
+    theirs = theirs.assign(row=theirs.text + "\n" + model)
+    theirs = theirs[theirs.row.isin(data.row)]
+    y, lines = grouped(data)
+    x = alt.X("estimate:Q", title=None, scale=alt.Scale(domainMin=0))
+    shown = alt.Chart(data).transform_filter(visible).encode(y=y)
+    layers = (
+        *style.estimates(shown, x, marks, style.interval(alt.Tooltip("text:N"))),
+        style.of_paper(theirs, "value:Q", y),
+        alt.Chart(theirs).mark_text(dy=-9, fontSize=9).encode(x="value:Q", y=y, text="size:N"),
+    )
+    said = [f"{row.model} on {row.text} {with_interval(row, '.1f')}" for row in data.itertuples()]
+    read = [f"{row.model} on {row.text} {row.value:.1f}" for row in theirs.itertuples()]
+    told = f"Percent of the vocabulary with p > 1e-8, with 95 % intervals: {'; '.join(said)}."
+    told += f" The paper: {'; '.join(read)}."
+    return style.figure(layers, boxes, title=SHARE, description=told, height=1.5 * style.LINE * lines)
 
 
 def support_histograms(frame: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:

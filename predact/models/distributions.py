@@ -245,8 +245,12 @@ def paired(
     models: Sequence[str] = ("Base", "RLHF"),
 ) -> np.ndarray:
     """Return sums of a measure over each group and numbers of positions, model by model: [groups, 2 · models]."""
-    both = [conditions[model, text] for model in models]
-    columns = [pd.DataFrame({"sum": sums(each), "count": each.counts}) for each in both]
+    return side_by_side([conditions[model, text] for model in models], sums)
+
+
+def side_by_side(measured: Sequence[Measured], sums: Callable[[Measured], np.ndarray]) -> np.ndarray:
+    """Return sums of a measure over each group and numbers of positions, one by one: [groups, 2 · measured]."""
+    columns = [pd.DataFrame({"sum": sums(each), "count": each.counts}) for each in measured]
     return pd.concat(columns, axis=1).fillna(0).to_numpy(float)
 
 

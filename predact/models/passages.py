@@ -13,6 +13,8 @@ from predact.models import tokens
 from predact.texts.corpora import Corpus
 
 GOLD, OWN = KINDS = "gold text", "own generations"
+GREEDY = "greedy generations"  # always the likeliest token: what a model writes where chance has no part
+MATCHED = "generations of matched diversity"  # Base's, as varied as RLHF's
 
 
 @dataclass(frozen=True)

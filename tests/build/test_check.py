@@ -118,6 +118,8 @@ def test_work_counted_by_hand():
     matched = 4 + 5  # other p than that of the run: of RLHF, of Base
     begun = 2 * 10 * 1 * 6  # 4 * 11 tokens in texts of 6, begun by documents of ten corpora
     sampled = (3 + matched) * 80 * 7 * 5 + 3 * beginnings + begun
+    greedy, at_matched = 2 * 80 * 5, 80 * 2 * 5  # Base and RLHF; Base's at the p that is matched
+    scored, sampled = scored + greedy + at_matched, sampled + greedy
     near = 80 * 2 * 3
     scored, sampled = scored + 2 * (len(nudging.COUNTS) + 3) * near, sampled + len(nudging.COUNTS) * near
     assert check.total(runs.run("pocket", "full", **told)) == Work(scored, sampled, 3 * 4 * 2.5 * 9 * 100)
@@ -135,7 +137,7 @@ def test_what_several_claims_need_is_counted_once():
     materials = {name: work for works in of_claims.values() for name, work in works.items()}
     names = {"documents", "finetunings", "generations", "matched generations", "conditions", "completions", "probes"}
     names |= {"last words"}
-    assert materials.keys() == names | {"beginnings"}
+    assert materials.keys() == names | {"beginnings", "greedy"}
     for column in Work._fields:
         more = getattr(nudging.work(run), column)
         assert getattr(check.total(run), column) == sum(getattr(each, column) for each in materials.values()) + more

@@ -119,14 +119,28 @@ def test_self_perplexity_by_hand():
     assert ratio.estimate.item() == pytest.approx(np.exp(-5 / 40))
 
 
+def judged(one, two, kinds=("talk", "talk")):
+    """Verdicts by the paper's rule and by ours on two sources of a category each, where Base has 10 nats for all."""
+    scores = table({"one": {"Base": [10, 10, 10], "RLHF": one}, "two": {"Base": [10, 10, 10], "RLHF": two}})
+    scores["category"] = scores.source.map(dict(zip(("one", "two"), kinds, strict=True)))
+    frame = self_reading.self_perplexity(scores, Per.TOKEN)
+    return self_reading.judge(frame), self_reading.judge_beyond(frame)
+
+
 @pytest.mark.parametrize(
-    ("rlhf", "verdict"), [([4, 5, 6], "holds"), ([10, 10, 10], "fails"), ([9.8, 10, 10.1], "undecided")]
+    ("rlhf", "said"), [([4, 5, 6], "holds"), ([10, 10, 10], "fails"), ([9.8, 10, 10.1], "undecided")]
 )
-def test_c5_looks_at_every_source(rlhf, verdict):
-    scores = table({"one": {"Base": [10, 10, 10], "RLHF": [4, 5, 6]}, "two": {"Base": [10, 10, 10], "RLHF": rlhf}})
-    found = self_reading.judge(self_reading.self_perplexity(scores, Per.TOKEN))
-    assert found.verdict == verdict and found.n == 6
-    assert found.estimate == pytest.approx(np.exp((0.5 + sum(rlhf) / 30) / 2 - 1))
+def test_c5_looks_at_every_category_and_ours_at_every_source(rlhf, said):
+    theirs, ours = judged([4, 5, 6], rlhf)
+    assert (theirs.verdict, ours.verdict) == ("holds", said) and (theirs.protocol, ours.protocol) == ("paper", "book")
+    for found in (theirs, ours):
+        assert found.n == 6 and found.estimate == pytest.approx(np.exp((0.5 + sum(rlhf) / 30) / 2 - 1))
+    assert [each.verdict for each in judged([4, 5, 6], rlhf, ("talk", "news"))] == [said, said]
+
+
+def test_a_category_that_is_harder_fails_though_one_of_its_sources_is_easier():
+    theirs, ours = judged([9, 9, 9], [13, 13, 13])
+    assert (theirs.verdict, ours.verdict) == ("fails", "fails") and theirs.estimate == pytest.approx(np.exp(0.1))
 
 
 def test_matrix_by_hand():
@@ -158,4 +172,5 @@ def test_its_rung_is_nats_per_token_of_own_completions():
 def test_the_rule_knows_no_order_of_rows(seed):
     scores = table({"one": {"Base": [5, 15], "RLHF": [4, 9]}, "two": {"Base": [10, 30], "RLHF": [10, 10]}})
     frame = self_reading.self_perplexity(scores, Per.TOKEN)
-    assert self_reading.judge(shuffled(frame, seed)) == self_reading.judge(frame)
+    for rule in (self_reading.judge, self_reading.judge_beyond):
+        assert rule(shuffled(frame, seed)) == rule(frame)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from predact.claims import backbone, shared_ngrams
+from predact.claims import backbone, paper, shared_ngrams
 from predact.figures import backbone as backbone_figures
 from predact.figures import mass as mass_figures
 from predact.figures import self_reading as self_reading_figures
@@ -48,14 +48,24 @@ def near(value, unit, width=0.05):
     return round(value, 6), round(value * (1 - width), 6), round(value * (1 + width), 6), unit
 
 
-def mass(models=STEPS, texts=TEXTS):
+def mass(models=STEPS, texts=TEXTS, ks=(*range(1, 10), 30, 100, 300, 1000)):
     """Mass that is 1 - 0.5 / k, and nearer to 1 the later the model and the text, up to a vocabulary of 1,000."""
     rows = []
     for place, (model, text) in enumerate((model, text) for model in models for text in texts):
-        for k in (*range(1, 10), 30, 100, 300, 1000):
+        for k in ks:
             left = 0.5 / k ** (1 + place / 4) if k < 1000 else 0.0
             rows.append((model, text, k, 1 - left, 1 - 1.2 * left, 1 - 0.8 * left, "probability mass"))
     return pd.DataFrame(rows, columns=["model", "text", "k", *NUMBERS])
+
+
+def first(models=STEPS, texts=TEXTS):
+    return mass(models, texts, range(1, 21))
+
+
+def percents(models=STEPS, texts=TEXTS):
+    places = [(model, text) for model in models for text in texts]
+    rows = [(*place, *near(9 + 7 * at, "percent of the vocabulary")) for at, place in enumerate(places)]
+    return pd.DataFrame(rows, columns=["model", "text", *NUMBERS])
 
 
 def positions(models=STEPS, texts=TEXTS):
@@ -108,12 +118,16 @@ BITS = "bits per byte"
 BUILDERS = {
     "mass_curves": lambda **kind: mass_figures.mass_curves(mass(**kind)),
     "by_position": lambda **kind: mass_figures.certainty_along_text(positions(**kind)),
+    "first_masses": lambda **kind: mass_figures.first_masses(first(**kind), paper.values("3")),
+    "percents": lambda **kind: support_figures.shares(percents(**kind), paper.values("4")),
     "support": lambda **kind: support_figures.support_histograms(*distribution(**kind)),
-    "self_perplexity": lambda **kind: self_reading_figures.self_perplexity(own(**kind)),
+    "self_perplexity": lambda **kind: self_reading_figures.self_perplexity(own(**kind), paper.values("5")),
     "matrix": lambda **kind: self_reading_figures.reading_matrix(crossed(**kind)),
 }
 FRAMES = {
     "mass_curves": mass,
+    "first_masses": first,
+    "percents": percents,
     "by_position": positions,
     "support": lambda: distribution()[1],
     "self_perplexity": own,
@@ -130,7 +144,7 @@ def written(chart):
 
 
 def controls(chart):
-    return {param["name"]: param for param in written(chart)["params"] if "bind" in param}
+    return {param["name"]: param for param in written(chart).get("params", []) if "bind" in param}
 
 
 def told(chart):
@@ -140,7 +154,7 @@ def told(chart):
 def drawn(chart, **state):
     """The picture with its controls in a state, 400 pixels wide."""
     spec = written(chart) | {"width": 400}
-    for param in spec["params"]:
+    for param in spec.get("params", []):
         param["value"] = state.pop(param["name"], param["value"])
     assert not state
     return picture(json.dumps(spec))
@@ -260,7 +274,7 @@ def felt(svg, *names):
 
 
 ALL = {name: functools.cache(build) for name, build in BUILDERS.items()}
-BY_TEXT = ["mass_curves", "by_position", "support"]
+BY_TEXT = ["mass_curves", "by_position", "support", "first_masses", "percents"]
 
 
 def luminance(color):

@@ -4,12 +4,13 @@ import re
 
 import pytest
 
+from predact.claims import paper
 from predact.figures import mass as charts
-from tests.figures.made import ALL, NASTY, PAIR, TEXTS, drawn, mass, points, written
+from tests.figures.made import ALL, NASTY, PAIR, TEXTS, drawn, first, mass, points, written
 
 
 @pytest.mark.parametrize("texts", [TEXTS, TEXTS[::-1], (NASTY, "gold text")])
-@pytest.mark.parametrize("name", ["mass_curves", "by_position"])
+@pytest.mark.parametrize("name", ["mass_curves", "by_position", "first_masses"])
 def test_gold_text_is_drawn_through_and_all_else_is_dashed(name, texts):
     (dash,) = [each["encoding"]["strokeDash"] for each in written(ALL[name](texts=texts))["layer"][1:2]]
     patterns = dict(zip(dash["scale"]["domain"], dash["scale"]["range"], strict=True))
@@ -43,3 +44,19 @@ def test_the_rest_is_told_with_its_interval_where_three_digits_would_say_one():
         if row["model"] == "Base" and row["k"] == 300
     ]
     assert f"{row['estimate']:.2f}" == "1.00" and row["others"] == "0.0017 (0.0013 to 0.002)"
+
+
+def test_the_papers_curves_are_thin_lines_with_the_dashes_of_their_text_and_hollow_marks_where_the_rule_looks():
+    texts = ("gold text", "own generations", "greedy generations")
+    chart = charts.first_masses(first(PAIR, texts), paper.values("16"))
+    svg = drawn(chart)
+    lines = re.findall(r'<path aria-label="k[^"]*" role="graphics-symbol" aria-roledescription="line mark"[^>]*>', svg)
+    dashes = {
+        (float(re.search(r'stroke-width="([\d.]+)"', each)[1]), re.search(r'dasharray="([^"]*)"', each)[1])
+        for each in lines
+    }
+    assert dashes == {(width, dash) for width in (1.2, 2) for dash in ("1,0", "5,3", "2,3")}
+    hollow = [label for label, _, _ in points(svg) if "paper: Llama 2 70B" in label]
+    assert len(hollow) == 4 * 6, "Base and RLHF on gold, own and greedy text, at k = 1, 5, 10, 20"
+    without = charts.first_masses(first(PAIR, texts[:2]), paper.values("16")).to_dict()["description"]
+    assert "greedy" not in without and "Llama 2 70B Base on gold text 0.638 for k = 1" in without

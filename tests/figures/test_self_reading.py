@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from predact.claims import paper
+from predact.claims.self_reading import PERPLEXITY, RATIO
 from predact.figures import self_reading as charts
 from tests.figures.made import ALL, NASTY, PAIR, STEPS, controls, crossed, drawn, luminance, own, written
 
@@ -12,7 +14,8 @@ from tests.figures.made import ALL, NASTY, PAIR, STEPS, controls, crossed, drawn
 def test_sources_stand_below_their_categories_and_rlhf_is_joined_to_base():
     layers = written(ALL["self_perplexity"]())["layer"]
     domain = layers[0]["encoding"]["y"]["scale"]["domain"]
-    assert domain == ["narrative\n", "narrative\nnews", "category\n", f"category\n{NASTY}"]
+    theirs = [f"{charts.PAPER}\n{each}" for each in ("", "Pretraining", "New Corpora", "Instruction Data", "Chat")]
+    assert domain == ["narrative\n", "narrative\nnews", "category\n", f"category\n{NASTY}", *theirs]
     data = next(iter(written(ALL["self_perplexity"]())["datasets"].values()))
     base = {(row["source"], row["unit"]): row["estimate"] for row in data if row["model"] == "Base"}
     assert all(row["base"] == base[row["source"], row["unit"]] for row in data)
@@ -21,7 +24,8 @@ def test_sources_stand_below_their_categories_and_rlhf_is_joined_to_base():
 
 def test_only_a_wide_range_of_perplexities_gets_a_logarithmic_axis():
     def kind(frame):
-        return charts.self_perplexity(frame).to_dict()["layer"][-1]["encoding"]["x"]["scale"].get("type", "linear")
+        layers = charts.self_perplexity(frame, paper.values("5")).to_dict()["layer"]
+        return layers[2]["encoding"]["x"]["scale"].get("type", "linear")
 
     assert kind(own()) == "linear" and kind(own(factor=9)) == "log"
     certain = own(factor=9)
@@ -30,11 +34,11 @@ def test_only_a_wide_range_of_perplexities_gets_a_logarithmic_axis():
 
 
 def test_units_become_buttons_where_there_are_several():
-    chart = charts.self_perplexity(own(units=("bits per byte", "ratio to Base", NASTY)))
+    chart = charts.self_perplexity(own(units=("bits per byte", "ratio to Base", NASTY)), paper.values("5"))
     unit = controls(chart)["unit"]
     assert unit["bind"]["options"] == ["bits per byte", "ratio to Base", NASTY] and unit["value"] == "bits per byte"
     assert ">Perplexity, as a multiple of Base" in drawn(chart, unit="ratio to Base")
-    alone = charts.self_perplexity(own(units=("bits per byte",), models=PAIR))
+    alone = charts.self_perplexity(own(units=("bits per byte",), models=PAIR), paper.values("5"))
     assert not controls(alone) and ">Bits per byte<" in drawn(alone)
 
 
@@ -71,3 +75,11 @@ def test_numbers_can_be_read_on_their_cells_on_any_page_and_with_any_vision(cate
 def test_a_matrix_of_one_value_can_be_read():
     svg = drawn(charts.reading_matrix(crossed(PAIR, ("all",)).assign(estimate=0.5)))
     assert svg.count(">0.50<") == 6
+
+
+def test_the_papers_perplexities_and_their_ratios_by_hand():
+    told = charts._of_paper(paper.values("5"), [PERPLEXITY, RATIO]).set_index(["unit", "model", "x"]).value
+    assert told[PERPLEXITY, "TULU 70B RLHF", "Instruction Data"] == 3.607
+    assert told[RATIO, "TULU 70B RLHF", "Instruction Data"] == pytest.approx(3.607 / 3.246)
+    assert told[RATIO, "Llama 2 7B RLHF", "Chat"] == pytest.approx(1.324 / 4.546)
+    assert (told[RATIO].filter(like="Base") == 1).all() and charts._of_paper(paper.values("5"), ["bits"]).empty

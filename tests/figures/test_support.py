@@ -59,3 +59,19 @@ def test_means_of_the_chosen_threshold_stand_above_their_texts_in_the_order_of_m
     assert ordered == sorted(ordered) and len(set(ordered)) == 6
     xs, values = zip(*((x, np.log(value)) for value, x, _ in places.values()), strict=True)
     assert np.corrcoef(xs, values)[0, 1] > 0.999999  # a logarithmic axis
+
+
+def test_the_papers_percents_stand_in_the_rows_of_their_model_and_text():
+    svg = drawn(ALL["percents"](models=PAIR))
+    found = {}
+    for label, x, y in points(svg):
+        model, value = (
+            re.search(r"model: ([^;]*)", label)[1],
+            float(re.search(r"(?:estimate|value): ([\d.]+)", label)[1]),
+        )
+        found.setdefault((round(y), model.split()[-1], "paper" in model), []).append((x, value))
+    rows = {(row, model) for row, model, theirs in found if theirs}
+    assert rows == {(row, model) for row, model, theirs in found if not theirs} and len(rows) == 4
+    assert sorted(len(each) for each in found.values()) == [1] * 4 + [2] * 4, "one of ours, and two sizes of Llama 2"
+    xs, values = zip(*(each for group in found.values() for each in group), strict=True)
+    assert np.corrcoef(xs, values)[0, 1] > 0.999999 and ">7B<" in svg and ">70B<" in svg
