@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from predact.methods import alignments, diversity
+from predact.methods import alignment, alignments, diversity
 from predact.models import distributions, finetuned, loading, sampling, scoring
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
@@ -120,8 +120,28 @@ def conditions(run: Run, steps: Sequence[str] = ENDS) -> Conditions:
 
 
 def aligned(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
-    """Generations and nulls, aligned: see `alignments.align_pair`."""
+    """Generations and nulls, aligned token by token: see `alignments.align_pair`."""
     return alignments.align_pair(run.root, generations(run, steps), run.settings.engine, run.seed)
+
+
+def aligned_matched(run: Run) -> pd.DataFrame:
+    """Like `aligned`, with diversity `matched`."""
+    return alignments.align_pair(run.root, matched(run), run.settings.engine, run.seed)
+
+
+def characters(run: Run, written: pd.DataFrame, nulls: bool = True) -> pd.DataFrame:
+    """Generations, and maybe nulls, aligned character by character: see `alignments.align_characters`.
+
+    Args:
+        run: its setting `characters` names the engine; "auto" is MAFFT, as in the paper, where it is installed.
+        written: generations of models of its pair.
+        nulls: whether the nulls are aligned too.
+    """
+    engine = run.settings.characters
+    if engine == "auto":
+        engine = "mafft" if alignment.mafft_version() else "native"
+    decode = decoders(run, written.model.unique())
+    return alignments.align_characters(run.root, written, decode, engine, run.seed, nulls)
 
 
 def all_steps(run: Run) -> list[str]:

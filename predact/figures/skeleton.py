@@ -53,6 +53,7 @@ def sankey(
     heads = pd.concat([_heads(spans[spans.protocol == name], prompts, models, name) for name in drawn])
     node, span, head = (_of(frame).encode(x=_x("x"), y=y) for frame in (nodes, spans, heads))
     ends = _of(nodes[nodes.ends]).encode(x=_x("x"), y=_y("above"), text="name:N")
+    quiet: Any = {"fontSize": 11, "opacity": 0.75}
     hits = span.mark_rule(strokeWidth=24, opacity=0.001).encode(
         y=_y("hit"), y2="hit2:Q", tooltip=[alt.Tooltip("text:N", title="span"), alt.Tooltip("told:N", title="in")]
     )
@@ -65,14 +66,12 @@ def sankey(
         span.mark_text(fontSize=11, fontWeight=700, baseline="bottom").encode(
             y=_y("above"), text="slot:N", color=color
         ),
-        *(
-            ends.transform_filter(f"{at} datum.slot").mark_text(align=side, fontSize=11, opacity=0.75, baseline="bottom")
-            for at, side in (("!", "left"), ("!!", "right"))
-        ),
+        ends.transform_filter("datum.slot == 0").mark_text(align="left", baseline="bottom", **quiet),
+        ends.transform_filter("datum.slot > 0").mark_text(align="right", baseline="bottom", **quiet),
         head.mark_text(align="left", fontSize=13, fontWeight=700, **top).encode(
             x=alt.value(0), text="model:N", color=color
         ),
-        head.mark_text(align="right", fontSize=11, opacity=0.75, **top).encode(x=alt.value("width"), text="told:N"),
+        head.mark_text(align="right", **quiet, **top).encode(x=alt.value("width"), text="told:N"),
         *_list(spans, color, listed),
         *_texts(drawn, read),
         hits.add_params(pick),
@@ -236,16 +235,18 @@ def _nodes(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
 
 def _ribbons(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
     frame, top, unit = _sized(drawn.ribbons, drawn, models)
-    loose = [(frame[side] == OTHER) & (frame.slot == slot) for side, slot in (("source", 0), ("target", frame["last"] - 1))]
-    source, target = frame.source.mask(loose[0], ELSEWHERE), frame.target.mask(loose[1], ELSEWHERE)  # in the middle
+    begins, ends = frame.slot == 0, frame.slot == frame["last"] - 1
+    source = frame.source.mask(begins & (frame.source == OTHER), ELSEWHERE)  # in the middle, where there is no node
+    target = frame.target.mask(ends & (frame.target == OTHER), ELSEWHERE)
     spans = drawn.nodes[~drawn.nodes.ends]
     texts = spans.groupby(["prompt", "model", "slot"], sort=False).text.first().to_dict()
     names: dict[str, list[str]] = {"from": [], "to": []}
     row: Any
     for row in frame.itertuples():
-        begins, stops = row.begin == row.slot, row.stop == row.slot + 1  # else a flow that passes a slot
-        names["from"].append(_name(texts, (row.prompt, row.model, row.begin), row.source if begins else IN_PLACE))
-        names["to"].append(_name(texts, (row.prompt, row.model, row.stop), row.target if stops else IN_PLACE))
+        source_state = row.source if row.begin == row.slot else IN_PLACE  # else it comes from an earlier node
+        target_state = row.target if row.stop == row.slot + 1 else IN_PLACE
+        names["from"].append(_name(texts, (row.prompt, row.model, row.begin), source_state))
+        names["to"].append(_name(texts, (row.prompt, row.model, row.stop), target_state))
     parts = [[count * each for count in held] for held, each in zip(frame.held, unit, strict=True)]
     told = [f"{count} of {size}" for count, size in zip(frame["count"], frame["size"], strict=True)]
     place = {"x": frame.slot / frame["last"], "x2": (frame.slot + 1) / frame["last"], "high": frame["count"] * unit}
@@ -269,7 +270,8 @@ def _heads(spans: pd.DataFrame, prompts: Mapping[str, str], models: Sequence[str
         for place, model in enumerate(models):
             count = int(((spans.prompt == prompt) & (spans.model == model)).sum())
             told = f"{count} anchor span{'s' * (count > 1)}" if count else "no anchor spans: other text throughout"
-            rows.append({"prompt": prompt, "model": model, "x": 0, "y": BLOCK * place, "told": told, "protocol": protocol})
+            row = {"prompt": prompt, "model": model, "x": 0, "y": BLOCK * place}
+            rows.append(row | {"told": told, "protocol": protocol})
     return pd.DataFrame(rows)
 
 

@@ -20,7 +20,7 @@ from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 TEXTS = (GENERATIONS, ACROSS, SHUFFLED)
 HALVES = ("first, third, ... generation", "second, fourth, ... generation")
 ENGINES: dict[str, Callable[[Sequence], np.ndarray]] = {"native": alignment.align, "mafft": alignment.mafft}
-Unit = tuple[Any, str, str, dict[str, list]]  # aligned and stored together: model, category, prompt, rows of ids by text
+Unit = tuple[Any, str, str, dict[str, list]]  # stored together: model, category, prompt, rows of ids by text
 
 
 def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: int = 0) -> pd.DataFrame:

@@ -124,20 +124,27 @@ def _flows(found: list[anchors.Indexed], places: np.ndarray, texts: list[str]) -
     after = np.minimum.accumulate(np.where(passed, slots, last)[::-1])[::-1]
     rows = []
     for slot in range(last):
-        flows = pd.DataFrame({"begin": before[slot], "stop": after[slot + 1]})
-        groups = flows.groupby(["begin", "stop"]).groups
-        tops, bottoms = (_stacked(groups, lambda flow, at=at: at not in flow) for at in (slot, slot + 1))  # type: ignore
+        groups = pd.DataFrame({"begin": before[slot], "stop": after[slot + 1]}).groupby(["begin", "stop"]).groups
+        top, bottom = _stacked(groups, slot), _stacked(groups, slot + 1)
         for (begin, stop), members in groups.items():
-            chosen = np.asarray(members)
-            row = {"slot": slot, "begin": begin, "stop": stop, "count": len(chosen), "who": _numbers(chosen)}
+            row: dict[str, Any] = {"slot": slot, "begin": begin, "stop": stop, "count": len(members)}
             row |= {"source": OTHER if begin < slot else IN_PLACE, "target": OTHER if stop > slot + 1 else IN_PLACE}
-            row |= {"kind": OTHER if (begin, stop) == (0, last) else IN_PLACE, "held": passed[1:-1, chosen].sum(1).tolist()}
-            row |= {"top": tops[begin, stop], "bottom": bottoms[begin, stop]}
-            first = int(chosen[0])
+            row |= {"kind": OTHER if (begin, stop) == (0, last) else IN_PLACE, "who": _numbers(members.to_numpy())}
+            row |= {"top": top[begin, stop], "bottom": bottom[begin, stop]}
+            first = int(members[0])
             here = places[begin - 1, first] + len(found[begin - 1].text) if begin else 0
             there = places[stop - 1, first] if stop < last else len(texts[first])
+            row |= {"held": passed[1:-1, members].sum(1).tolist()}
             rows.append(row | {"example": shortened(texts[first][here:there], _EXCERPT)})
     return pd.DataFrame(rows)
+
+
+def _stacked(groups: Mapping[Any, Any], slot: int) -> dict[Any, int]:
+    """How many generations lie above each flow in a slot: flows that begin or end there first, then those that pass."""
+    above, total = {}, 0
+    for flow in sorted(groups, key=lambda flow: (slot not in flow, flow)):
+        above[flow], total = total, total + len(groups[flow])
+    return above
 
 
 def _stacked(groups: Mapping, passes: Callable[[Any], bool]) -> dict[Any, int]:
