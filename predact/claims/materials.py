@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from predact.methods import alignment, alignments, diversity
+from predact.methods import alignments, diversity
 from predact.models import distributions, finetuned, loading, sampling, scoring
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
@@ -137,9 +137,7 @@ def characters(run: Run, written: pd.DataFrame, nulls: bool = True) -> pd.DataFr
         written: generations of models of its pair.
         nulls: whether the nulls are aligned too.
     """
-    engine = run.settings.characters
-    if engine == "auto":
-        engine = "mafft" if alignment.mafft_version() else "native"
+    engine = alignments.paper_engine() if run.settings.characters == "auto" else run.settings.characters
     decode = decoders(run, written.model.unique())
     return alignments.align_characters(run.root, written, decode, engine, run.seed, nulls)
 

@@ -12,7 +12,6 @@ import pandas as pd
 from predact import stats
 from predact.claims import materials
 from predact.claims.backbone import Curves, cases, null_mean
-from predact.claims.shared_ngrams import beside_nulls
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
 from predact.methods import anchors
 from predact.methods.alignments import HALVES, TEXTS, alignment_units, matrix, text_of
@@ -23,16 +22,16 @@ from predact.models.runs import Run
 CLAIM = Claim(
     id="C7",
     claim="RLHF generations share anchor spans, word for word and in one order; Base's hardly any.",
-    figure="Figures 1 (top), 8 to 12, 14",
+    figure="Figures 1 (top), 14; diagrams 8–12",
     chapter="04_anchor_spans",
     work=materials.matched_work,
     rungs=lambda run: [rung(anchored(run, materials.all_steps(run)))],
-    paper="share inside spans: Llama 2 7B 10.2 %, Base 0.8 %; 70B 11.6 %, Base 1.3 %",
+    paper="share inside spans, mean along the text: Llama 2 7B 0.102, Base 0.008; 70B 0.116, Base 0.013",
 )
 
 INSIDE = "share of generations inside an anchor span"
 COVERED, SPANS, ORDER = "share of tokens in anchor spans", "anchor spans per prompt", "share of pairs in common order"
-SAME = 0.9  # C7 calls the order "the same" if a larger share of pairs of spans agree
+CHANCE = 0.5  # share of pairs of spans that keep an order by chance
 
 
 def inside_curves(
@@ -141,23 +140,20 @@ def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge_beyond(frame: pd.DataFrame) -> Verdict:
-    """C7 by our measure: does more of RLHF's text lie in anchor spans than of Base's, and do these keep one order?
+    """C7 by our measure: do anchor spans, found in one half of RLHF's generations, keep their order in the other half?
 
-    The rule, `all_above` 0, covers three cases: the share of RLHF's tokens in anchor spans is above Base's and above
-    the higher null's, and the share of pairs of spans in the common order, in held-out generations, is above SAME. The
-    estimate is the latter; by chance it is a half.
+    It holds if the share of pairs of spans in the common order lies above `CHANCE`, `all_above`. Without two spans in
+    any generation there is no order, and it fails.
 
     Args:
         frame: what `share_and_order` returns.
     """
-    rlhf, base, null = beside_nulls(frame[frame.measure == COVERED])
     kept = frame[(frame.measure == ORDER) & (frame.model == "RLHF") & (frame.text == GENERATIONS)]
-    nothing = pd.Series({"estimate": 0.0, "low": 0.0, "high": 0.0, "prompts": 0})  # no two spans: no skeleton
+    nothing = pd.Series({"estimate": 0.0, "low": 0.0, "high": 0.0, "prompts": 0})
     order = only(kept) if len(kept) else nothing
     unit = "share of pairs of RLHF's anchor spans in the common order, held out"
-    low = pd.Series([rlhf.low - base.high, rlhf.low - null, order.low - SAME])
-    high = pd.Series([rlhf.high - base.low, rlhf.high - null, order.high - SAME])
-    return conclude(CLAIM, all_above(low, high, nothing=0), order, unit, int(order.prompts), 0.5, "book")
+    verdict = all_above(pd.Series([order.low]), pd.Series([order.high]), nothing=CHANCE)
+    return conclude(CLAIM, verdict, order, unit, int(order.prompts), CHANCE, "book")
 
 
 def rung(counts: pd.DataFrame) -> Rung:

@@ -58,9 +58,10 @@ def _with_paper(chart: alt.LayerChart, values: pd.DataFrame) -> alt.LayerChart:
     select: Any = {"bind": alt.binding_select(options=[*known, "none"], name="The paper's ")}
     layer = style.of_paper(rows, "position:Q", alt.Y("value:Q", title=None), line=True)
     layer = layer.transform_filter(f"datum.pair == paper && measure != {json.dumps(OURS)}")
-    chart.layer = [*chart.layer, layer]
-    chart.params = [*chart.params, alt.param("paper", value=known[0], **select).param]
-    return chart
+    choice: Any = alt.param("paper", value=known[0], **select).param
+    made: Any = chart.copy()
+    made.layer, made.params = [*made.layer, layer], [*made.params, choice]
+    return made
 
 
 def _ends(frame: pd.DataFrame, decimals: int) -> str:

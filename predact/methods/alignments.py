@@ -74,6 +74,11 @@ def align_characters(
     return _made(root, units, engine)
 
 
+def paper_engine() -> str:
+    """The engine that comes nearest to the paper on this machine: MAFFT where it is installed, else the native one."""
+    return "mafft" if alignment.mafft_version() else "native"
+
+
 def text_of(ids: np.ndarray) -> str:
     """The text of characters, from their code points."""
     return np.asarray(ids).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")

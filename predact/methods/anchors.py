@@ -30,9 +30,9 @@ class Order(NamedTuple):
 
 
 class Indexed(NamedTuple):
-    """A passage at one index of an alignment, and where each generation has it."""
+    """A passage at one index (column) of an alignment, and where each generation has it."""
 
-    index: int  # column of its first character
+    column: int  # of its first character
     text: str
     places: np.ndarray  # [G] of its first character in each generation; -1: not there
 
@@ -85,7 +85,7 @@ def indexed(
             found[-1].places[row], end = place, place + len(longest[key])
             room[row][:place] = np.minimum(room[row][:place], np.arange(place, 0, -1))
             room[row][place:end] = 0
-    return sorted(found, key=lambda span: (span.index, span.text))
+    return sorted(found, key=lambda span: (span.column, span.text))
 
 
 def _free(places: dict[int, int], room: list[np.ndarray], length: int) -> dict[int, int]:

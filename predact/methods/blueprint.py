@@ -124,12 +124,13 @@ def _flows(found: list[anchors.Indexed], places: np.ndarray, texts: list[str]) -
     after = np.minimum.accumulate(np.where(passed, slots, last)[::-1])[::-1]
     rows = []
     for slot in range(last):
-        groups = pd.DataFrame({"begin": before[slot], "stop": after[slot + 1]}).groupby(["begin", "stop"]).groups
+        flows = sorted(set(zip(before[slot].tolist(), after[slot + 1].tolist(), strict=True)))
+        groups = {flow: np.flatnonzero((before[slot] == flow[0]) & (after[slot + 1] == flow[1])) for flow in flows}
         top, bottom = _stacked(groups, slot), _stacked(groups, slot + 1)
         for (begin, stop), members in groups.items():
             row: dict[str, Any] = {"slot": slot, "begin": begin, "stop": stop, "count": len(members)}
             row |= {"source": OTHER if begin < slot else IN_PLACE, "target": OTHER if stop > slot + 1 else IN_PLACE}
-            row |= {"kind": OTHER if (begin, stop) == (0, last) else IN_PLACE, "who": _numbers(members.to_numpy())}
+            row |= {"kind": OTHER if (begin, stop) == (0, last) else IN_PLACE, "who": _numbers(members)}
             row |= {"top": top[begin, stop], "bottom": bottom[begin, stop]}
             first = int(members[0])
             here = places[begin - 1, first] + len(found[begin - 1].text) if begin else 0
@@ -139,18 +140,10 @@ def _flows(found: list[anchors.Indexed], places: np.ndarray, texts: list[str]) -
     return pd.DataFrame(rows)
 
 
-def _stacked(groups: Mapping[Any, Any], slot: int) -> dict[Any, int]:
+def _stacked(groups: Mapping[tuple[int, int], np.ndarray], slot: int) -> dict[tuple[int, int], int]:
     """How many generations lie above each flow in a slot: flows that begin or end there first, then those that pass."""
     above, total = {}, 0
     for flow in sorted(groups, key=lambda flow: (slot not in flow, flow)):
-        above[flow], total = total, total + len(groups[flow])
-    return above
-
-
-def _stacked(groups: Mapping, passes: Callable[[Any], bool]) -> dict[Any, int]:
-    """How many generations lie above each flow in a slot: those of flows that end there, then those that pass it."""
-    above, total = {}, 0
-    for flow in sorted(groups, key=lambda flow: (passes(flow), flow)):
         above[flow], total = total, total + len(groups[flow])
     return above
 
