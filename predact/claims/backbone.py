@@ -31,6 +31,13 @@ LEAST_OTHERS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)  # numbers m: a token is alig
 ENOUGH = 5  # the number m of our measure
 ALIGNED = "generations of 100"
 OVERLAP = "proportion of pairs that match"
+PAPER_PAIRS = {  # the paper's names of Base and RLHF in its Figures 13 and 14
+    "Llama 2 7B": ("Llama 2 7B Base", "Llama 2 7B RLHF"),
+    "Llama 2 70B": ("Llama 2 70B Base", "Llama 2 70B RLHF"),
+    "Tulu 2 7B": ("Llama 2 7B Base", "Tulu 7B DPO"),
+    "Tulu 2 70B": ("Llama 2 70B Base", "Tulu 70B DPO"),
+    "OLMo 7B": ("OLMo 7B Base", "OLMo 7B Instruct"),
+}
 Curves = Mapping[tuple[str, str], np.ndarray]  # by (model, text): [prompts, points], or [prompts, LEAST_OTHERS, bins]
 
 
@@ -108,20 +115,43 @@ def mean_curves(found: dict[tuple[str, str], np.ndarray], others: Sequence[int] 
     return pd.concat(rows, ignore_index=True)
 
 
+def paper_pairs(values: pd.DataFrame) -> pd.DataFrame:
+    """What the paper's curves along the text say of each of its pairs.
+
+    Args:
+        values: of `paper.values`, of its Figure 13 or 14.
+
+    Returns:
+        pair, Base and RLHF (means along the text), at or below (positions where RLHF's curve is not above Base's),
+        bands overlap (positions where the bands of both have values in common), of (positions).
+    """
+    curves = {str(model): part.set_index("x") for model, part in values.groupby("model")}
+    rows = []
+    for pair, (base, rlhf) in PAPER_PAIRS.items():
+        low, high = curves[base], curves[rlhf]
+        row = {"pair": pair, "Base": low.value.mean(), "RLHF": high.value.mean()}
+        row |= {"at or below": int((high.value <= low.value).sum())}
+        row |= {"bands overlap": int(((high.low <= low.high) & (low.low <= high.high)).sum()), "of": len(low)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def agreement(aligned: pd.DataFrame) -> pd.DataFrame:
     """Return measures of how good alignments are, as means over prompts.
 
     Args:
-        aligned: what `alignments.align_pair` returns.
+        aligned: what `alignments.align_pair` or `alignments.align_characters` returns.
 
     Returns:
-        model, text, pairs (sum of pairs), pairs per column (identical pairs), share aligned (of tokens, with 5 others).
+        model, text, pairs (sum of pairs), pairs per column (identical pairs), share aligned (of tokens or characters,
+        with 5 others), overlap (mean along the text, see `overlap_curves`).
     """
     rows = []
     for (model, text, _), part in alignment_units(aligned, TEXTS):
         made = matrix(part)
         row = {"model": model, "text": text, "pairs": alignment.pairs(made)}
         row |= {"pairs per column": alignment.pairs_per_column(made), "share aligned": alignment.share_aligned(made)}
+        row |= {"overlap": overlap.resampled(overlap.matching(made)).mean()}
         rows.append(row)
     return pd.DataFrame(rows).groupby(["model", "text"], sort=False).mean().reset_index()
 

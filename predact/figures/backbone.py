@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from predact.claims.backbone import PAPER_PAIRS
 from predact.figures import style
 from predact.figures.skeleton import choose
 from predact.figures.style import one_line, plain_axis
@@ -14,13 +15,6 @@ from predact.methods.ngrams import GENERATIONS
 
 PACKED: list[Any] = ["position", "estimate", "low", "high"]
 MATCHED, EQUAL, OURS = "matched", "equal", "ours"  # measures: the paper's at matched diversity, at equal p; ours
-PAPER_PAIRS = {
-    "Llama 2 7B": ("Llama 2 7B Base", "Llama 2 7B RLHF"),
-    "Llama 2 70B": ("Llama 2 70B Base", "Llama 2 70B RLHF"),
-    "Tulu 2 7B": ("Llama 2 7B Base", "Tulu 7B DPO"),
-    "Tulu 2 70B": ("Llama 2 70B Base", "Tulu 70B DPO"),
-    "OLMo 7B": ("OLMo 7B Base", "OLMo 7B Instruct"),
-}
 ROW = 5  # pixels of a generation in the viewer
 SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must agree for a column to be shown: label
 
