@@ -47,7 +47,7 @@ def _with_paper(chart: alt.LayerChart, values: pd.DataFrame) -> alt.LayerChart:
     """Add the paper's curves of one pair, chosen from a list."""
     parts = [values[values.model.isin(models)].assign(pair=pair) for pair, models in PAPER_PAIRS.items()]
     rows = pd.concat(parts, ignore_index=True)
-    rows["position"] = rows.x + 0.5
+    rows = rows.assign(position=rows.x + 0.5).drop(columns=["panel", "x", "low", "high"])
     known = list(rows.pair.unique())
     select: Any = {"bind": alt.binding_select(options=[*known, "none"], name="The paper's ")}
     layer = style.of_paper(rows, "position:Q", alt.Y("value:Q", title=None), line=True)

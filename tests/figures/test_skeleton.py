@@ -60,7 +60,9 @@ def test_a_click_on_a_span_marks_its_generations_and_lists_ten_of_them(model, sl
     for first in (1, 11):
         last = (len(holders) - 1) // LISTED * LISTED  # where the last page begins: it is listed where there is no other
         listed = holders[min(first - 1, last) :][:LISTED]
-        svg = shown(spec, 3000, pick=[{"prompt": "p", "model": model, "slot": slot}], from_row=first)
+        svg = shown(
+            spec, 3000, pick=[{"prompt": "p", "model": model, "slot": slot, "protocol": "book"}], from_row=first
+        )
         assert said(svg, spec, "row") == list(map(str, listed)) and len(listed) <= 10 < len(plans[model])
         parts = [written[row].split(f" {begin} ") for row in listed]
         assert [text.strip() for text in said(svg, spec, "after")] == [f"{begin} {after}".strip() for _, after in parts]
@@ -75,7 +77,7 @@ def test_a_click_on_a_span_marks_its_generations_and_lists_ten_of_them(model, sl
 
 def test_another_prompt_forgets_the_click():
     spec = chart("sankey", "several prompts")
-    svg = shown(spec, prompt="q", pick=[{"prompt": "p", "model": "RLHF", "slot": 3}])
+    svg = shown(spec, prompt="q", pick=[{"prompt": "p", "model": "RLHF", "slot": 3, "protocol": "book"}])
     assert said(svg, spec, "row") == [str(row) for row in range(10)]
 
 
@@ -90,7 +92,7 @@ def test_nothing_is_marked_before_a_click_and_all_generations_are_listed():
 @pytest.mark.parametrize("size", [11, 23])
 def test_every_generation_can_be_listed(size):
     drawn = blueprint.blueprint(aligned_rows(planned(["A"] * size)), {"RLHF": word})
-    spec = skeleton_figures.sankey(drawn, {"p": "p"}, ["RLHF"]).to_json()
+    spec = skeleton_figures.sankey({"book": drawn}, {"p": "p"}, ["RLHF"]).to_json()
     slider = bound(spec)["from_row"]
     places = range(slider["min"], slider["max"] + 1, slider["step"])
     listed = [row for place in places for row in said(shown(spec, from_row=place), spec, "row")]
@@ -102,6 +104,6 @@ def test_a_generation_is_cut_at_its_span_also_after_an_emoji():
     drawn = blueprint.blueprint(
         aligned_rows([[emoji] * row + [100 + row, *SPANS["A"]] for row in range(5)]), {"RLHF": nasty}
     )
-    spec = skeleton_figures.sankey(drawn, {"p": "p"}, ["RLHF"]).to_json()
-    svg = shown(spec, 2000, pick=[{"prompt": "p", "model": "RLHF", "slot": 1}])
+    spec = skeleton_figures.sankey({"book": drawn}, {"p": "p"}, ["RLHF"]).to_json()
+    svg = shown(spec, 2000, pick=[{"prompt": "p", "model": "RLHF", "slot": 1, "protocol": "book"}])
     assert {line.strip() for line in said(svg, spec, "after")} == {word(SPANS["A"]).strip()}
