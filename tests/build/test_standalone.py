@@ -146,7 +146,7 @@ def test_by_the_papers_protocol_spans_are_of_characters(file, tmp_path, monkeypa
     assert done.exit_code == 0, done.output
     page = (tmp_path / "o/index.html").read_text()
     specs = [json.loads(each) for each in re.findall(r'<script type="application/json">(.*?)</script>', page)]
-    assert f'texts, 1: 3 of 3 generations hold "{passage}' in specs[0]["description"]
+    assert f'texts, 1: 3 of 3 generations hold ". {passage}' in specs[0]["description"]
     assert "at least 30 characters that at least 20%" in page and "pairs of generations" in page
     curves = [each["description"] for each in specs if each["description"].startswith("Proportion of pairs that match")]
     assert len(curves) == 1 and "texts, generations" in curves[0]

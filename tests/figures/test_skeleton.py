@@ -135,8 +135,9 @@ def test_a_switch_shows_the_papers_protocol_or_ours():
 def test_start_spans_and_end_are_nodes_of_both_models_to_one_scale():
     spec = both()
     found = nodes(shown(spec, 600), spec)
-    counts = {"RLHF": [8, 5, 4, 5, 8], "Base": [8, 6, 6, 6, 8]}
-    expected = [(model, 600 * slot / 4, each * FLOW / 8) for model in counts for slot, each in enumerate(counts[model])]
+    counts = {"RLHF": [8, 5, 4, 5, 8], "Base": [8, 6, 8]}  # Base has the three passages as one
+    places = [(model, slot, each) for model in counts for slot, each in enumerate(counts[model])]
+    expected = [(model, 600 * slot / (len(counts[model]) - 1), each * FLOW / 8) for model, slot, each in places]
     assert sorted((model, x, round(high, 6)) for model, x, _, high in found) == sorted(expected)
     assert len({y for model, _, y, _ in found if model == "RLHF"}) == 1, "nodes lie in a row, flows pass below"
     names = layer_texts(shown(spec, 600))
