@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,6 +50,10 @@ Every = Annotated[
 
 WRITTEN = 'JSON Lines: {"prompt": "...", "generation": "..."}, written by any model.'
 Generations = Annotated[Path, typer.Argument(help=WRITTEN, metavar="FILE")]
+Whose = Annotated[
+    Literal["paper", "book"],
+    typer.Option(help="paper: spans of characters, as in the paper; book: ours, of words, with their order."),
+]
 Page = Annotated[Path, typer.Option(help="Folder of the page.")]
 
 STORE = Path("_build/store")
@@ -130,11 +134,11 @@ def list_corpora() -> None:
 
 
 @app.command()
-def blueprint(file: Generations, out: Page = Path("blueprint")) -> None:
+def blueprint(file: Generations, out: Page = Path("blueprint"), protocol: Whose = "book") -> None:
     """Draw what the generations in FILE have in common, on one self-contained page, and print its path."""
     from predact.build import standalone
 
-    page = standalone.page(standalone.read(file), f"Blueprint of {file.name}")
+    page = standalone.page(standalone.read(file), f"Blueprint of {file.name}", protocol)
     write(out / "index.html", page.encode(), "out")
     typer.echo(out / "index.html")
 

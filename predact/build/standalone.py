@@ -6,10 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import altair as alt
 import pandas as pd
 
 from predact import markup
 from predact.claims import backbone, shared_ngrams
+from predact.claims.verdict import Protocol
 from predact.errors import UserError
 from predact.figures import backbone as backbone_figures
 from predact.figures import shared_ngrams as shared_ngrams_figures
@@ -66,12 +68,14 @@ def read(path: Path) -> Texts:
     return Texts(written[enough].reset_index(drop=True), list(known), prompts)
 
 
-def page(texts: Texts, title: str) -> str:
+def page(texts: Texts, title: str, protocol: Protocol = "book") -> str:
     """Return an HTML page with the Sankey diagram, the shared n-grams and the alignment; it loads no other file.
 
     Args:
         texts: what `read` returns.
         title: heading of the page.
+        protocol: of the diagram and of the curves along the text that are shown: the paper's, on characters (with
+            MAFFT where it is installed), or ours, on words.
 
     Raises:
         UserError: the book's scripts are missing, because predact was not installed from its clone.
@@ -79,16 +83,21 @@ def page(texts: Texts, title: str) -> str:
     written, decode = texts.written, {MODEL: texts.decode}
     with tempfile.TemporaryDirectory() as root:
         aligned = alignments.align_pair(Path(root), written)
+        characters = _characters(Path(root), texts) if protocol == "paper" else None
     shown = dict(list(texts.prompts.items())[:SHOWN])
     some = aligned[aligned.prompt.isin(list(shown))]
     shares = shared_ngrams.shares_by_length(written)
     curves = backbone.mean_curves(backbone.companion_curves(aligned))
     if len(texts.prompts) < written.groupby("prompt").size().max():  # too few other prompts to fill a sample
         shares, curves = (frame[frame.text != ngrams.ACROSS] for frame in (shares, curves))
+    if characters is None:
+        drawn, along = blueprint.blueprint(some, decode), backbone_figures.companions_along_text(curves)
+    else:
+        drawn, along = blueprint.of_paper(characters[characters.prompt.isin(list(shown))]), _overlap(characters)
     charts = {
-        "sankey": skeleton_figures.sankey(blueprint.blueprint(some, decode), shown, (MODEL,)),
+        "sankey": skeleton_figures.sankey({protocol: drawn}, shown, (MODEL,)),
         "shares": shared_ngrams_figures.shares(shares),
-        "along": backbone_figures.companions_along_text(curves),
+        "along": along,
         "viewer": backbone_figures.viewer(blueprint.cells(some, decode), shown),
     }
     told = f"{len(written):,} generations for {len(texts.prompts):,} prompt{'s' * (len(texts.prompts) > 1)}"
@@ -103,10 +112,23 @@ def page(texts: Texts, title: str) -> str:
         told=told,
         hidden=hidden,
         table=_table(texts),
-        length=anchors.LENGTH,
-        share=f"{anchors.SHARE:.0%}",
+        protocol=protocol,
+        length=anchors.LENGTH if protocol == "book" else anchors.PAPER_LENGTH,
+        share=f"{anchors.SHARE if protocol == 'book' else anchors.PAPER_SHARE:.0%}",
         version=version("predact"),
     )
+
+
+def _characters(root: Path, texts: Texts) -> pd.DataFrame:
+    """The generations and their shuffled words, aligned character by character by the engine of the paper, if there."""
+    engine = alignments.paper_engine()
+    return alignments.align_characters(root, texts.written, {MODEL: texts.decode}, engine)
+
+
+def _overlap(characters: pd.DataFrame) -> alt.LayerChart:
+    means = backbone.mean_along(backbone.overlap_curves(characters), backbone.OVERLAP)
+    told = {backbone_figures.MATCHED: backbone.OVERLAP.capitalize()}
+    return backbone_figures.along_text(means.assign(measure=backbone_figures.MATCHED), told)
 
 
 def _static(name: str) -> str:

@@ -120,8 +120,26 @@ def conditions(run: Run, steps: Sequence[str] = ENDS) -> Conditions:
 
 
 def aligned(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
-    """Generations and nulls, aligned: see `alignments.align_pair`."""
+    """Generations and nulls, aligned token by token: see `alignments.align_pair`."""
     return alignments.align_pair(run.root, generations(run, steps), run.settings.engine, run.seed)
+
+
+def aligned_matched(run: Run) -> pd.DataFrame:
+    """Like `aligned`, with diversity `matched`."""
+    return alignments.align_pair(run.root, matched(run), run.settings.engine, run.seed)
+
+
+def characters(run: Run, written: pd.DataFrame, nulls: bool = True) -> pd.DataFrame:
+    """Generations, and maybe nulls, aligned character by character: see `alignments.align_characters`.
+
+    Args:
+        run: its setting `characters` names the engine; "auto" is MAFFT, as in the paper, where it is installed.
+        written: generations of models of its pair.
+        nulls: whether the nulls are aligned too.
+    """
+    engine = alignments.paper_engine() if run.settings.characters == "auto" else run.settings.characters
+    decode = decoders(run, written.model.unique())
+    return alignments.align_characters(run.root, written, decode, engine, run.seed, nulls)
 
 
 def all_steps(run: Run) -> list[str]:

@@ -1,4 +1,8 @@
-"""C7: anchor spans: passages that many generations share word for word, in one order."""
+"""C7: anchor spans: passages that many generations share word for word, in one order.
+
+The paper's measure is the proportion of generations that are inside an anchor span, along the text (E10, E11). Ours
+takes spans of true token ids, the best choice of them, and tests their order on generations held out.
+"""
 
 from collections.abc import Sequence
 
@@ -7,25 +11,74 @@ import pandas as pd
 
 from predact import stats
 from predact.claims import materials
-from predact.claims.shared_ngrams import beside_nulls
+from predact.claims.backbone import Curves, cases, null_mean
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
 from predact.methods import anchors
-from predact.methods.alignments import HALVES, TEXTS, matrix
+from predact.methods.alignments import HALVES, TEXTS, alignment_units, matrix, text_of
 from predact.methods.ngrams import GENERATIONS
 from predact.models.pairs import ENDS
 from predact.models.runs import Run
 
 CLAIM = Claim(
     id="C7",
-    claim="Those anchor spans come in the same order: a skeleton.",
-    figure="Figure 1, top",
+    claim="RLHF generations share anchor spans, word for word and in one order; Base's hardly any.",
+    figure="Figures 1 (top), 14; diagrams 8–12",
     chapter="04_anchor_spans",
-    work=materials.generations_work,
+    work=materials.matched_work,
     rungs=lambda run: [rung(anchored(run, materials.all_steps(run)))],
+    paper="share inside spans, mean along the text: Llama 2 7B 0.102, Base 0.008; 70B 0.116, Base 0.013",
 )
 
+INSIDE = "share of generations inside an anchor span"
 COVERED, SPANS, ORDER = "share of tokens in anchor spans", "anchor spans per prompt", "share of pairs in common order"
-SAME = 0.9  # C7 calls the order "the same" if a larger share of pairs of spans agree
+CHANCE = 0.5  # share of pairs of spans that keep an order by chance
+
+
+def inside_curves(
+    characters: pd.DataFrame,
+    share: float = anchors.PAPER_SHARE,
+    length: int = anchors.PAPER_LENGTH,
+    most: int = anchors.PAPER_MOST,
+) -> dict[tuple[str, str], np.ndarray]:
+    """Proportion of generations inside an anchor span of the paper's protocol, along the text, of each prompt.
+
+    Args:
+        characters: what `alignments.align_characters` returns.
+        share: see `anchors.indexed`.
+        length: see `anchors.indexed`.
+        most: see `anchors.indexed`.
+
+    Returns:
+        For each model and text [prompts, points]; see `anchors.inside`.
+    """
+    found: dict[tuple[str, str], list] = {}
+    for (model, text, _), part in alignment_units(characters, TEXTS):
+        texts = [text_of(ids) for ids in part.ids]
+        spans = anchors.indexed(texts, list(part["columns"]), share, length, most)
+        found.setdefault((model, text), []).append(anchors.inside(spans, texts))
+    return {key: np.stack(each) for key, each in found.items()}
+
+
+def inside_cases(curves: Curves) -> pd.DataFrame:
+    """The two cases of the paper's rule: see `judge`. Takes what `inside_curves` returns, nulls included."""
+    rlhf, base = (curves[model, GENERATIONS].mean(1) for model in ("RLHF", "Base"))
+    return cases({"RLHF's, minus Base's": rlhf - base, "RLHF's, minus the higher null": rlhf - null_mean(curves)})
+
+
+def judge(curves: Curves) -> Verdict:
+    """C7 by the paper's protocol: are RLHF's generations inside anchor spans more than Base's, and than chance has it?
+
+    The rule, `all_above` 0, covers the two cases of `inside_cases`: the mean along the text of the share of RLHF's
+    generations that are inside a span, minus Base's (paired by prompts), and minus the higher one of RLHF's nulls. The
+    estimate is RLHF's share.
+
+    Args:
+        curves: what `inside_curves` returns, nulls included, of generations with diversity matched.
+    """
+    each, rlhf = inside_cases(curves), curves["RLHF", GENERATIONS].mean(1)
+    unit = f"{INSIDE}, RLHF's mean along the text (Base's {curves['Base', GENERATIONS].mean():.3f})"
+    mean = pd.Series(vars(stats.mean(rlhf)))
+    return conclude(CLAIM, all_above(each.low, each.high, nothing=0), mean, unit, len(rlhf), null_mean(curves))
 
 
 def anchored(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
@@ -86,24 +139,21 @@ def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def judge(frame: pd.DataFrame) -> Verdict:
-    """C7: does more of RLHF's text lie in anchor spans than of Base's, and do these keep one order?
+def judge_beyond(frame: pd.DataFrame) -> Verdict:
+    """C7 by our measure: do anchor spans, found in one half of RLHF's generations, keep their order in the other half?
 
-    The rule, `all_above` 0, covers three cases: the share of RLHF's tokens in anchor spans is above Base's and above
-    the higher null's, and the share of pairs of spans in the common order, in held-out generations, is above SAME. The
-    estimate is the latter; by chance it is a half.
+    It holds if the share of pairs of spans in the common order lies above `CHANCE`, `all_above`. Without two spans in
+    any generation there is no order, and it fails.
 
     Args:
         frame: what `share_and_order` returns.
     """
-    rlhf, base, null = beside_nulls(frame[frame.measure == COVERED])
     kept = frame[(frame.measure == ORDER) & (frame.model == "RLHF") & (frame.text == GENERATIONS)]
-    nothing = pd.Series({"estimate": 0.0, "low": 0.0, "high": 0.0, "prompts": 0})  # no two spans: no skeleton
+    nothing = pd.Series({"estimate": 0.0, "low": 0.0, "high": 0.0, "prompts": 0})
     order = only(kept) if len(kept) else nothing
     unit = "share of pairs of RLHF's anchor spans in the common order, held out"
-    low = pd.Series([rlhf.low - base.high, rlhf.low - null, order.low - SAME])
-    high = pd.Series([rlhf.high - base.low, rlhf.high - null, order.high - SAME])
-    return conclude(CLAIM, all_above(low, high, nothing=0), order, unit, int(order.prompts), 0.5)
+    verdict = all_above(pd.Series([order.low]), pd.Series([order.high]), nothing=CHANCE)
+    return conclude(CLAIM, verdict, order, unit, int(order.prompts), CHANCE, "book")
 
 
 def rung(counts: pd.DataFrame) -> Rung:

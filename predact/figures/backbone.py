@@ -1,23 +1,74 @@
-"""Figures of C8: generations aligned with each other."""
+"""Figures of C8: generations aligned with each other. The curves along the text serve C7 too."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
+from predact.claims.backbone import PAPER_PAIRS
 from predact.figures import style
 from predact.figures.skeleton import choose
 from predact.figures.style import one_line, plain_axis
 from predact.methods.ngrams import GENERATIONS
 
 PACKED: list[Any] = ["position", "estimate", "low", "high"]
+MATCHED, EQUAL, OURS = "matched", "equal", "ours"  # measures: the paper's at matched diversity, at equal p; ours
 ROW = 5  # pixels of a generation in the viewer
 SHOWN = {1: "all", 2: "2", 5: "5", 10: "10", 25: "25"}  # generations that must agree for a column to be shown: label
 
 
+def along_text(
+    frame: pd.DataFrame, told: Mapping[str, str], values: pd.DataFrame | None = None, decimals: int = 3
+) -> alt.LayerChart:
+    """Figures 1 (bottom), 13 and 14: curves along the text with bands, and the paper's own as thin dashed lines.
+
+    Args:
+        frame: rows of `backbone.mean_along` with a column `measure`.
+        told: for each measure to choose from (`MATCHED`, `EQUAL`, `OURS`), the heading; the first is shown at first.
+        values: rows of `paper.values`, shown with all measures but `OURS`; a pair of the paper's is chosen from a list.
+        decimals: of the numbers told.
+    """
+    buttons = {MATCHED: "diversity matched", EQUAL: "equal p", OURS: "ours"}
+    choice = style.choose_from("measure", "Measure", told, {each: (buttons[each], told[each]) for each in told})
+    shown = alt.Chart(frame.round(decimals + 1)).transform_filter("datum.measure == measure")
+    shown = shown.transform_calculate(mark="0").encode(
+        x=alt.X("position:Q", title="Position in the generation (percent)", axis=plain_axis())
+    )
+    y = ("estimate", "low", "high", alt.Axis())
+    tooltip = [alt.Tooltip("position:Q", format=".0f")]
+    text = f"{told[next(iter(told))]}: {_ends(frame[frame.measure == next(iter(told))], decimals)}."
+    chart = style.curves(shown, frame, y, choice, text, tooltip, GENERATIONS)
+    return chart if values is None else _with_paper(chart, values)
+
+
+def _with_paper(chart: alt.LayerChart, values: pd.DataFrame) -> alt.LayerChart:
+    """Add the paper's curves of one pair, chosen from a list."""
+    parts = [values[values.model.isin(models)].assign(pair=pair) for pair, models in PAPER_PAIRS.items()]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.assign(position=rows.x + 0.5).drop(columns=["panel", "x", "low", "high"])
+    known = list(rows.pair.unique())
+    select: Any = {"bind": alt.binding_select(options=[*known, "none"], name="The paper's ")}
+    layer = style.of_paper(rows, "position:Q", alt.Y("value:Q", title=None), line=True)
+    layer = layer.transform_filter(f"datum.pair == paper && measure != {json.dumps(OURS)}")
+    choice: Any = alt.param("paper", value=known[0], **select).param
+    made: Any = chart.copy()
+    made.layer, made.params = [*made.layer, layer], [*made.params, choice]
+    return made
+
+
+def _ends(frame: pd.DataFrame, decimals: int) -> str:
+    """Tell curves in words: their beginning, middle and end."""
+    lines = []
+    for (model, text), part in frame.groupby(["model", "text"], sort=False):
+        first, middle, last = (f"{part.estimate.iloc[at]:.{decimals}f}" for at in (0, len(part) // 2, -1))
+        lines.append(f"{model}, {text} {first} at the beginning, {middle} in the middle, {last} at the end")
+    return "; ".join(lines)
+
+
 def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChart:
-    """Figure 1, bottom: of 100 generations, how many are aligned with at least m others, along the text.
+    """Of 100 generations, how many are aligned with at least m others, along the text: our measure.
 
     Args:
         frame: what `backbone.mean_curves` returns.
@@ -35,13 +86,8 @@ def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChar
     select: Any = {"bind": alt.binding_select(options=known, name="At least so many others ")}
     choice = alt.param("others", value=first, **(select if len(known) > 1 else {}))
     heading = alt.Title(text=alt.ExprRef("'Of 100, aligned with at least ' + others + ' others'"))
-    lines = frame[frame.others == first].groupby(["model", "text"], sort=False)
-    told = [
-        f"{model}, {text} {part.estimate.iloc[0]:.0f} at the beginning, {part.estimate.iloc[len(part) // 2]:.0f} in the"
-        f" middle, {part.estimate.iloc[-1]:.0f} at the end"
-        for (model, text), part in lines
-    ]
-    text = f"Generations of 100 that are aligned with at least {first} others: {'; '.join(told)}."
+    told = _ends(frame[frame.others == first], 0)
+    text = f"Generations of 100 that are aligned with at least {first} others: {told}."
     y = ("estimate", "low", "high", alt.Axis())
     return style.curves(
         shown, frame, y, (choice, heading), text, [alt.Tooltip("position:Q", format=".0f")], GENERATIONS

@@ -20,30 +20,40 @@ ROW = 18  # pixels: of a line in a list
 SMALL: Any = {"fontSize": 11, "baseline": "middle"}
 LISTED = 10  # generations at a time
 LABELS = {"short": 34, "middle": 60, "long": 110}  # characters of a span on a phone, on a page, in a wide window
-MODEL, SLOT = "(pick.model ? pick.model[0] : first_model)", "(pick.slot && pick.prompt[0] == prompt ? pick.slot[0] : 0)"
+PROTOCOLS = {"paper": "the paper's", "book": "ours"}
+MODEL = "(pick.model ? pick.model[0] : first_model)"
+SLOT = "(pick.slot && pick.prompt[0] == prompt && pick.protocol[0] == protocol ? pick.slot[0] : 0)"
 FLAT: Any = {"axis": None}
 
 
-def sankey(drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str] = ("RLHF", "Base")) -> alt.LayerChart:
+def sankey(
+    drawn: Mapping[str, Blueprint], prompts: Mapping[str, str], models: Sequence[str] = ("RLHF", "Base")
+) -> alt.LayerChart:
     """Figure 1, top: anchor spans from left to right as slots, generations as ribbons; below, the texts of the spans.
 
     A click on a span marks its generations and lists them; a click beside it lists all.
 
     Args:
-        drawn: what `blueprint.blueprint` returns.
+        drawn: by protocol ("paper", "book"), what `blueprint.of_paper` and `blueprint.blueprint` return; the first is
+            shown at first, a switch shows the other.
         prompts: the text of each prompt, by its id; the first is shown at first.
         models: drawn one above the other, to one scale.
     """
-    nodes, ribbons = _nodes(drawn, models), _ribbons(drawn, models)
-    spans = nodes[nodes.state == IN_PLACE]
+    nodes, ribbons = (
+        pd.concat([lay(each, models).assign(protocol=name) for name, each in drawn.items()], ignore_index=True)
+        for lay in (_nodes, _ribbons)
+    )
+    spans = nodes[(nodes.state == IN_PLACE) & ~nodes.ends]
     listed = BLOCK * len(models) + ROW
     read = listed + ROW * (max(spans.slot.max() if len(spans) else 0, 0) + 2)
     height = read + ROW * (LISTED + 1)
     color = style.models(models)["color"].legend(None)
-    pick = alt.selection_point("pick", fields=["prompt", "model", "slot"], empty=False)
+    pick = alt.selection_point("pick", fields=["prompt", "model", "slot", "protocol"], empty=False)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False, zero=False), **FLAT)
-    heads = _heads(spans, prompts, models)
+    heads = pd.concat([_heads(spans[spans.protocol == name], prompts, models, name) for name in drawn])
     node, span, head = (_of(frame).encode(x=_x("x"), y=y) for frame in (nodes, spans, heads))
+    ends = _of(nodes[nodes.ends]).encode(x=_x("x"), y=_y("above"), text="name:N")
+    quiet: Any = {"fontSize": 11, "opacity": 0.75}
     hits = span.mark_rule(strokeWidth=24, opacity=0.001).encode(
         y=_y("hit"), y2="hit2:Q", tooltip=[alt.Tooltip("text:N", title="span"), alt.Tooltip("told:N", title="in")]
     )
@@ -56,18 +66,24 @@ def sankey(drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str] =
         span.mark_text(fontSize=11, fontWeight=700, baseline="bottom").encode(
             y=_y("above"), text="slot:N", color=color
         ),
+        ends.transform_filter("datum.slot == 0").mark_text(align="left", baseline="bottom", **quiet),
+        ends.transform_filter("datum.slot > 0").mark_text(align="right", baseline="bottom", **quiet),
         head.mark_text(align="left", fontSize=13, fontWeight=700, **top).encode(
             x=alt.value(0), text="model:N", color=color
         ),
-        head.mark_text(align="right", fontSize=11, opacity=0.75, **top).encode(x=alt.value("width"), text="told:N"),
+        head.mark_text(align="right", **quiet, **top).encode(x=alt.value("width"), text="told:N"),
         *_list(spans, color, listed),
         *_texts(drawn, read),
         hits.add_params(pick),
     ]
-    most = 1 + int(drawn.texts.row.max()) // LISTED * LISTED
+    most = 1 + max(int(each.texts.row.max()) for each in drawn.values()) // LISTED * LISTED
     pages: Any = {"bind": alt.binding_range(min=1, max=most, step=LISTED, name="Listed from ")} if most > 1 else {}
-    controls = [choose(prompts), alt.param("from_row", value=1, **pages), alt.param("first_model", value=models[0])]
-    return style.figure(layers, controls, description=_in_words(spans, prompts), height=height)
+    labels = [PROTOCOLS[name] for name in drawn]
+    switch: Any = {"bind": alt.binding_radio(options=list(drawn), labels=labels, name="Protocol ")}
+    controls = [choose(prompts), alt.param("protocol", value=next(iter(drawn)), **(switch if len(drawn) > 1 else {}))]
+    controls += [alt.param("from_row", value=1, **pages), alt.param("first_model", value=models[0])]
+    text = _in_words(spans[spans.protocol == next(iter(drawn))], prompts)
+    return style.figure(layers, controls, description=text, height=height)
 
 
 def _x(field: str) -> alt.X:
@@ -79,7 +95,7 @@ def _y(field: str) -> alt.Y:
 
 
 def _of(frame: pd.DataFrame) -> alt.Chart:
-    return alt.Chart(frame).transform_filter("datum.prompt == prompt")
+    return alt.Chart(frame).transform_filter("datum.prompt == prompt && datum.protocol == protocol")
 
 
 def choose(prompts: Mapping[str, str]) -> alt.Parameter:
@@ -112,7 +128,7 @@ def _flows(ribbons: pd.DataFrame, color: alt.Color, grey: Any) -> list[alt.Chart
         "example": "between, in the first",
     }
     about = [alt.Tooltip(f"{name}:N", title=title) for name, title in names.items()]
-    each = ["model:N", "slot:Q", "source:Q", "target:Q"]
+    each = ["model:N", "slot:Q", "begin:Q", "stop:Q", "source:Q", "target:Q"]
     curves = curves.encode(x=_x("along"), y=_y("top"), detail=each, tooltip=about)
     shade = alt.Opacity("shade:Q", scale=None)
     lit = curves.transform_filter("datum.part > 0").mark_area(interpolate="monotone", opacity=0.65)
@@ -139,14 +155,12 @@ def _list(spans: pd.DataFrame, color: alt.Color, top: int) -> list[alt.Chart]:
     ]
 
 
-def _texts(drawn: Blueprint, top: int) -> list[alt.Chart]:
+def _texts(drawn: Mapping[str, Blueprint], top: int) -> list[alt.Chart]:
     """Generations aligned at the chosen span (a concordance), or all generations from their beginning."""
-    places = [_units(*each) for each in zip(drawn.texts.text, drawn.texts.places, strict=True)]
-    found = drawn.texts.assign(places=pd.Series(places, drawn.texts.index))
     rows = (
-        _of(found)
-        .transform_filter(f"datum.model == {MODEL}")
-        .transform_calculate(at=f"{SLOT} ? datum.places[{SLOT} - 1] : 0")
+        alt.Chart(_placed(drawn))
+        .transform_filter(f"datum.prompt == prompt && datum.places[protocol] && datum.model == {MODEL}")
+        .transform_calculate(at=f"{SLOT} ? datum.places[protocol][{SLOT} - 1] : 0")
         .transform_filter("datum.at >= 0")
         .transform_window(rank="row_number()")
         .transform_joinaggregate(all="count()")
@@ -171,6 +185,18 @@ def _texts(drawn: Blueprint, top: int) -> list[alt.Chart]:
         ),
         rows.mark_text(align="left", limit=rest, **SMALL).encode(x=after, text="after:N"),
     ]
+
+
+def _placed(drawn: Mapping[str, Blueprint]) -> pd.DataFrame:
+    """Each generation once, with the places of the spans in it by protocol."""
+    known: dict[tuple, dict[str, list[int]]] = {}
+    for name, each in drawn.items():
+        row: Any
+        for row in each.texts.itertuples():
+            places = known.setdefault((row.prompt, row.model, row.row, row.text), {})
+            places[name] = _units(row.text, row.places)
+    frame = pd.DataFrame(list(known), columns=["prompt", "model", "row", "text"])
+    return frame.assign(places=pd.Series(list(known.values()), frame.index))
 
 
 def _units(text: str, places: Sequence[int]) -> list[int]:
@@ -202,28 +228,31 @@ def _nodes(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
     shade = frame.state.map({IN_PLACE: 1.0, ELSEWHERE: 0.5, OTHER: 0.4})
     place = {"x": frame.slot / frame["last"], "y": y, "y2": y + frame["count"] * unit, "above": top - 3}
     place |= {"hit": top - 16, "hit2": top + FLOW + 2 * GAP}
-    made = frame.assign(**place, kind=frame.state, shade=shade, told=told, **labels)
+    name = [text.split()[0] if ends else "" for text, ends in zip(frame.text, frame.ends, strict=True)]  # start, end
+    made = frame.assign(**place, kind=frame.state, shade=shade, told=told, name=name, **labels)
     return made[(made["count"] > 0) | (made.state == IN_PLACE)].drop(columns=["top", "size", "last", "held"])
 
 
 def _ribbons(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
     frame, top, unit = _sized(drawn.ribbons, drawn, models)
     begins, ends = frame.slot == 0, frame.slot == frame["last"] - 1
-    source, target = frame.source.mask(begins, ELSEWHERE), frame.target.mask(ends, ELSEWHERE)  # in the middle
-    either = pd.concat([frame.source.mask(begins, IN_PLACE), frame.target.mask(ends, IN_PLACE)], axis=1)
-    kind = either.max(axis=1).mask(begins & ends, OTHER)
-    texts = drawn.nodes.groupby(["prompt", "model", "slot"], sort=False).text.first().to_dict()
+    source = frame.source.mask(begins & (frame.source == OTHER), ELSEWHERE)  # in the middle, where there is no node
+    target = frame.target.mask(ends & (frame.target == OTHER), ELSEWHERE)
+    spans = drawn.nodes[~drawn.nodes.ends]
+    texts = spans.groupby(["prompt", "model", "slot"], sort=False).text.first().to_dict()
     names: dict[str, list[str]] = {"from": [], "to": []}
     row: Any
     for row in frame.itertuples():
-        names["from"].append(_name(texts, (row.prompt, row.model, row.slot), row.source))
-        names["to"].append(_name(texts, (row.prompt, row.model, row.slot + 1), row.target))
+        source_state = row.source if row.begin == row.slot else IN_PLACE  # else it comes from an earlier node
+        target_state = row.target if row.stop == row.slot + 1 else IN_PLACE
+        names["from"].append(_name(texts, (row.prompt, row.model, row.begin), source_state))
+        names["to"].append(_name(texts, (row.prompt, row.model, row.stop), target_state))
     parts = [[count * each for count in held] for held, each in zip(frame.held, unit, strict=True)]
     told = [f"{count} of {size}" for count, size in zip(frame["count"], frame["size"], strict=True)]
     place = {"x": frame.slot / frame["last"], "x2": (frame.slot + 1) / frame["last"], "high": frame["count"] * unit}
     place |= {"y": top + frame.top * unit + source * GAP, "y2": top + frame.bottom * unit + target * GAP}
-    shade = kind.map({IN_PLACE: 0.5, ELSEWHERE: 0.3, OTHER: 0.22})
-    made = frame.assign(**place, lit=pd.Series(parts, frame.index), kind=kind, shade=shade, told=told, **names)
+    shade = frame.kind.map({IN_PLACE: 0.5, ELSEWHERE: 0.3, OTHER: 0.22})
+    made = frame.assign(**place, lit=pd.Series(parts, frame.index), shade=shade, told=told, **names)
     return made.drop(columns=["top", "bottom", "size", "last", "held", "count"])
 
 
@@ -235,13 +264,14 @@ def _name(texts: dict, place: tuple, state: int) -> str:
     return (name, f"{name} (out of order)", f"other text than {name}")[state]
 
 
-def _heads(spans: pd.DataFrame, prompts: Mapping[str, str], models: Sequence[str]) -> pd.DataFrame:
+def _heads(spans: pd.DataFrame, prompts: Mapping[str, str], models: Sequence[str], protocol: str) -> pd.DataFrame:
     rows = []
     for prompt in prompts:
         for place, model in enumerate(models):
             count = int(((spans.prompt == prompt) & (spans.model == model)).sum())
             told = f"{count} anchor span{'s' * (count > 1)}" if count else "no anchor spans: other text throughout"
-            rows.append({"prompt": prompt, "model": model, "x": 0, "y": BLOCK * place, "told": told})
+            row = {"prompt": prompt, "model": model, "x": 0, "y": BLOCK * place}
+            rows.append(row | {"told": told, "protocol": protocol})
     return pd.DataFrame(rows)
 
 

@@ -101,7 +101,7 @@ def mafft_version() -> str | None:
 
 def pairs(alignment: np.ndarray) -> int:
     """Sum of pairs: Σ over columns and ids of c·(c − 1)/2, c the number of rows with that id in that column."""
-    return int((_agreeing(alignment)[alignment != GAP] - 1).sum()) // 2
+    return int((agreeing(alignment)[alignment != GAP] - 1).sum()) // 2
 
 
 def pairs_per_column(alignment: np.ndarray) -> float:
@@ -118,7 +118,7 @@ def companions(alignment: np.ndarray) -> np.ndarray:
     held = alignment != GAP
     lengths = held.sum(1)
     result = np.full((len(alignment), lengths.max(initial=0)), -1)
-    result[np.arange(result.shape[1]) < lengths[:, None]] = _agreeing(alignment)[held] - 1
+    result[np.arange(result.shape[1]) < lengths[:, None]] = agreeing(alignment)[held] - 1
     return result
 
 
@@ -160,7 +160,7 @@ def _rows(sequences: Sequence[Ids]) -> list[np.ndarray]:
     return rows
 
 
-def _agreeing(alignment: np.ndarray) -> np.ndarray:
+def agreeing(alignment: np.ndarray) -> np.ndarray:
     """For each cell how many rows, itself included, have its id in its column: [G, columns]; undefined for gaps."""
     _, dense = np.unique(alignment, return_inverse=True)
     cells = dense.reshape(alignment.shape) * alignment.shape[1] + np.arange(alignment.shape[1])

@@ -1,11 +1,11 @@
-"""Alignments of a pair's generations and of nulls, kept in the store.
+"""Alignments of a pair's generations and of nulls, kept in the store: of tokens, and of characters as in the paper.
 
-Three kinds of text are aligned for every model and prompt: its generations, and the two nulls of `ngrams`. The two
-halves of the generations are also aligned separately, so that the order of anchor spans can be tested on held-out
-generations.
+Three kinds of text are aligned for every model and prompt: its generations, and the two nulls of `ngrams`. Of tokens,
+the two halves of the generations are also aligned separately, so that the order of anchor spans can be tested on
+held-out generations.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 TEXTS = (GENERATIONS, ACROSS, SHUFFLED)
 HALVES = ("first, third, ... generation", "second, fourth, ... generation")
 ENGINES: dict[str, Callable[[Sequence], np.ndarray]] = {"native": alignment.align, "mafft": alignment.mafft}
+Unit = tuple[Any, str, str, dict[str, list]]  # stored together: model, category, prompt, rows of ids by text
 
 
 def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: int = 0) -> pd.DataFrame:
@@ -41,10 +42,56 @@ def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: 
     Raises:
         UserError: the engine is unknown, or MAFFT is absent.
     """
+    return _made(root, list(_units(written, seed)), engine)
+
+
+def align_characters(
+    root: Path,
+    written: pd.DataFrame,
+    decode: Mapping[str, Callable[[list[int]], str]],
+    engine: str = "native",
+    seed: int = 0,
+    nulls: bool = True,
+) -> pd.DataFrame:
+    """Align the texts of generations character by character, as the paper does; otherwise like `align_pair`.
+
+    Args:
+        root: of the store.
+        written: generations, as `sampling.sample_pair` returns them.
+        decode: for each model, what turns its ids into text.
+        engine: ``native`` or ``mafft``.
+        seed: of the nulls, which are drawn before their ids become text.
+        nulls: whether the nulls are aligned too.
+
+    Returns:
+        What `align_pair` returns, without the halves; an id is the code point of a character (see `text_of`).
+    """
+    units = []
+    for model, category, prompt, texts in _units(written, seed, halves=False):
+        if nulls or GENERATIONS in texts:
+            rows = {text: [_characters(decode[model](list(ids))) for ids in each] for text, each in texts.items()}
+            units.append((model, category, prompt, rows))
+    return _made(root, units, engine)
+
+
+def paper_engine() -> str:
+    """The engine that comes nearest to the paper on this machine: MAFFT where it is installed, else the native one."""
+    return "mafft" if alignment.mafft_version() else "native"
+
+
+def text_of(ids: np.ndarray) -> str:
+    """The text of characters, from their code points."""
+    return np.asarray(ids).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _characters(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
+
+
+def _made(root: Path, units: Sequence[Unit], engine: str) -> pd.DataFrame:
     if engine not in ENGINES:
         raise UserError(f"engine: expected {' or '.join(ENGINES)}, not {engine!r}.")
     version = alignment.mafft_version() if engine == "mafft" else None
-    units = list(_units(written, seed))
     ids = [{text: [np.asarray(row).tolist() for row in rows] for text, rows in texts.items()} for *_, texts in units]
     inputs: list[dict[str, Any]] = [{"engine": engine, "version": version, "ids": store.digest(each)} for each in ids]
 
@@ -60,13 +107,13 @@ def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: 
     return pd.concat(parts, ignore_index=True)[["model", "category", "prompt", "text", "row", "ids", "columns"]]
 
 
-def _units(written: pd.DataFrame, seed: int) -> Iterator[tuple[Any, str, str, dict[str, list]]]:
-    """What is aligned and stored together: model, category, prompt, and rows of ids by text."""
+def _units(written: pd.DataFrame, seed: int, halves: bool = True) -> Iterator[Unit]:
     for model, part in written.groupby("model", sort=False):
         found, names = ngrams.samples(part, seed), part.groupby("prompt", sort=False).category.first()
         for place, (prompt, category) in enumerate(names.items()):
             own = found[GENERATIONS][place]
-            yield model, category, str(prompt), {GENERATIONS: own, HALVES[0]: own[::2], HALVES[1]: own[1::2]}
+            parts = {HALVES[0]: own[::2], HALVES[1]: own[1::2]} if halves else {}
+            yield model, category, str(prompt), {GENERATIONS: own} | parts
             yield model, category, str(prompt), {text: found[text][place] for text in (ACROSS, SHUFFLED)}
 
 

@@ -1,19 +1,23 @@
 """Anchor spans: passages that many generations for a prompt share word for word (claim C7).
 
-They are read off an alignment and verified on the ids. Whether they have one order is measured on the texts: in an
-alignment, nothing can be out of order.
+They are read off an alignment: the paper's (`indexed`) off one of characters, ours (`spans`) off one of token ids.
+Whether ours have one order is measured on the texts: in an alignment, nothing can be out of order.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from predact.errors import UserError
+from predact.methods import overlap
 from predact.methods.alignment import GAP
 
 SHARE, LENGTH = 0.25, 5  # of the generations, and in tokens: what makes a passage an anchor span
+PAPER_SHARE, PAPER_LENGTH, PAPER_MOST = 0.2, 30, 6  # the paper's: of the generations, in characters, per prompt
 
 Ids = Sequence[int] | np.ndarray
 
@@ -23,6 +27,96 @@ class Order(NamedTuple):
 
     agreeing: int
     pairs: int
+
+
+class Indexed(NamedTuple):
+    """A passage at one index (column) of an alignment, and where each generation has it."""
+
+    column: int  # of its first character
+    text: str
+    places: np.ndarray  # [G] of its first character in each generation; -1: not there
+
+
+def indexed(
+    texts: Sequence[str],
+    columns: Sequence[np.ndarray],
+    share: float = PAPER_SHARE,
+    length: int = PAPER_LENGTH,
+    most: int = PAPER_MOST,
+) -> list[Indexed]:
+    """Find the anchor spans of aligned generations by the paper's protocol, in the order of the alignment.
+
+    A span is a passage of at least `length` characters that begins at the same index (column) of the alignment in at
+    least ``share * G`` generations; the same passage at two indices is two spans. They are picked one by one: the one
+    in most generations, among these the longest (then the first). After each pick the rest is counted again, without
+    what overlaps a picked span in its generation. (Paper, appendix on anchor spans; Figures 1 and 8 to 12.)
+
+    Args:
+        texts: of the G generations.
+        columns: for each, the column of each of its characters.
+        share: of the generations, two at least.
+        length: in characters.
+        most: spans picked, at most.
+
+    Raises:
+        UserError: the share or the length is out of its range.
+    """
+    _check(share, length)
+    least = max(2, int(np.ceil(share * len(texts) - 1e-9)))
+    held: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)  # (index, first characters): places by generation
+    for row, (text, where) in enumerate(zip(texts, columns, strict=True)):
+        for place, column in enumerate(where[: max(0, len(text) - length + 1)].tolist()):
+            held[column, text[place : place + length]][row] = place
+    room = [np.arange(len(text), 0, -1) for text in texts]  # from each place on, characters that no picked span has
+    found: list[Indexed] = []
+    while len(found) < most:
+        held = {key: _free(places, room, length) for key, places in held.items() if len(places) >= least}
+        often = max(map(len, held.values()), default=0)
+        if often < least:
+            break
+        longest = {
+            key: commonprefix([texts[row][place : place + room[row][place]] for row, place in places.items()])
+            for key, places in held.items()
+            if len(places) == often
+        }
+        key = min(longest, key=lambda key: (-len(longest[key]), key))
+        found.append(Indexed(key[0], longest[key], np.full(len(texts), -1)))
+        for row, place in held[key].items():
+            found[-1].places[row], end = place, place + len(longest[key])
+            room[row][:place] = np.minimum(room[row][:place], np.arange(place, 0, -1))
+            room[row][place:end] = 0
+    return sorted(found, key=lambda span: (span.column, span.text))
+
+
+def _free(places: dict[int, int], room: list[np.ndarray], length: int) -> dict[int, int]:
+    """Those of some passages of `length` characters that overlap no picked span."""
+    return {row: place for row, place in places.items() if room[row][place] >= length}
+
+
+def inside(found: Sequence[Indexed], texts: Sequence[str], points: int = overlap.POINTS) -> np.ndarray:
+    """Proportion of generations that are inside a span, along the text (paper, Figure 14).
+
+    Point i is the mean over generations of the share of the i-th of `points` equal parts of the text that lies inside
+    one of the spans found. An empty generation is inside none.
+
+    Returns:
+        Proportions [points].
+    """
+    total = np.zeros(points)
+    for row, text in enumerate(texts):
+        flags = np.zeros(len(text))
+        for span in found:
+            if span.places[row] >= 0:
+                flags[span.places[row] :][: len(span.text)] = 1
+        total += overlap.resampled(flags, points)
+    return total / max(1, len(texts))
+
+
+def _check(share: float, length: int) -> None:
+    if not 0 < share <= 1:
+        raise UserError(f"share: expected a number above 0 and at most 1, not {share}.")
+    if length < 2:
+        raise UserError(f"length: expected a whole number above 1, not {length}.")
 
 
 def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> list[np.ndarray]:
@@ -45,10 +139,7 @@ def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> 
     Raises:
         UserError: the share or the length is out of its range.
     """
-    if not 0 < share <= 1:
-        raise UserError(f"share: expected a number above 0 and at most 1, not {share}.")
-    if length < 2:
-        raise UserError(f"length: expected a whole number above 1, not {length}.")
+    _check(share, length)
     held = alignment != GAP
     flat = alignment[held]
     column = np.nonzero(held)[1]

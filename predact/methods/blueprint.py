@@ -1,7 +1,8 @@
 """Blueprints: which anchor spans each generation of a prompt contains, in which order, for figures to draw.
 
 Every span is a slot. In a slot a generation is in one of three states: it has the span in its place, it has the span
-elsewhere (out of the common order), or it has other text.
+elsewhere (out of the common order), or it has other text. By the paper's protocol no span can be elsewhere; start and
+end of the text are slots too, and generations are bundled by the two spans between which they flow.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from predact.methods.ngrams import GENERATIONS
 
 IN_PLACE, ELSEWHERE, OTHER = range(3)
 STATES = ("in its place", "elsewhere", "other text")
+START, END = "start of the text", "end of the text"
 MOST = 12  # most spans shown per prompt: those with the most neighbouring tokens
 _EXCERPT = 60  # characters
 
@@ -24,8 +26,8 @@ Decode = Callable[[list[int]], str]
 class Blueprint(NamedTuple):
     """What the figures draw: tidy frames, each with the columns prompt and model."""
 
-    nodes: pd.DataFrame  # slot (from 1), state, top, count, held, text, tokens, contained (in how many generations)
-    ribbons: pd.DataFrame  # slot (0: the beginning) to the next, source, target, top, bottom, count, held, who, example
+    nodes: pd.DataFrame  # slot, state, top, count, held, text, length, contained (in how many), ends
+    ribbons: pd.DataFrame  # slot to the next, begin, stop, source, target, kind, top, bottom, count, held, who, example
     texts: pd.DataFrame  # row, text, places (where each span begins, in characters; -1: nowhere)
 
 
@@ -46,8 +48,9 @@ def blueprint(
         most: spans per prompt, at most; those with the most neighbouring tokens are kept.
 
     Returns:
-        Frames of nodes, ribbons and texts. `top` and `bottom` are in generations: how many lie above in the slot.
-        `held` says for each span of the prompt how many of the node's or ribbon's generations contain it.
+        Frames of nodes, ribbons and texts. Slots of spans count from 1; 0 is the beginning. `top` and `bottom` are in
+        generations: how many lie above in the slot. `held` says for each span of the prompt how many of the node's or
+        ribbon's generations contain it. A ribbon leads from slot `begin` to slot `stop`, here always the next one.
     """
     made: list[tuple[pd.DataFrame, ...]] = []
     own = aligned[aligned.text == GENERATIONS]
@@ -61,7 +64,88 @@ def blueprint(
         told = [word(span.tolist()) for span in found]
         frames = (_nodes(found, places, told), _ribbons(found, places, texts, word), _texts(places, told, texts, word))
         made.append(tuple(frame.assign(prompt=str(prompt), model=str(model)) for frame in frames))
+    return _joined(made)
+
+
+def of_paper(
+    characters: pd.DataFrame,
+    share: float = anchors.PAPER_SHARE,
+    length: int = anchors.PAPER_LENGTH,
+    most: int = anchors.PAPER_MOST,
+) -> Blueprint:
+    """Lay out the anchor spans of the paper's protocol: start, spans and end as nodes, generations flowing between.
+
+    A generation flows from each span that it contains to the next one that it contains; what it does not contain it
+    passes below. (Paper, Figures 1 and 8 to 12.)
+
+    Args:
+        characters: what `alignments.align_characters` returns, or some prompts of it.
+        share: see `anchors.indexed`.
+        length: see `anchors.indexed`.
+        most: see `anchors.indexed`.
+
+    Returns:
+        As `blueprint` does. The start is slot 0, the end the last one: nodes with `ends` true. A flow between two nodes
+        is a ribbon from each slot to the next; these agree in `begin` and `stop`.
+    """
+    made: list[tuple[pd.DataFrame, ...]] = []
+    own = characters[characters.text == GENERATIONS]
+    for (prompt, model), part in own.groupby(["prompt", "model"], sort=False):
+        texts = [alignments.text_of(ids) for ids in part.ids]
+        found = anchors.indexed(texts, list(part["columns"]), share, length, most)
+        places = np.array([span.places for span in found], dtype=int).reshape(len(found), len(texts))
+        at = pd.DataFrame({"row": range(len(texts)), "text": texts, "places": places.T.tolist()})
+        frames = (_indexed_nodes(found, places), _flows(found, places, texts), at)
+        made.append(tuple(frame.assign(prompt=str(prompt), model=str(model)) for frame in frames))
+    return _joined(made)
+
+
+def _joined(made: list[tuple[pd.DataFrame, ...]]) -> Blueprint:
     return Blueprint(*(pd.concat(frames, ignore_index=True) for frames in zip(*made, strict=True)))
+
+
+def _indexed_nodes(found: list[anchors.Indexed], places: np.ndarray) -> pd.DataFrame:
+    held, count = places >= 0, places.shape[1]
+    end = {"state": IN_PLACE, "top": 0, "count": count, "held": held.sum(1).tolist(), "length": 0, "contained": count}
+    rows = [end | {"slot": 0, "text": START, "ends": True}]
+    for slot, (span, inside) in enumerate(zip(found, held, strict=True)):
+        count = int(inside.sum())
+        row = {"slot": slot + 1, "state": IN_PLACE, "top": 0, "count": count, "held": (held & inside).sum(1).tolist()}
+        rows.append(row | {"text": span.text, "length": len(span.text), "contained": count, "ends": False})
+    return pd.DataFrame([*rows, end | {"slot": len(found) + 1, "text": END, "ends": True}])
+
+
+def _flows(found: list[anchors.Indexed], places: np.ndarray, texts: list[str]) -> pd.DataFrame:
+    """Ribbons of the generations that contain one node, then another, from each slot to the next."""
+    ends = np.ones((1, len(texts)), bool)
+    passed = np.concatenate([ends, places >= 0, ends])
+    slots, last = np.arange(len(passed))[:, None], len(passed) - 1
+    before = np.maximum.accumulate(np.where(passed, slots, 0))
+    after = np.minimum.accumulate(np.where(passed, slots, last)[::-1])[::-1]
+    rows = []
+    for slot in range(last):
+        flows = sorted(set(zip(before[slot].tolist(), after[slot + 1].tolist(), strict=True)))
+        groups = {flow: np.flatnonzero((before[slot] == flow[0]) & (after[slot + 1] == flow[1])) for flow in flows}
+        top, bottom = _stacked(groups, slot), _stacked(groups, slot + 1)
+        for (begin, stop), members in groups.items():
+            row: dict[str, Any] = {"slot": slot, "begin": begin, "stop": stop, "count": len(members)}
+            row |= {"source": OTHER if begin < slot else IN_PLACE, "target": OTHER if stop > slot + 1 else IN_PLACE}
+            row |= {"kind": OTHER if (begin, stop) == (0, last) else IN_PLACE, "who": _numbers(members)}
+            row |= {"top": top[begin, stop], "bottom": bottom[begin, stop]}
+            first = int(members[0])
+            here = places[begin - 1, first] + len(found[begin - 1].text) if begin else 0
+            there = places[stop - 1, first] if stop < last else len(texts[first])
+            row |= {"held": passed[1:-1, members].sum(1).tolist()}
+            rows.append(row | {"example": shortened(texts[first][here:there], _EXCERPT)})
+    return pd.DataFrame(rows)
+
+
+def _stacked(groups: Mapping[tuple[int, int], np.ndarray], slot: int) -> dict[tuple[int, int], int]:
+    """How many generations lie above each flow in a slot: flows that begin or end there first, then those that pass."""
+    above, total = {}, 0
+    for flow in sorted(groups, key=lambda flow: (slot not in flow, flow)):
+        above[flow], total = total, total + len(groups[flow])
+    return above
 
 
 def states(found: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
@@ -100,11 +184,11 @@ def _nodes(found: list[np.ndarray], places: np.ndarray, told: list[str]) -> pd.D
                 "top": int(counts[:each].sum()),
                 "count": int(counts[each]),
             }
-            row |= {"held": (held & inside).sum(1).tolist(), "text": told[slot], "tokens": len(span)}
-            rows.append(row | {"contained": int(held[slot].sum())})
-    columns = ["slot", "state", "top", "count", "held", "text", "tokens", "contained"]
-    numbers = dict.fromkeys(("slot", "state", "top", "count", "tokens", "contained"), int)
-    return pd.DataFrame(rows, columns=columns).astype(numbers)  # also if there are no rows
+            row |= {"held": (held & inside).sum(1).tolist(), "text": told[slot], "length": len(span)}
+            rows.append(row | {"contained": int(held[slot].sum()), "ends": False})
+    columns = ["slot", "state", "top", "count", "held", "text", "length", "contained", "ends"]
+    kinds = dict.fromkeys(("slot", "state", "top", "count", "length", "contained"), int) | {"ends": bool}
+    return pd.DataFrame(rows, columns=columns).astype(kinds)  # also if there are no rows
 
 
 def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Decode) -> pd.DataFrame:
@@ -117,12 +201,20 @@ def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Dec
             inside = (here == source) & (there == target)
             if not inside.any():
                 continue
-            row = {"slot": slot, "source": source, "target": target, "count": int(inside.sum())}
+            row = {"slot": slot, "begin": slot, "stop": slot + 1, "source": source, "target": target}
+            row |= {"kind": _kind(source, target, slot == 0, slot == len(found)), "count": int(inside.sum())}
             row |= {"top": int(((here < source) | ((here == source) & (there < target))).sum())}
             row |= {"bottom": int(((there < target) | ((there == target) & (here < source))).sum())}
             row |= {"held": ((places >= 0) & inside).sum(1).tolist(), "who": _numbers(np.flatnonzero(inside))}
             rows.append(row | {"example": _between(slot, int(np.flatnonzero(inside)[0]), found, places, texts, word)})
     return pd.DataFrame(rows)
+
+
+def _kind(source: int, target: int, begins: bool, ends: bool) -> int:
+    """Of a ribbon: the state of its worse end; the beginning and the end of the text are no worse than any."""
+    if begins and ends:
+        return OTHER
+    return max(IN_PLACE if begins else source, IN_PLACE if ends else target)
 
 
 def _numbers(rows: np.ndarray, most: int = 6) -> str:

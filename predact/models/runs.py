@@ -62,6 +62,9 @@ class Settings(BaseModel):
     share: float = Field(0.25, gt=0, le=1, description="of generations that must contain an anchor span, at least")
     length: int = Field(5, ge=2, description="tokens of the shortest anchor span")
     engine: Literal["native", "mafft"] = Field("native", description="of alignment; mafft must be installed")
+    characters: Literal["auto", "native", "mafft"] = Field(
+        "auto", description="engine that aligns characters; auto: mafft where it is installed, else native"
+    )
     compared: Count = Field(6, description="prompts on which the engines of alignment are compared")
     others: Literal[1, 2, 3, 5, 7, 10, 15, 20, 30, 50] = Field(5, description="C8: others that a token is aligned with")
     probe_layer: int = Field(0, ge=0, description="read by the probes of Figure 6; 0: at seven eighths of the depth")

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from predact import cli
 from predact.build import standalone
 from predact.errors import UserError
-from predact.methods import ngrams
+from predact.methods import alignment, ngrams
 
 TEXT = "The cat sat on the mat, and the dog ran to the river. "
 
@@ -131,3 +132,28 @@ def test_the_table_tells_who_contains_the_commonest_n_gram(made):
 def test_one_prompt_of_two_short_texts_gives_a_page(file):
     page = standalone.page(standalone.read(file([row("a"), row("b")])), "two")
     assert "2 generations for 1 prompt," in page and "no anchor spans" in page
+
+
+@pytest.mark.parametrize("mafft", [True, False])
+def test_by_the_papers_protocol_spans_are_of_characters(file, tmp_path, monkeypatch, mafft):
+    if mafft and not shutil.which("mafft"):
+        pytest.skip("needs MAFFT")
+    if not mafft:
+        monkeypatch.setattr(alignment, "mafft_version", lambda: None)
+    passage = "Exactly this is what all of them share"
+    path = file([row(f"{'xyz'[place]}. {passage}, {place}{place}!") for place in range(3)])
+    done = CliRunner().invoke(cli.app, ["blueprint", str(path), "--out", str(tmp_path / "o"), "--protocol", "paper"])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "o/index.html").read_text()
+    specs = [json.loads(each) for each in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    assert f'texts, 1: 3 of 3 generations hold ". {passage}' in specs[0]["description"]
+    assert "at least 30 characters that at least 20%" in page and "pairs of generations" in page
+    curves = [each["description"] for each in specs if each["description"].startswith("Proportion of pairs that match")]
+    assert len(curves) == 1 and "texts, generations" in curves[0]
+    assert "at least 5 words" not in page
+
+
+def test_another_protocol_is_refused(file, tmp_path):
+    path = file([row(TEXT)] * 2)
+    done = CliRunner().invoke(cli.app, ["blueprint", str(path), "--out", str(tmp_path / "o"), "--protocol", "ours"])
+    assert done.exit_code == 2 and not (tmp_path / "o").exists()

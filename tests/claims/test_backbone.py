@@ -1,12 +1,14 @@
-"""C8: curves of alignments, against the functions for one alignment and by hand; the rule."""
+"""C8: curves of alignments, against the functions for one alignment and by hand; the rules; the paper's own curves."""
+
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import backbone
+from predact.claims import backbone, paper
 from predact.claims.backbone import LEAST_OTHERS
-from predact.methods import alignment, alignments, ngrams
+from predact.methods import alignment, alignments, ngrams, overlap
 from predact.methods.alignments import TEXTS
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 from tests.made import values, written
@@ -47,11 +49,11 @@ def shaped(**tenths):
     ],
 )
 def test_alignment_needs_more_than_base_all_along_most_at_the_ends_and_more_than_chance(given, verdict):
-    assert backbone.judge(curves(**given))[1].verdict == verdict
+    assert backbone.judge_beyond(curves(**given))[1].verdict == verdict
 
 
 def test_alignment_judges_thirteen_cases():
-    cases, _ = backbone.judge(curves((SHAPE, [each + 8 for each in SHAPE])))
+    cases, _ = backbone.judge_beyond(curves((SHAPE, [each + 8 for each in SHAPE])))
     assert cases.columns.tolist() == ["case", "estimate", "low", "high"]
     tenths = [f"{low} to {low + 10} %, minus Base's" for low in range(0, 100, 10)]
     rest = ["first tenth, minus the middle", "last tenth, minus the middle", "all along, minus the higher null"]
@@ -61,17 +63,92 @@ def test_alignment_judges_thirteen_cases():
 
 
 def test_alignment_gives_the_mean_of_rlhf_beside_its_higher_null_and_names_that_of_base():
-    _, found = backbone.judge(curves((SHAPE, [each + 8 for each in SHAPE], SHAPE)))
-    assert (found.id, found.verdict, found.n) == ("C8", "holds", 3)
+    _, found = backbone.judge_beyond(curves((SHAPE, [each + 8 for each in SHAPE], SHAPE)))
+    assert (found.id, found.verdict, found.n, found.protocol) == ("C8", "holds", 3, "book")
     assert found.estimate == pytest.approx(37.5 + 8 / 3) and (found.low, found.high) == (37.5, 45.5)
-    assert found.null == 20 and backbone.judge(curves(null=3))[1].null == 5
+    assert found.null == 20 and backbone.judge_beyond(curves(null=3))[1].null == 5
     assert found.unit == "of 100 RLHF generations aligned with at least 5 others (Base's 10.0)"
 
 
 def test_alignment_with_other_numbers_of_others():
-    found = backbone.judge(curves(others=20), others=20)[1]
+    found = backbone.judge_beyond(curves(others=20), others=20)[1]
     assert found.verdict == "holds" and found.estimate == 37.5 and "at least 20 others" in found.unit
-    assert backbone.judge(curves(others=20))[1].verdict == "fails"
+    assert backbone.judge_beyond(curves(others=20))[1].verdict == "fails"
+
+
+def overlaps(rlhf=(SHAPE, SHAPE), base=10, null=20):
+    """What `backbone.overlap_curves` returns for prompts with these percents in each tenth."""
+    numbers = {("RLHF", GENERATIONS): rlhf, ("Base", GENERATIONS): base, ("RLHF", SHUFFLED): null}
+    tenths = {key: np.broadcast_to(np.array(each, float) / 100, (len(rlhf), 10)) for key, each in numbers.items()}
+    return {key: np.repeat(each, 10, axis=1) + np.tile([-0.01, 0.01], 50) for key, each in tenths.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        ({}, "holds"),
+        ({"base": [59, 44, 29, 29, 29, 29, 29, 29, 39, 49], "null": 99}, "holds"),
+        ({"base": [59, 44, 29, 29, 29, 30, 29, 29, 39, 49]}, "fails"),
+        ({"rlhf": ([30] * 9 + [50],) * 2}, "fails"),
+        ({"rlhf": ([50] + [30] * 9,) * 2}, "fails"),
+        ({"rlhf": shaped(t4=9)}, "undecided"),
+        ({"rlhf": shaped(t0=29)}, "undecided"),
+        ({"rlhf": shaped(t9=29)}, "undecided"),
+    ],
+)
+def test_by_the_papers_rule_overlap_is_above_bases_in_each_tenth_and_highest_at_the_ends(given, verdict):
+    assert backbone.judge(overlaps(**given)).verdict == verdict
+
+
+def test_the_papers_rule_gives_the_mean_overlap_and_its_twelve_cases():
+    given = overlaps((SHAPE, [each + 8 for each in SHAPE]))
+    found, cases = backbone.judge(given), backbone.overlap_cases(given)
+    assert (found.id, found.n, found.protocol) == ("C8", 2, "paper")
+    assert [found.estimate, found.low, found.high, found.null] == pytest.approx([0.415, 0.375, 0.455, 0.2])
+    assert found.unit == "proportion of pairs that match, RLHF's mean along the text (Base's 0.100)"
+    assert len(cases) == 12
+    assert cases.estimate.tolist() == pytest.approx([(each + 4 - 10) / 100 for each in SHAPE] + [0.3, 0.2])
+
+
+def test_overlap_curves_are_those_of_each_alignment_and_other_prompts_are_no_null(tmp_path, pair):
+    decode = dict.fromkeys(("Base", "RLHF"), lambda ids: "".join("abcdefghij"[each] for each in ids))
+    characters = alignments.align_characters(tmp_path, pair, decode)
+    found = backbone.overlap_curves(characters)
+    assert set(found) == {(model, text) for model in ("Base", "RLHF") for text in (GENERATIONS, SHUFFLED)}
+    part = characters.query("model == 'RLHF' and prompt == 'b' and text == @GENERATIONS")
+    expected = overlap.resampled(overlap.matching(alignments.matrix(part)))
+    assert np.array_equal(found["RLHF", GENERATIONS][1], expected) and expected.any()
+
+
+def test_means_along_the_text_are_smoothed_and_have_a_band():
+    curves = {("RLHF", GENERATIONS): np.array([np.r_[0, 1, np.zeros(98)], np.zeros(100)])}
+    plain, smooth = (backbone.mean_along(curves, "u", width) for width in (0, 2))
+    assert plain.columns.tolist() == ["position", "model", "text", "unit", "prompts", "estimate", "low", "high"]
+    assert plain.position.tolist() == [place + 0.5 for place in range(100)]
+    assert plain.estimate[:3].tolist() == [0, 0.5, 0] and plain.high[1] == 1 and plain.low[1] == 0
+    assert smooth.estimate.tolist() == pytest.approx(overlap.smoothed(plain.estimate.to_numpy()).tolist())
+    assert smooth.estimate.max() < 0.2
+
+
+def test_the_papers_curves_are_what_the_chapter_says_of_them():
+    figure = paper.values("13")
+    said = backbone.paper_pairs(figure).set_index("pair")
+    assert said["at or below"].to_dict() == dict.fromkeys(said.index[:2], 0) | {
+        "Tulu 2 7B": 3,
+        "Tulu 2 70B": 11,
+        "OLMo 7B": 84,
+    }
+    assert said["bands overlap"].tolist()[:4] == [1, 1, 69, 83] and (said.of == 100).all()
+    curves = figure.set_index(["model", "x"]).value
+    lower = curves["OLMo 7B Instruct"] <= curves["OLMo 7B Base"]
+    assert lower[19:].all() and not lower[:10].any()
+    first = paper.values("1").set_index(["model", "x"]).value
+    assert (first - curves).abs().max() == pytest.approx(0.01, abs=0.0006), "two runs"
+    conditions = figure.groupby("model").condition.first()
+    assert conditions["Tulu 7B DPO"] == "p=0.7" and conditions["Tulu 70B DPO"] == "p=0.9"
+    told = re.findall(r"0\.\d{3}", backbone.CLAIM.paper)
+    means = first.groupby("model").mean()
+    assert told == [f"{means[f'Llama 2 {size} {model}']:.3f}" for size in ("7B", "70B") for model in ("RLHF", "Base")]
 
 
 @pytest.fixture
@@ -132,7 +209,7 @@ def test_its_rung_is_the_mean_along_the_text():
 def test_the_rule_knows_no_order_of_prompts_or_of_texts():
     found = curves(shaped(t4=35, t0=70))
     other = {key: each[::-1] for key, each in reversed(list(found.items()))}
-    cases, verdict = backbone.judge(found)
-    again, same = backbone.judge(other)
+    cases, verdict = backbone.judge_beyond(found)
+    again, same = backbone.judge_beyond(other)
     assert same.verdict == verdict.verdict and (same.n, same.unit, same.null) == (verdict.n, verdict.unit, verdict.null)
     np.testing.assert_allclose(again[["estimate", "low", "high"]], cases[["estimate", "low", "high"]])

@@ -1,11 +1,14 @@
 """Materials: what a run's settings make of them; corpora in turns; one name for what several claims need."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from predact.claims import materials
 from predact.claims.materials import Work
+from predact.methods import alignments
 from predact.models import runs
 from predact.models.pairs import ENDS
 from predact.texts.corpora import Corpus
@@ -153,3 +156,15 @@ def test_work_is_counted_by_the_settings():
     told = {"targets": ["a", "b", "c"], "targets_limit": 2, "orders": 3, "updates": 9, "batch": 450}
     work = materials.finetunings_work(runs.run("pocket", "full", **told))
     assert work == {"finetunings": Work(learned=3 * 2 * 3.5 * 9 * 100)}
+
+
+def test_characters_are_aligned_by_the_engine_that_is_set(tmp_path, monkeypatch):
+    run = runs.run("pocket", "classroom", root=tmp_path)
+    engines = []
+    monkeypatch.setattr(alignments, "align_characters", lambda *given: engines.append(given[3]))
+    monkeypatch.setattr(alignments, "paper_engine", lambda: "the paper's")
+    written = pd.DataFrame({"model": ["Base", "RLHF"]})
+    for engine in ("native", "mafft", "auto"):
+        materials.characters(replace(run, settings=run.settings.model_copy(update={"characters": engine})), written)
+    assert engines == ["native", "mafft", "the paper's"]
+    assert run.settings.characters == "native" and runs.run("pocket", "full").settings.characters == "auto"

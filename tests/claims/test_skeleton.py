@@ -1,10 +1,12 @@
-"""C7: anchor spans of halves held out, by hand; the rule."""
+"""C7: share inside anchor spans, and spans of halves held out, by hand; the rules."""
+
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import backbone, skeleton
+from predact.claims import backbone, paper, skeleton
 from predact.claims.skeleton import COVERED, SPANS
 from predact.methods import alignment, alignments
 from predact.methods.alignments import HALVES, TEXTS
@@ -12,47 +14,88 @@ from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 from tests.made import shuffled, values, written
 
 
-def spans(rlhf=(0.6, 0.5, 0.7), base=(0.2, 0.1, 0.3), null=0.3, order=(0.97, 0.95, 0.99)):
-    """What `backbone.ordered` returns; with an empty order RLHF has none, its nulls and Base have."""
-    share, kept = skeleton.COVERED, skeleton.ORDER
-    rows = [("RLHF", GENERATIONS, share, *rlhf), ("RLHF", ACROSS, share, *(null,) * 3)]
-    rows += [("RLHF", SHUFFLED, share, 0, 0, 0), ("Base", GENERATIONS, share, *base), ("Base", ACROSS, share, 1, 1, 1)]
-    rows += [("RLHF", GENERATIONS, skeleton.SPANS, 3, 2, 4), ("RLHF", ACROSS, kept, 0.5, 0.4, 0.6)]
-    rows += [("Base", GENERATIONS, kept, 0.6, 0.5, 0.7)] + [("RLHF", GENERATIONS, kept, *order)] * bool(order)
+def ordered(order=(0.8, 0.7, 0.9)):
+    """What `skeleton.share_and_order` returns; without an order RLHF has none, its nulls and Base have."""
+    rows = [("RLHF", GENERATIONS, skeleton.COVERED, 0.6, 0.5, 0.7), ("RLHF", ACROSS, skeleton.ORDER, 0.5, 0.4, 0.6)]
+    rows += [("Base", GENERATIONS, skeleton.ORDER, 0.2, 0.1, 0.3)]
+    rows += [("RLHF", GENERATIONS, skeleton.ORDER, *order)] * bool(order)
     frame = pd.DataFrame(rows, columns=["model", "text", "measure", "estimate", "low", "high"])
-    return frame.assign(prompts=np.where(frame.measure == kept, 30, 40))
+    return frame.assign(prompts=np.where(frame.measure == skeleton.ORDER, 30, 40))
+
+
+@pytest.mark.parametrize(
+    ("order", "verdict"),
+    [
+        ((0.8, 0.51, 0.9), "holds"),
+        ((0.8, 0.5, 0.9), "undecided"),
+        ((0.4, 0.3, 0.6), "undecided"),
+        ((0.4, 0.3, 0.5), "fails"),
+    ],
+)
+def test_by_our_measure_the_order_held_out_lies_above_chance(order, verdict):
+    found = skeleton.judge_beyond(ordered(order))
+    assert found.verdict == verdict and found.protocol == "book"
+    assert (found.id, found.estimate, found.low, found.high, found.null, found.n) == ("C7", *order, 0.5, 30)
+    assert found.unit == "share of pairs of RLHF's anchor spans in the common order, held out"
+
+
+def test_without_two_spans_anywhere_there_is_no_order():
+    frame = ordered(order=())
+    for each in (frame, frame[frame.measure != skeleton.ORDER]):
+        found = skeleton.judge_beyond(each)
+        assert (found.verdict, found.estimate, found.low, found.high, found.n) == ("fails", 0, 0, 0, 0)
+
+
+def inside(rlhf=(0.3, 0.5), base=(0.1, 0.1), across=(0.1, 0.3), mixed=(0.0, 0.0)):
+    """What `skeleton.inside_curves` returns for two prompts whose mean along the text is this."""
+    shares = {("RLHF", GENERATIONS): rlhf, ("RLHF", ACROSS): across, ("RLHF", SHUFFLED): mixed}
+    shares |= {("Base", GENERATIONS): base, ("Base", ACROSS): (0.9, 0.9)}
+    return {key: np.array(each)[:, None] + np.tile([-0.1, 0.1], 50) for key, each in shares.items()}
 
 
 @pytest.mark.parametrize(
     ("given", "verdict"),
     [
         ({}, "holds"),
-        ({"rlhf": (0.6, 0.31, 0.7)}, "holds"),
-        ({"base": (0.8, 0.7, 0.9)}, "fails"),
-        ({"null": 0.7}, "fails"),
-        ({"order": (0.8, 0.7, 0.9)}, "fails"),
-        ({"base": (0.4, 0.3, 0.5)}, "undecided"),
-        ({"base": (0.7, 0.6, 0.8)}, "undecided"),
-        ({"null": 0.5}, "undecided"),
-        ({"order": (0.95, 0.9, 0.99)}, "undecided"),
+        ({"base": (0.3, 0.5)}, "fails"),
+        ({"base": (0.4, 0.4)}, "undecided"),
+        ({"across": (0.6, 0.6)}, "fails"),
+        ({"across": (0.4, 0.4)}, "undecided"),
+        ({"mixed": (0.4, 0.4)}, "undecided"),
     ],
 )
-def test_a_skeleton_needs_more_spans_than_base_and_chance_and_one_order(given, verdict):
-    assert skeleton.judge(spans(**given)).verdict == verdict
+def test_by_the_papers_rule_more_is_inside_spans_than_of_base_and_of_chance(given, verdict):
+    assert skeleton.judge(inside(**given)).verdict == verdict
 
 
-def test_a_skeleton_gives_the_order_held_out_beside_a_half():
-    found = skeleton.judge(spans())
-    assert (found.id, found.estimate, found.low, found.high, found.null) == ("C7", 0.97, 0.95, 0.99, 0.5)
-    assert found.n == 30
-    assert found.unit == "share of pairs of RLHF's anchor spans in the common order, held out"
+def test_the_papers_rule_gives_the_mean_along_the_text_beside_base_and_the_higher_null():
+    found = skeleton.judge(inside())
+    assert (found.id, found.n, found.protocol) == ("C7", 2, "paper")
+    assert [found.estimate, found.low, found.high, found.null] == pytest.approx([0.4, 0.3, 0.5, 0.2])
+    assert found.unit == "share of generations inside an anchor span, RLHF's mean along the text (Base's 0.100)"
+    cases = skeleton.inside_cases(inside()).set_index("case")
+    assert cases.loc["RLHF's, minus Base's"].tolist() == pytest.approx([0.3, 0.2, 0.4]), "paired by prompts"
+    assert cases.loc["RLHF's, minus the higher null"].tolist() == pytest.approx([0.2, 0.1, 0.3])
 
 
-def test_without_two_spans_anywhere_there_is_no_skeleton():
-    frame = spans(order=())
-    for each in (frame, frame[frame.measure != skeleton.ORDER]):
-        found = skeleton.judge(each)
-        assert (found.verdict, found.estimate, found.low, found.high, found.n) == ("fails", 0, 0, 0, 0)
+def test_curves_inside_spans_by_hand(tmp_path):
+    passage = "Dear reader, here is what I know about it:"  # 42 characters, and as many of their own
+    own = ["".join(chr(0x4E00 + 100 * row + place) for place in range(len(passage))) for row in range(5)]
+    texts = [passage + own[row] if row < 2 else own[row] for row in range(5)]
+    words = {text: [ord(each) for each in text] for text in texts}
+    made = written({"a": list(words.values())}, "RLHF")
+    characters = alignments.align_characters(tmp_path, made, {"RLHF": lambda ids: "".join(map(chr, ids))})
+    curve = skeleton.inside_curves(characters)["RLHF", GENERATIONS]
+    assert curve.shape == (1, 100) and curve[0] == pytest.approx([0.4] * 50 + [0] * 50)
+    assert not skeleton.inside_curves(characters, share=0.5)["RLHF", GENERATIONS].any()
+    assert not skeleton.inside_curves(characters, length=43)["RLHF", GENERATIONS].any()
+
+
+def test_it_tells_the_means_of_the_papers_figure():
+    told = re.findall(r"0\.\d{3}", skeleton.CLAIM.paper)
+    means = backbone.paper_pairs(paper.values("14")).set_index("pair")
+    models = [("Llama 2 7B", "RLHF"), ("Llama 2 7B", "Base"), ("Llama 2 70B", "RLHF"), ("Llama 2 70B", "Base")]
+    assert told == [f"{means.loc[each]:.3f}" for each in models]
 
 
 def own(seed, *parts):
@@ -172,4 +215,4 @@ def test_its_rung_is_the_share_of_tokens_in_spans():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_rule_knows_no_order_of_rows(seed):
-    assert skeleton.judge(shuffled(spans(), seed)) == skeleton.judge(spans())
+    assert skeleton.judge_beyond(shuffled(ordered(), seed)) == skeleton.judge_beyond(ordered())

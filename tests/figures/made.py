@@ -229,7 +229,7 @@ def along(models=BOTH, others=(1, 5), prompts=4):
 def chart(name, case, told=nasty):
     _, drawn, cells, prompts, models = of(case, told)
     if name == "sankey":
-        return skeleton_figures.sankey(drawn, prompts, models).to_json()
+        return skeleton_figures.sankey({"book": drawn}, prompts, models).to_json()
     if name == "viewer":
         return backbone_figures.viewer(cells, prompts).to_json()
     if name == "shares":

@@ -1,10 +1,13 @@
 """The viewer and the curves along the text, against the frames."""
 
 import json
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from predact.claims import backbone, paper
 from predact.figures import backbone as backbone_figures
 from predact.methods import alignments, ngrams
 from tests.figures.made import BOTH, along, bound, chart, felt, of, shown
@@ -59,3 +62,52 @@ def test_the_number_of_others_is_one_that_there_is():
 
 def test_a_single_number_of_others_is_no_choice():
     assert bound(backbone_figures.companions_along_text(along(others=(5,))).to_json()) == {}
+
+
+TOLD = {"matched": "Overlap, matched", "ours": "Of 100"}
+
+
+def measures(points=10):
+    """Curves of two measures of chance numbers."""
+    draw, parts = np.random.default_rng(0), {}
+    for measure in TOLD:
+        found = {(model, text): draw.random((4, points)) for model in BOTH for text in alignments.TEXTS[::2]}
+        parts[measure] = backbone.mean_along(found, measure, 0)
+    return pd.concat(parts, names=["measure", None]).reset_index("measure")
+
+
+@pytest.mark.parametrize("measure", TOLD)
+def test_the_chosen_measure_is_drawn_with_its_heading(measure):
+    data = measures()
+    spec = backbone_figures.along_text(data, TOLD).to_json()
+    assert bound(spec)["measure"]["options"] == list(TOLD) and "paper" not in bound(spec)
+    svg = shown(spec, measure=measure)
+    chosen = data[data.measure == measure]
+    drawn = felt(svg, "model", "text", "position", "estimate", "95 % from", "to")
+    assert [each[:2] for each in drawn] == list(zip(chosen.model, chosen.text, strict=True))
+    numbers = np.array([list(map(float, each[3:])) for each in drawn])
+    assert numbers == pytest.approx(chosen[["estimate", "low", "high"]].to_numpy(), abs=0.0006)
+    assert TOLD[measure] in svg
+
+
+def test_a_curve_is_told_in_words():
+    data = measures()
+    first = data[(data.measure == "matched") & (data.model == "Base") & (data.text == ngrams.GENERATIONS)].estimate
+    told = f"Base, generations {first.iloc[0]:.3f} at the beginning, {first.iloc[5]:.3f} in the middle"
+    text = json.loads(backbone_figures.along_text(data, TOLD).to_json())["description"]
+    assert text.startswith("Overlap, matched: ") and told in text
+
+
+@pytest.mark.parametrize("figure", ["13", "14"])
+def test_the_papers_curves_of_a_pair_are_drawn_beside_its_measure_but_not_beside_ours(figure):
+    spec = backbone_figures.along_text(measures(), TOLD, paper.values(figure)).to_json()
+    pairs = list(backbone.PAPER_PAIRS)
+    assert bound(spec)["paper"]["options"] == [*pairs, "none"]
+    for pair, models in backbone.PAPER_PAIRS.items():
+        assert papers(shown(spec, paper=pair)) == {f"paper: {model}" for model in models}
+    assert papers(shown(spec, paper="none")) == papers(shown(spec, measure="ours")) == set()
+
+
+def papers(svg):
+    """The paper's models whose curves are in a picture."""
+    return set(re.findall(r"model: (paper: [^;\"]*)", svg))

@@ -105,3 +105,36 @@ def test_mafft_aligns_the_same_texts_and_is_kept_apart(tmp_path, pair, calls):
     for _, part in found.groupby(["model", "prompt", "text"]):
         rows = [ids.tolist() for ids in part.ids]
         assert np.array_equal(alignments.matrix(part), alignment.mafft(rows))
+
+
+def decode(ids):
+    return "".join("aé😀\ud800"[each % 4] * 2 for each in ids)
+
+
+def test_characters_of_generations_and_nulls_are_aligned_as_they_would_be_alone(tmp_path, pair):
+    found = alignments.align_characters(tmp_path, pair, dict.fromkeys(("Base", "RLHF"), decode), seed=1)
+    texts = {}
+    for model, part in pair.groupby("model", sort=False):
+        samples = ngrams.samples(part, 1)
+        for place, prompt in enumerate("abc"):
+            texts |= {(model, prompt, text): [decode(ids) for ids in samples[text][place]] for text in TEXTS}
+    told = {key: [alignments.text_of(ids) for ids in ids_of] for key, ids_of in texts_of(found).items()}
+    assert told == texts, "tokens are shuffled, not their characters"
+    for key, part in found.groupby(["model", "prompt", "text"], sort=False):
+        assert np.array_equal(alignments.matrix(part), alignment.align([list(map(ord, text)) for text in texts[key]]))
+
+
+def test_characters_are_aligned_once_and_nulls_only_if_wanted(tmp_path, pair, calls):
+    decoders = dict.fromkeys(("Base", "RLHF"), decode)
+    found = alignments.align_characters(tmp_path, pair, decoders, nulls=False)
+    assert set(found.text) == {GENERATIONS} and len(calls) == 2 * 3
+    alignments.align_characters(tmp_path, pair, decoders)
+    assert len(calls) == 2 * 3 + 2 * 3 * 2, "the nulls alone"
+
+
+def test_the_papers_engine_is_mafft_where_it_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(alignment, "mafft_version", lambda: "v7")
+    assert alignments.paper_engine() == "mafft"
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert alignments.paper_engine() == "native"

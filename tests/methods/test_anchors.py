@@ -196,3 +196,97 @@ def test_spans_in_random_order_agree_in_half_of_the_pairs():
 def test_tokens_in_two_spans_are_covered_once():
     spans, rows = [np.array([1, 2, 3]), np.array([3, 4, 5])], [[9, 1, 2, 3, 4, 5], [3, 4, 5, 1, 2, 3], [1, 2, 3, 9], []]
     assert anchors.covered(spans, anchors.starts(spans, rows), rows) == 5 + 6 + 3
+
+
+def laid(*rows):
+    """Texts from an alignment of characters with dashes for gaps, and the column of each character."""
+    columns = [np.array([place for place, each in enumerate(row) if each != "-"], int) for row in rows]
+    return [row.replace("-", "") for row in rows], columns
+
+
+def indexed(rows, **settings):
+    """Index, text and holders of each span of the paper's protocol."""
+    found = anchors.indexed(*laid(*rows), **({"share": 0.5, "length": 4} | settings))
+    return [(span.column, span.text, np.flatnonzero(span.places >= 0).tolist()) for span in found]
+
+
+def test_a_span_stands_at_one_index_of_the_alignment():
+    rows = ["abcd----wxyz", "abcd1---wxyz", "----abcdwxyz", "2---abcdwxyz"]
+    expected = [(0, "abcd", [0, 1]), (4, "abcd", [2, 3]), (8, "wxyz", [0, 1, 2, 3])]
+    assert indexed(rows) == expected, "the same text at two indices is two spans"
+    assert indexed(rows, share=0.75) == expected[2:]
+    assert indexed(rows, length=5) == [(4, "abcdwxyz", [2, 3])], "gaps within a passage do not count"
+    assert indexed(rows, length=9) == []
+
+
+def test_spans_are_picked_by_frequency_then_length_and_overlaps_are_not_counted_twice():
+    rows = ["abcdefgh--", "abcdefghij", "abcdefghij", "abcdefghij", "??cdefghij", "!!!!!!!!!!"]
+    assert indexed(rows) == [(2, "cdefgh", [0, 1, 2, 3, 4])], "what is left beside it is too short"
+    assert indexed(rows, length=2) == [
+        (0, "ab", [0, 1, 2, 3]),
+        (2, "cdefgh", [0, 1, 2, 3, 4]),
+        (8, "ij", [1, 2, 3, 4]),
+    ]
+    assert indexed(rows, length=2, most=1) == [(2, "cdefgh", [0, 1, 2, 3, 4])]
+    assert indexed(rows, length=2, most=2) == [(0, "ab", [0, 1, 2, 3]), (2, "cdefgh", [0, 1, 2, 3, 4])], "first of ties"
+
+
+def test_what_overlaps_a_pick_in_some_generations_counts_in_the_others():
+    rows = ["aaaabbbbcc", "aaaabbbbcc", "aaaabbbb--", "1234bbbbcc", "5678bbbbcc", "----90bbcc", "----.!bbcc"]
+    expected = [(0, "aaaabb", [0, 1, 2]), (6, "bbcc", [0, 1, 3, 4, 5, 6])]
+    assert indexed(rows, share=2 / 7) == expected, "of the third, bbbb is free; of the first two, bb"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_picked_spans_against_the_definition(seed):
+    """All passages of all lengths at every index, counted anew after each pick."""
+    draw = np.random.default_rng(seed)
+    rows = ["".join(draw.choice(list("ab-"), 14, p=[0.6, 0.2, 0.2])) for _ in range(8)]
+    texts, columns = laid(*rows)
+    busy, picked = [set() for _ in rows], []
+    while len(picked) < 6:
+        held = {}
+        for row, text in enumerate(texts):
+            for begin in range(len(text)):
+                for end in range(begin + 3, len(text) + 1):
+                    if not busy[row] & set(range(begin, end)):
+                        held.setdefault((columns[row][begin], text[begin:end]), {})[row] = begin
+        held = {key: places for key, places in held.items() if len(places) >= 3}
+        if not held:
+            break
+        key = min(held, key=lambda key: (-len(held[key]), -len(key[1]), key))
+        picked.append((*key, sorted(held[key])))
+        for row, begin in held[key].items():
+            busy[row] |= set(range(begin, begin + len(key[1])))
+    assert indexed(rows, share=3 / 8, length=3) == sorted(picked) and picked
+
+
+def test_the_order_of_generations_does_not_matter():
+    rows = ["abcdefgh--", "abcdefghij", "abcdefghij", "abcdefghij", "??cdefghij", "!!!!!!!!!!"]
+    assert [each[:2] for each in indexed(rows[::-1], length=2)] == [each[:2] for each in indexed(rows, length=2)]
+
+
+def test_the_papers_settings():
+    passage = "exactly thirty characters long"
+    rows = [passage + str(row) for row in range(2)] + [chr(65 + row) * 31 for row in range(8)]
+    assert indexed(rows, share=anchors.PAPER_SHARE, length=anchors.PAPER_LENGTH) == [(0, passage, [0, 1])]
+    assert anchors.indexed(*laid(*rows))[0].text == passage and anchors.PAPER_MOST == 6
+    assert indexed([passage[1:] + str(row) for row in range(2)] + rows[2:], share=0.2, length=30) == []
+    assert indexed([*rows, "-"], share=0.2, length=30) == [], "two of eleven are less than a fifth"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [({"share": 0}, "share"), ({"share": 1.1}, "share"), ({"length": 1}, "length")]
+)
+def test_of_the_papers_protocol_too_a_share_or_length_out_of_range_is_one_line(settings, name):
+    with pytest.raises(UserError, match=rf"^{name}: "):
+        indexed(["abcd", "abcd"], **settings)
+
+
+def test_the_share_inside_spans_along_the_text_by_hand():
+    texts = ["abcdefgh", "..abcd", "zz", ""]
+    found = [anchors.Indexed(0, "abcd", np.array([0, 2, -1, -1])), anchors.Indexed(9, "gh", np.array([6, -1, -1, -1]))]
+    assert anchors.inside(found, texts, 4).tolist() == pytest.approx(
+        [(1 + 0) / 4, (1 + 2 / 3) / 4, (0 + 1) / 4, (1 + 1) / 4]
+    )
+    assert anchors.inside([], texts).tolist() == [0] * 100 and anchors.inside([], []).tolist() == [0] * 100

@@ -8,6 +8,7 @@ import pytest
 
 from predact.methods import alignment, alignments, blueprint
 from predact.methods.blueprint import ELSEWHERE, IN_PLACE, OTHER, STATES
+from predact.methods.ngrams import GENERATIONS
 from tests.made import PLANS, SPANS, aligned_rows, planned, word
 
 
@@ -50,7 +51,7 @@ def test_nodes_by_hand():
         [0, 6, 6],
     ]
     assert nodes.groupby("slot").contained.first().tolist() == [9, 7, 6]
-    assert nodes.groupby("slot").tokens.first().tolist() == [5, 6, 8]
+    assert nodes.groupby("slot").length.first().tolist() == [5, 6, 8]
     assert nodes.groupby("slot").text.first().tolist() == [word(SPANS[each]) for each in "ABC"]
     assert nodes.held[:3].tolist() == [[7, 6, 5], [2, 1, 1], [0, 0, 0]]
 
@@ -239,3 +240,69 @@ def test_cells_are_the_tokens_of_the_alignment_with_the_others_that_agree():
     others = [row[row >= 0].tolist() for row in alignment.companions(aligned)]
     assert cells.others.tolist() == others and (cells.width == aligned.shape[1]).all()
     assert cells["columns"].tolist() == [np.flatnonzero(row != alignment.GAP).tolist() for row in aligned]
+
+
+FIRST, SECOND, THIRD = (f"this is the {name} passage that they share" for name in ("first", "second", "third"))
+FLOWING = [FIRST + SECOND + THIRD] * 3 + [FIRST + each * 39 + THIRD for each in "#*"] + [SECOND, "none", "-"]
+
+
+def characters(texts, model="RLHF", prompt="p"):
+    """Texts laid on known columns, each passage on its own, as `alignments.align_characters` gives them."""
+    columns = []
+    for text in texts:
+        begins = {0: 0} | {text.find(each): 100 * place for place, each in enumerate((FIRST, SECOND, THIRD), 1)}
+        begins = {place: column for place, column in sorted(begins.items()) if place >= 0}
+        at = [max(place for place in begins if place <= here) for here in range(len(text))]
+        columns.append(np.array([begins[place] + here - place for here, place in enumerate(at)], int))
+    place = {"model": model, "category": "c", "prompt": prompt, "text": GENERATIONS, "row": range(len(texts))}
+    return pd.DataFrame(place | {"ids": [np.array([*map(ord, text)]) for text in texts], "columns": columns})
+
+
+def test_nodes_of_the_paper_are_start_spans_and_end():
+    nodes = blueprint.of_paper(characters(FLOWING)).nodes
+    told = ["start of the text", FIRST, SECOND, THIRD, "end of the text"]
+    assert nodes.text.tolist() == told and nodes.slot.tolist() == list(range(5))
+    assert nodes["count"].tolist() == nodes.contained.tolist() == [8, 5, 4, 5, 8] and nodes.top.tolist() == [0] * 5
+    assert nodes.ends.tolist() == [True, False, False, False, True] and set(nodes.state) == {IN_PLACE}
+    assert nodes.held.tolist() == [[5, 4, 5], [5, 3, 5], [3, 4, 3], [5, 3, 5], [5, 4, 5]]
+    assert nodes["length"].tolist() == [0, len(FIRST), len(SECOND), len(THIRD), 0]
+
+
+def test_generations_flow_from_each_span_that_they_contain_to_the_next():
+    ribbons = blueprint.of_paper(characters(FLOWING)).ribbons
+    flows = ribbons.groupby(["begin", "stop"], sort=True)["count"].agg(["first", "size", "nunique"])
+    expected = {(0, 1): (5, 1), (0, 2): (1, 2), (0, 4): (2, 4), (1, 2): (3, 1), (1, 3): (2, 2), (2, 3): (3, 1)}
+    expected |= {(2, 4): (1, 2), (3, 4): (5, 1)}
+    assert {key: (row["first"], row["size"]) for key, row in flows.iterrows()} == expected, "as many parts as slots"
+    assert (flows["nunique"] == 1).all() and set(ribbons.kind[(ribbons.begin == 0) & (ribbons.stop == 4)]) == {OTHER}
+    rows = ribbons.set_index(["begin", "stop", "slot"])
+    assert rows.who[1, 3, 1] == "3, 4" and rows.example[1, 3, 1] == "#" * 39 and rows.held[1, 3, 1] == [2, 0, 2]
+    assert rows.example[0, 4, 0] == "none" and rows.kind[1, 3, 1] == IN_PLACE
+    assert rows.loc[(1, 3, 1), ["source", "target"]].tolist() == [IN_PLACE, OTHER], "it passes below the second span"
+    assert rows.loc[(1, 3, 2), ["source", "target"]].tolist() == [OTHER, IN_PLACE]
+
+
+def test_flows_lie_one_above_the_other_and_go_on_where_they_ended():
+    ribbons = blueprint.of_paper(characters(FLOWING)).ribbons
+    for slot, part in ribbons.groupby("slot"):
+        for side, node in (("top", slot), ("bottom", slot + 1)):
+            stack = part.sort_values(side)
+            assert stack[side].tolist() == (stack["count"].cumsum() - stack["count"]).tolist()
+            through = (stack["begin"] == node) | (stack["stop"] == node)
+            assert through.tolist() == sorted(through, reverse=True), "what stops or begins at the node is above"
+    parts = ribbons.sort_values("slot").groupby(["begin", "stop"])
+    assert all(part.bottom.tolist()[:-1] == part.top.tolist()[1:] for _, part in parts)
+
+
+def test_of_texts_without_spans_the_paper_draws_start_and_end():
+    drawn = blueprint.of_paper(characters(["a", "b", ""]))
+    assert drawn.nodes.text.tolist() == ["start of the text", "end of the text"]
+    assert drawn.ribbons[["begin", "stop", "count", "kind"]].to_numpy().tolist() == [[0, 1, 3, OTHER]]
+    assert drawn.texts.text.tolist() == ["a", "b", ""] and drawn.texts.places.tolist() == [[], [], []]
+
+
+def test_places_of_the_papers_spans_are_those_in_the_text():
+    drawn = blueprint.of_paper(pd.concat([characters(FLOWING), characters(FLOWING[::-1], "Base", "q")]))
+    assert list(zip(drawn.texts.prompt, drawn.texts.model, strict=True)) == [("p", "RLHF")] * 8 + [("q", "Base")] * 8
+    for text, places in zip(drawn.texts.text, drawn.texts.places, strict=True):
+        assert places == [text.find(each) for each in (FIRST, SECOND, THIRD)]
