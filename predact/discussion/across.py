@@ -20,9 +20,11 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     """Return verdicts claim by claim, and for each the pairs in the order of their names.
 
     If there are several verdicts on one claim and pair by one rule, the last one counts; the paper's rule comes first.
+    Those of an older version, on a claim that is gone or by no rule that is known, are left out.
     """
-    last = {(row["id"], row["protocol"], row["pair"]): row for row in rows}
     order, rules = list(claims()), get_args(Protocol)
+    known = (row for row in rows if row["id"] in order and row.get("protocol") in rules)
+    last = {(row["id"], row["protocol"], row["pair"]): row for row in known}
 
     def place(row: Row) -> tuple:
         return order.index(row["id"]), rules.index(row["protocol"]), title(row["pair"])
