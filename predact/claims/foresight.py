@@ -22,7 +22,7 @@ from predact.models import loading
 from predact.models.pairs import ENDS, Pair
 from predact.models.passages import GOLD, OWN
 from predact.models.runs import Run
-from predact.texts import corpora
+from predact.texts import corpora, sources
 
 CLAIM = Claim(
     id="C9",
@@ -231,7 +231,7 @@ def one_layer(run: Run) -> pd.DataFrame:
 
 
 def beginnings(run: Run) -> pd.DataFrame:
-    """Let both models continue beginnings of gold documents, each once, as in Figure 5: see `self_reading.complete`.
+    """Let both models continue beginnings of documents, each once, as in Figure 5: see `self_reading.complete`.
 
     Returns:
         model, prompt (number of a beginning), sample (0), given, ids.
@@ -255,7 +255,9 @@ def _documents(run: Run) -> int:
 
 
 def _corpora(run: Run) -> list[str]:
-    return corpora.expanded(run.settings.corpora or run.pair.corpora)
+    """Names of a run's corpora of pretraining text, as the paper's Pile is; all corpora if none is known as such."""
+    names, known = corpora.expanded(run.settings.corpora or run.pair.corpora), sources.datasets()
+    return [name for name in names if name in known and known[name].category == "pretraining"] or names
 
 
 def design(run: Run) -> Design:

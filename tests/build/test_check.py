@@ -116,7 +116,7 @@ def test_work_counted_by_hand():
     beginnings = (10 + 1 + 1) * 4 * 6
     scored = 3 * 10 * 10 * 500 + 3 * (10 * 10 * 500 + 80 * 2 * 5) + 3 * 4 * beginnings + 30 * 11 + 3 * 8 * 100
     matched = 4 + 5  # other p than that of the run: of RLHF, of Base
-    begun = 2 * 10 * 1 * 6  # 4 * 11 tokens in texts of 6, begun by documents of ten corpora
+    begun = 2 * 6 * 2 * 6  # 4 * 11 tokens in texts of 6, begun by documents of the six corpora of pretraining text
     sampled = (3 + matched) * 80 * 7 * 5 + 3 * beginnings + begun
     greedy, at_matched = 2 * 80 * 5, 80 * 2 * 5  # Base and RLHF; Base's at the p that is matched
     scored, sampled = scored + greedy + at_matched, sampled + greedy

@@ -264,6 +264,11 @@ def test_both_continue_the_same_beginnings_once_and_there_are_enough_of_them(run
     assert len({tuple(each) for each in base.ids}) > 12, "other random numbers for every beginning"
 
 
+def test_documents_begin_like_pretraining_text_where_corpora_are_told_apart():
+    names = {name: foresight._corpora(runs.run("pocket", corpora=[name])) for name in ("paper", "pocket")}
+    assert set(names["paper"]) == {"wikipedia", "c4", "arxiv"} and len(names["pocket"]) == 9
+
+
 def test_the_layer_is_the_papers_share_of_the_depth_unless_told(run):
     assert foresight.probe_layer(runs.run("pocket")) == 3
     assert foresight.probe_layer(runs.run("pocket", probe_layer=1)) == 1
