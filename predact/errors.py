@@ -16,6 +16,10 @@ class UserError(Exception):
         return [f"UserError: {self}"]
 
 
+class NotFinite(UserError):
+    """A model gives NaN or infinite numbers: what it has measured must not be used."""
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Return ``", did you mean 'x' or 'y'?"`` for the known names closest to `name`, or ``""`` if none is close."""
     exact_case = {word.lower(): word for word in known}

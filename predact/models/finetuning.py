@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from predact.errors import UserError
+from predact.errors import NotFinite, UserError
 from predact.models import loading, scoring, tokens
 
 FULL, LORA = "full", "lora"
@@ -131,7 +131,7 @@ def run(
             if not fine:
                 found.append(np.full(len(validation), np.inf))
             else:  # all runs begin alike
-                found.append(_read(model, tokenizer, validation, settings) if done or not rival else rival.nll[0])
+                found.append(_read(model, tokenizer, validation, settings, done) if done or not rival else rival.nll[0])
             if found[-1].sum() <= min(each.sum() for each in found):
                 at, kept = done, {name: weight.detach().to("cpu", copy=True) for name, weight in changed.items()}
             so_far = Run(rate, tokens[points], np.stack(found), kept)
@@ -150,11 +150,15 @@ def _behind(run: Run, rival: Run | None) -> bool:
     return bool(more.mean() > 2 * more.std(ddof=1) / len(more) ** 0.5)
 
 
-def _read(model: Any, tokenizer: Any, texts: Sequence[str], settings: Settings) -> np.ndarray:
-    """Nll of each text in nats, infinite where it is not a number."""
-    tokens = scoring.score(model, tokenizer, texts, context=settings.context, lead=settings.lead)
-    lost = tokens.nll.isna() & (tokens.position > 0)
-    return scoring.documents(tokens.assign(nll=tokens.nll.mask(lost, np.inf)), texts).nll.to_numpy()
+def _read(model: Any, tokenizer: Any, texts: Sequence[str], settings: Settings, done: int = 0) -> np.ndarray:
+    """Nll of each text in nats, infinite if the updates `done` have led to numbers that are not finite."""
+    try:
+        tokens = scoring.score(model, tokenizer, texts, context=settings.context, lead=settings.lead)
+    except NotFinite:
+        if done:
+            return np.full(len(texts), np.inf)
+        raise
+    return scoring.documents(tokens, texts).nll.to_numpy()
 
 
 @contextmanager

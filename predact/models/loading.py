@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from predact.errors import UserError
+from predact.errors import NotFinite, UserError
 from predact.models.pairs import Model
 
 _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
@@ -92,11 +92,11 @@ def tokenizer(model: Model) -> Any:
         raise _unusable(model, error) from error
 
 
-def not_finite(model: Any, where: str) -> UserError:
+def not_finite(model: Any, where: str) -> NotFinite:
     """Return the error of a loaded model (or a mixture of models) whose logits at a place are NaN or infinite."""
     dtypes = {each: str(next(each.parameters()).dtype) for each in getattr(model, "models", (model,))}
     told = " or ".join(f"{each.name_or_path!r} in {dtype.removeprefix('torch.')}" for each, dtype in dtypes.items())
-    return UserError(
+    return NotFinite(
         f"pair: the model {told} gives no finite probability to {where}: its numbers overflow, or its weights are "
         "damaged. Set `dtype: bfloat16` or `dtype: float32` in a pair file."
     )

@@ -165,7 +165,9 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_spoils_the_weights(mine
 def test_weights_that_are_no_numbers_do_not_look_like_a_perfect_score(mine, tokenizer):
     with torch.no_grad():
         mine.lm_head.weight.fill_(float("nan"))
-    assert np.isinf(finetuning._read(mine, tokenizer, HELD_OUT, SHORT)).all()
+    assert np.isinf(finetuning._read(mine, tokenizer, HELD_OUT, SHORT, done=1)).all()
+    with pytest.raises(UserError, match="gives no finite probability"):
+        finetuning._read(mine, tokenizer, HELD_OUT, SHORT)
 
 
 def test_what_a_model_learns_from_does_not_depend_on_the_model(make_model, tokenizer, monkeypatch):
