@@ -42,14 +42,14 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
     rows: list[tuple[str, ...]] = []
     for claim in claims().values():
         name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
-        told = f"{claim.claim} *({claim.figure})*"
-        for protocol, first in (("paper", (name, told, claim.paper or "–")), ("book", ("", OURS, ""))):
+        told = f"{claim.claim} *({claim.figure})*" + (f"<br>*The paper's models:* {claim.paper}" if claim.paper else "")
+        for protocol, first in (("paper", (name, told)), ("book", ("", OURS))):
             key = (claim.id, protocol)
             if protocol == "paper" or key in found or key in other:
-                beside = (" ".join(_verdict(other[key])) if key in other else "–",) if other else ()
-                rows.append((*first, *_verdict(found.get(key)), *beside))
+                beside = (_verdict(other[key]) if key in other else "–",) if other else ()
+                rows.append((*first, _verdict(found.get(key)), *beside))
     last = ("Published, at full scale",) if other else ()
-    head = ("", "Claim *(where in the paper)*", "The paper's own values", "Verdict", "Estimate [95 % interval]", *last)
+    head = ("", "Claim *(where in the paper)*", "Verdict, estimate [95 % interval]", *last)
     at = f", at the scale {_code('; '.join(scales))}" if scales else ""
     return f"Computed for the pair {_code(pair)}{at}.\n\n{_table(head, rows)}\n"
 
@@ -121,8 +121,8 @@ def _changed(notebooks: Iterable[Path]) -> str:
     return f"## Settings\n\n{said}\n\n{_table(('Setting', 'Value'), sorted(told))}" if told else ""
 
 
-def _verdict(row: Row | None) -> tuple[str, str]:
-    return (f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}`", numbers(row)) if row else ("not yet run", "")
+def _verdict(row: Row | None) -> str:
+    return f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}` {numbers(row)}" if row else "not yet run"
 
 
 def _summary(notebook: Path) -> tuple[str, ...]:

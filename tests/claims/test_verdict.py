@@ -119,7 +119,7 @@ def test_one_file_is_enough_for_a_claim_more(toy, tmp_path, monkeypatch, capsys)
     shown = module.judge(frame).of_run(run)
     assert (shown["id"], shown["verdict"], shown["pair"], shown["scale"]) == ("C99", "holds", "pocket", "laptop")
     card = pages.scorecard([shown], "pocket", ["02_world_modeling"])
-    told = "A toy is a toy. *(Figure 0)* | – | {bdg-success}`holds` | 2.000 [1.000, 3.000] toys, n = 9 |"
+    told = "A toy is a toy. *(Figure 0)* | {bdg-success}`holds` 2.000 [1.000, 3.000] toys, n = 9 |"
     assert f"| [C99](../notebooks/02_world_modeling.ipynb) | {told}" in card
     assert card.count("not yet run") == len(CLAIMS)
     table = pages.pairs([shown], "pocket").replace("\n", "")
