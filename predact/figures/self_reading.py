@@ -17,7 +17,7 @@ TOLD = {  # what the button says, what the heading says
     BITS: ("bits", "Bits per byte"),
     RATIO: ("ratio to Base", "Perplexity, as a multiple of Base's"),
 }
-PAPER = "the paper, five pairs"
+PAPER = "the paper"
 WIDE = 12  # estimates that span more than this factor get a logarithmic axis
 
 
