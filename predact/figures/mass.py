@@ -42,7 +42,8 @@ def first_masses(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
     text = f"Mean mass of the k likeliest tokens, with 95 % intervals: {'; '.join(said)}. The paper: {'; '.join(read)}."
     y = ("estimate", "low", "high", alt.Axis())
     chart = style.curves(shown.encode(x=x), frame, y, only_mass, text, [alt.Tooltip("k:Q")], GOLD)
-    dash = alt.StrokeDash("text:N", legend=None)
+    encodings = (layer.encoding for layer in chart.layer)
+    dash = next(each.strokeDash for each in encodings if each.strokeDash is not alt.Undefined)
     chart.layer += [
         style.of_paper(theirs, "k:Q", "value:Q", line=True, strokeDash=dash),
         style.of_paper(theirs[theirs.k.isin(KS)], "k:Q", "value:Q"),

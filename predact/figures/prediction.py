@@ -90,7 +90,7 @@ def increase_bars(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
         boxes,
         title=UNITS[frame.unit.iloc[0]][1],
         description=f"Perplexity of RLHF above Base's by category: {told}; hollow, the paper's five pairs.",
-        height=alt.Step(30),
+        height=30 * len(order),
     )
 
 

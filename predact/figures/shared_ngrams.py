@@ -21,11 +21,12 @@ def commonest(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
         frame: what `shared_ngrams.commonest_shares` returns.
         values: the paper's, of panel A.
     """
-    data = frame[(frame.model != DIFFERENCE) & frame.estimate.notna()]
+    data = frame[(frame.model != DIFFERENCE) & frame.estimate.notna()].assign(side=lambda each: each.model)
     lengths, models = sorted(frame.n.unique()), ["Base", "RLHF"]
     x = alt.X("n:O", sort=lengths, title="n (tokens)", axis=alt.Axis(labelAngle=0))
     y, title = alt.Y("estimate:Q", title=None, axis=alt.Axis(format="%")), "Generations with the commonest n-gram"
-    shown = alt.Chart(data).encode(x=x, xOffset=alt.XOffset("model:N", sort=models))
+    side = alt.XOffset("side:N", sort=models)
+    shown = alt.Chart(data).encode(x=x, xOffset=side)
     theirs = values.assign(n=values.x.astype(int), side=values.model.str.split().str[-1], unit=UNIT)
     theirs = theirs.assign(value=theirs.value / 100, error=theirs.error / 100)
     layers = (
@@ -33,7 +34,7 @@ def commonest(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
             y=y, color=style.models(models)["color"], tooltip=style.interval(alt.Tooltip("n:Q"))
         ),
         *_intervals(shown, data),
-        style.of_paper(theirs, x, alt.Y("value:Q", title=None), xOffset=alt.XOffset("side:N", sort=models)),
+        style.of_paper(theirs, x, alt.Y("value:Q", title=None), xOffset=side),
     )
     said = [f"n = {row.n}, {row.model} {_told(row, '.3f')}" for row in data.itertuples()]
     missing = [f"n = {row.n}, {row.model}" for row in frame[frame.estimate.isna()].itertuples()]
