@@ -62,6 +62,17 @@ def model(make_model):
     return make_model()
 
 
+@pytest.fixture
+def overflowing(make_model):
+    """A model whose numbers overflow in float16."""
+    model = make_model()
+    for layer in model.model.layers:
+        layer.mlp.up_proj.weight.data *= 1e4
+        layer.mlp.gate_proj.weight.data *= 1e4
+    model.name_or_path = "big"
+    return model
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory, make_model, tokenizer):
     """Folders of two random models that share a tokenizer: a Base and an RLHF."""

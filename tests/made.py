@@ -138,6 +138,21 @@ def executed(path, *rows, **metadata):
     path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
 
 
+# A toy of a notebook, for `write_notebook`: its parameters, and a stage that it computes
+PARAMETERS = """\
+seed: int = 0  # seed of all that is random
+n: int = 3  # how many
+texts: list[str] = []  # files
+name: str = ""  # empty unless given
+store: str = "_build/store"  # folder of results"""
+COMPUTE = """\
+import pandas as pd
+from predact import store as keep
+from predact.build import notebook
+run = notebook.start(globals(), pair="pocket")
+keep.frame(run.root, "toy", {"n": n, "seed": seed}, lambda: pd.DataFrame({"x": range(n)}))"""
+
+
 def write_notebook(path, *sources, title="A chapter", tag="parameters"):
     """A notebook of these code cells, the first one tagged."""
     cells = [nbformat.v4.new_markdown_cell(f"# {title}"), *map(nbformat.v4.new_code_cell, sources)]

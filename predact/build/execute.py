@@ -199,10 +199,9 @@ def _transport(folder: str) -> Any:
     return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
 
-def _make(*folders: Path) -> None:
+def _make(folder: Path) -> None:
     try:
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"out: cannot make {folder} ({error.strerror}); name a folder that can be written to."

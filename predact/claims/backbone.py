@@ -5,7 +5,7 @@ the number of generations whose token is aligned with at least m others, on true
 the paper's captions give.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,9 +53,26 @@ def overlap_curves(characters: pd.DataFrame) -> dict[tuple[str, str], np.ndarray
     Returns:
         For each model and text [prompts, points], not smoothed.
     """
+
+    def along(part: pd.DataFrame) -> np.ndarray:
+        return overlap.resampled(overlap.matching(matrix(part)))
+
+    return by_condition(characters, (GENERATIONS, SHUFFLED), along)
+
+
+def by_condition(
+    aligned: pd.DataFrame, texts: Sequence[str], measure: Callable[[pd.DataFrame], np.ndarray]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Measure each alignment: for each model and text an array, prompts first.
+
+    Args:
+        aligned: what `alignments.align_pair` or `alignments.align_characters` returns.
+        texts: kinds of text.
+        measure: takes the rows of one alignment.
+    """
     found: dict[tuple[str, str], list] = {}
-    for (model, text, _), part in alignment_units(characters, (GENERATIONS, SHUFFLED)):
-        found.setdefault((model, text), []).append(overlap.resampled(overlap.matching(matrix(part))))
+    for (model, text, _), part in alignment_units(aligned, texts):
+        found.setdefault((model, text), []).append(measure(part))
     return {key: np.stack(each) for key, each in found.items()}
 
 
@@ -92,11 +109,11 @@ def companion_curves(
     Returns:
         For each model and text [prompts, others, bins].
     """
-    found: dict[tuple[str, str], list] = {}
-    for (model, text, _), part in alignment_units(aligned, TEXTS):
-        each = 100 * alignment.aligned_along(matrix(part), others, bins) / len(part)
-        found.setdefault((model, text), []).append(each)
-    return {key: np.stack(each) for key, each in found.items()}
+
+    def along(part: pd.DataFrame) -> np.ndarray:
+        return 100 * alignment.aligned_along(matrix(part), others, bins) / len(part)
+
+    return by_condition(aligned, TEXTS, along)
 
 
 def mean_curves(found: dict[tuple[str, str], np.ndarray], others: Sequence[int] = LEAST_OTHERS) -> pd.DataFrame:
@@ -183,10 +200,22 @@ def judge(curves: Curves) -> Verdict:
     Args:
         curves: what `overlap_curves` returns, nulls included, of generations with diversity matched.
     """
-    each, rlhf = overlap_cases(curves), curves["RLHF", GENERATIONS].mean(1)
-    unit = f"{OVERLAP}, RLHF's mean along the text (Base's {curves['Base', GENERATIONS].mean():.3f})"
+    return judge_along(CLAIM, overlap_cases(curves), curves, OVERLAP)
+
+
+def judge_along(claim: Claim, each: pd.DataFrame, curves: Curves, measure: str) -> Verdict:
+    """The rule of C7 and C8, `all_above` 0 in all cases; the estimate is RLHF's mean along the text.
+
+    Args:
+        claim: C7 or C8.
+        each: its cases, as `cases` returns them.
+        curves: for each model and text [prompts, points], nulls included.
+        measure: what the curves are.
+    """
+    rlhf = curves["RLHF", GENERATIONS].mean(1)
+    unit = f"{measure}, RLHF's mean along the text (Base's {curves['Base', GENERATIONS].mean():.3f})"
     mean = pd.Series(vars(stats.mean(rlhf)))
-    return conclude(CLAIM, all_above(each.low, each.high, nothing=0), mean, unit, len(rlhf), null_mean(curves))
+    return conclude(claim, all_above(each.low, each.high, nothing=0), mean, unit, len(rlhf), null_mean(curves))
 
 
 def judge_beyond(curves: Curves, others: int = ENOUGH) -> tuple[pd.DataFrame, Verdict]:

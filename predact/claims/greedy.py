@@ -12,7 +12,7 @@ from predact.claims import materials
 from predact.claims.mass import more_mass
 from predact.claims.materials import Work
 from predact.claims.verdict import Claim, Verdict, all_above, conclude, only, unmeasured
-from predact.models import distributions, sampling
+from predact.models import distributions
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
 from predact.models.passages import GREEDY, MATCHED, OWN, own_passages
@@ -33,7 +33,7 @@ CLAIM = Claim(
 def generations(run: Run) -> pd.DataFrame:
     """One generation of Base and RLHF for each prompt, always the likeliest token: see `sampling.sample_pair`."""
     how = replace(run.settings.sampling, generations=1, top_p=1.0, temperature=1.0, top_k=1)
-    return sampling.sample_pair(run.root, run.pair, materials.questions(run), how, run.seed, ENDS, run.settings.rows)
+    return materials.sampled(run, how, ENDS, materials.questions(run))
 
 
 def conditions(run: Run) -> Conditions:

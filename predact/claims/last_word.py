@@ -12,6 +12,7 @@ import pandas as pd
 from predact import stats
 from predact.claims import materials
 from predact.claims.materials import Work
+from predact.claims.shared_ngrams import counted
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only, unmeasured
 from predact.models import shannon
 from predact.models.pairs import ENDS
@@ -199,4 +200,4 @@ def judge_beyond(frame: pd.DataFrame, per: Per) -> Verdict:
 def rungs(played: pd.DataFrame) -> list[Rung]:
     """Wrong guesses before the last word."""
     wide = played.pivot(index="passage", columns="model", values="wrong")[played.model.unique()].to_numpy(float)
-    return [Rung(CLAIM.id, "wrong guesses before the last word", [np.stack([wide, np.ones_like(wide)], axis=-1)])]
+    return [Rung(CLAIM.id, "wrong guesses before the last word", [counted(wide)])]

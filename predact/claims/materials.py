@@ -70,9 +70,12 @@ def by_turns(found: Sequence[Corpus]) -> list[Corpus]:
 
 def generations(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
     """Generations of models for every prompt: see `sampling.sample_pair`."""
-    return sampling.sample_pair(
-        run.root, run.pair, questions(run), run.settings.sampling, run.seed, steps, run.settings.rows
-    )
+    return sampled(run, run.settings.sampling, steps, questions(run))
+
+
+def sampled(run: Run, how: sampling.Settings, steps: Sequence[str], asked: Sequence[Prompt]) -> pd.DataFrame:
+    """Generations that are sampled otherwise, or of other prompts, than a run's `generations`."""
+    return sampling.sample_pair(run.root, run.pair, asked, how, run.seed, steps, run.settings.rows)
 
 
 def diversities(run: Run) -> pd.DataFrame:
@@ -109,8 +112,7 @@ def _few_questions(run: Run) -> list[Prompt]:
 
 
 def _written_at(run: Run, step: str, top_p: float, asked: Sequence[Prompt]) -> pd.DataFrame:
-    told = replace(run.settings.sampling, top_p=top_p)
-    return sampling.sample_pair(run.root, run.pair, asked, told, run.seed, [step], run.settings.rows)
+    return sampled(run, replace(run.settings.sampling, top_p=top_p), [step], asked)
 
 
 def conditions(run: Run, steps: Sequence[str] = ENDS) -> Conditions:

@@ -11,10 +11,10 @@ import pandas as pd
 
 from predact import stats
 from predact.claims import materials
-from predact.claims.backbone import Curves, cases, null_mean
+from predact.claims.backbone import Curves, by_condition, cases, judge_along, null_mean
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
 from predact.methods import anchors
-from predact.methods.alignments import HALVES, TEXTS, alignment_units, matrix, text_of
+from predact.methods.alignments import HALVES, TEXTS, matrix, text_of
 from predact.methods.ngrams import GENERATIONS
 from predact.models.pairs import ENDS
 from predact.models.runs import Run
@@ -51,12 +51,12 @@ def inside_curves(
     Returns:
         For each model and text [prompts, points]; see `anchors.inside`.
     """
-    found: dict[tuple[str, str], list] = {}
-    for (model, text, _), part in alignment_units(characters, TEXTS):
+
+    def along(part: pd.DataFrame) -> np.ndarray:
         texts = [text_of(ids) for ids in part.ids]
-        spans = anchors.indexed(texts, list(part["columns"]), share, length, most)
-        found.setdefault((model, text), []).append(anchors.inside(spans, texts))
-    return {key: np.stack(each) for key, each in found.items()}
+        return anchors.inside(anchors.indexed(texts, list(part["columns"]), share, length, most), texts)
+
+    return by_condition(characters, TEXTS, along)
 
 
 def inside_cases(curves: Curves) -> pd.DataFrame:
@@ -75,10 +75,7 @@ def judge(curves: Curves) -> Verdict:
     Args:
         curves: what `inside_curves` returns, nulls included, of generations with diversity matched.
     """
-    each, rlhf = inside_cases(curves), curves["RLHF", GENERATIONS].mean(1)
-    unit = f"{INSIDE}, RLHF's mean along the text (Base's {curves['Base', GENERATIONS].mean():.3f})"
-    mean = pd.Series(vars(stats.mean(rlhf)))
-    return conclude(CLAIM, all_above(each.low, each.high, nothing=0), mean, unit, len(rlhf), null_mean(curves))
+    return judge_along(CLAIM, inside_cases(curves), curves, INSIDE)
 
 
 def anchored(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = 
     Returns:
         A row per model and passage: model, passage (its number), word (without marks around it), said (the first word
         of the greedy continuation), tokens (of the word), wrong (guesses before it), exact (whether `said` is the
-        word), f1 (of the tokens of the two, see `overlap`).
+        word), f1 (of the tokens of the two, see `token_f1`).
     """
     parts = [
         (step, start, endings[start : start + _SHARD])
@@ -85,7 +85,7 @@ def _play(model: Model, lead: list[int], endings: Sequence[Ending], context: int
             "tokens": [len(each.right) for each in rounds],
             "wrong": wrong,
             "exact": [one == word for one, word in zip(said, words, strict=True)],
-            "f1": [overlap(*both) for both in zip(told, right, strict=True)],
+            "f1": [token_f1(*both) for both in zip(told, right, strict=True)],
         }
     )
 
@@ -144,7 +144,7 @@ def _first_word(tokenizer: Any, given: list[int], ids: list[int]) -> str:
     return added[0].strip(_MARKS) if added else ""
 
 
-def overlap(said: Sequence[int], right: Sequence[int]) -> float:
+def token_f1(said: Sequence[int], right: Sequence[int]) -> float:
     """F1 of two words as bags of tokens: 2 * shared / (tokens of one + tokens of the other); 0 if one is empty."""
     shared = (Counter(said) & Counter(right)).total()
     return 2 * shared / (len(said) + len(right)) if said and right else 0.0

@@ -10,21 +10,9 @@ import yaml
 from predact.build import book, execute, pages
 from predact.claims.verdict import claims
 from predact.discussion import across
-from tests.made import write_notebook
+from tests.made import COMPUTE, PARAMETERS, write_notebook
 
 ROOT = Path(__file__).parents[2]
-PARAMETERS = """\
-seed: int = 0  # seed of all that is random
-n: int = 3  # how many
-texts: list[str] = []  # files
-name: str = ""  # empty unless given
-store: str = "_build/store"  # folder of results"""
-COMPUTE = """\
-import pandas as pd
-from predact import store as keep
-from predact.build import notebook
-run = notebook.start(globals(), pair="pocket")
-keep.frame(run.root, "toy", {"n": n, "seed": seed}, lambda: pd.DataFrame({"x": range(n)}))"""
 
 
 @pytest.fixture(scope="module")

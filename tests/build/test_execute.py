@@ -12,20 +12,7 @@ import pytest
 
 from predact.build import execute, pages
 from predact.errors import UserError
-from tests.made import executed, row, write_notebook
-
-PARAMETERS = """\
-seed: int = 0  # seed of all that is random
-n: int = 3  # how many
-texts: list[str] = []  # files
-name: str = ""  # empty unless given
-store: str = "_build/store"  # folder of results"""
-COMPUTE = """\
-import pandas as pd
-from predact import store as keep
-from predact.build import notebook
-run = notebook.start(globals(), pair="pocket")
-keep.frame(run.root, "toy", {"n": n, "seed": seed}, lambda: pd.DataFrame({"x": range(n)}))"""
+from tests.made import COMPUTE, PARAMETERS, executed, row, write_notebook
 
 
 def run(project, chapter, **words):

@@ -447,12 +447,8 @@ def test_a_prompt_that_fills_the_context_is_named(tmp_path, pair, length):
         sampling.sample_pair(tmp_path, plain, [prompt], SETTINGS)
 
 
-def test_numbers_that_overflow_are_refused(make_model, tokenizer):
-    model = make_model()
-    for layer in model.model.layers:
-        layer.mlp.up_proj.weight.data *= 1e4
-        layer.mlp.gate_proj.weight.data *= 1e4
+def test_numbers_that_overflow_are_refused(overflowing, tokenizer):
     numbers = sampling.uniforms(0, ["a/0"], sampling.Settings(1, max_new_tokens=4), 9)
-    assert sampling.sample(model, tokenizer, [[5, 6]], numbers, sampling.Settings(1, max_new_tokens=4))
+    assert sampling.sample(overflowing, tokenizer, [[5, 6]], numbers, sampling.Settings(1, max_new_tokens=4))
     with pytest.raises(UserError, match="in float16 gives no finite probability to a generation's token 1"):
-        sampling.sample(model.half(), tokenizer, [[5, 6]], numbers, sampling.Settings(1, max_new_tokens=4))
+        sampling.sample(overflowing.half(), tokenizer, [[5, 6]], numbers, sampling.Settings(1, max_new_tokens=4))

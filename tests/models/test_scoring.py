@@ -324,17 +324,6 @@ def test_tokenizers_that_differ_are_noticed(tmp_path, folders, texts, make_model
     assert frame.tokens[:3].tolist() != frame.tokens[3:].tolist()
 
 
-@pytest.fixture
-def overflowing(make_model):
-    """A model whose numbers overflow in float16."""
-    model = make_model()
-    for layer in model.model.layers:
-        layer.mlp.up_proj.weight.data *= 1e4
-        layer.mlp.gate_proj.weight.data *= 1e4
-    model.name_or_path = "big"
-    return model
-
-
 def test_numbers_that_overflow_are_refused_and_never_left_out(overflowing, tokenizer):
     assert np.isfinite(scoring.score(overflowing, tokenizer, ["the cat", "a dog"]).nll[1:]).all()
     told = r"^pair: the model 'big' in float16 gives no finite probability to token \d of text \d: .*dtype: bfloat16"

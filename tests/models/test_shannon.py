@@ -54,7 +54,7 @@ def test_guesses_are_those_of_the_definition(tmp_path, pair):
         assert (row.wrong, row.said) == by_definition(model, tokenizer, ending), ending
         assert row.word == ending.word and row.exact == (row.said == row.word)
         ids = [tokens.encode(tokenizer, [f" {word}"])[0] for word in (row.said, row.word)]
-        assert row.tokens == len(ids[1]) and row.f1 == shannon.overlap(*ids)
+        assert row.tokens == len(ids[1]) and row.f1 == shannon.token_f1(*ids)
     assert (played.tokens > 1).any() and (played.wrong > 0).all()
 
 
@@ -107,4 +107,4 @@ def test_played_once_and_kept(tmp_path, pair, monkeypatch):
     [([1, 2], [1, 2], 1.0), ([1, 2, 3], [1], 0.5), ([1, 1], [1, 2], 0.5), ([3], [1, 2], 0.0), ([], [1], 0.0)],
 )
 def test_f1_of_two_bags_of_tokens_by_hand(said, right, f1):
-    assert shannon.overlap(said, right) == f1 == shannon.overlap(right, said)
+    assert shannon.token_f1(said, right) == f1 == shannon.token_f1(right, said)
