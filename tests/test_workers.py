@@ -15,17 +15,17 @@ import pytest
 
 from predact import cli
 from predact.build import execute, workers
+from predact.claims import materials
 from predact.errors import UserError
+from predact.models import runs
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 PROGRAM = """
 import os, sys, warnings
 warnings.filterwarnings("error", message="store: ")
-from pathlib import Path
 from predact import store
-from predact.claims import materials
-from predact.models import runs
+from tests.test_workers import measured
 
 write, log = store._write, os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -34,20 +34,20 @@ def noted(path, *rest):
     return write(path, *rest)
 
 store._write = noted
-few = {"documents": 11, "prompts_limit": 3, "generations": 4, "max_new_tokens": 8, "positions": 50}
-run = runs.run(sys.argv[3], "classroom", root=sys.argv[1], corpora=["stories", "recipes"], **few)
 print("ready", flush=True)
 sys.stdin.readline()
-scores, steps = materials.scores(run), materials.all_steps(run)
-parts = [scores, materials.generations(run, steps), materials.aligned(run, steps)]
-parts += [each.positions for each in materials.conditions(run, steps).values()]
-for place, part in enumerate(parts):
+for place, part in enumerate(measured(sys.argv[3], sys.argv[1])):
     part.to_pickle(f"{sys.argv[4]}.{place}")
 """
 
 
-def frames(stem):
-    return [pd.read_pickle(path) for path in sorted(stem.parent.glob(f"{stem.name}.*"))]
+def measured(pair, root):
+    """What several claims need of a pair, from a store or into it."""
+    few = {"documents": 11, "prompts_limit": 3, "generations": 4, "max_new_tokens": 8, "positions": 50}
+    run = runs.run(pair, "classroom", root=root, corpora=["stories", "recipes"], **few)
+    steps = materials.all_steps(run)
+    parts = [materials.scores(run), materials.generations(run, steps), materials.aligned(run, steps)]
+    return parts + [each.positions for each in materials.conditions(run, steps).values()]
 
 
 def together(root, log, out, *pairs):
@@ -79,9 +79,8 @@ def test_two_processes_on_one_store_share_the_work_on_a_base(tmp_path):
     kept = {path.name for path in (tmp_path / "store").rglob("*.*") if path.suffix in (".parquet", ".safetensors")}
     assert kept == set(done) and not list((tmp_path / "store").rglob("*.lock"))
     for pair in pairs:
-        (tmp_path / "alone").mkdir(exist_ok=True)
-        together(tmp_path / f"store of {pair}", tmp_path / "other log", tmp_path / "alone", pair)
-        for mine, alone in zip(frames(tmp_path / pair), frames(tmp_path / "alone" / pair), strict=True):
+        for place, alone in enumerate(measured(pair, tmp_path / f"store of {pair}")):
+            mine = pd.read_pickle(tmp_path / f"{pair}.{place}")
             pd.testing.assert_frame_equal(mine, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -93,20 +92,20 @@ from predact import store as keep
 
 def compute(places):
     for place in places:
-        time.sleep(0.1)
+        time.sleep(0.05)
         yield pd.DataFrame({"n": [place], "pid": [os.getpid()], "threads": [os.environ.get("OMP_NUM_THREADS", "")]})
 
 Path(f"here-{os.getpid()}").touch()
 latest = time.monotonic() + 120  # a busy machine starts a second worker late
 while len(list(Path().glob("here-*"))) < int(os.environ.get("TOGETHER", 1)) and time.monotonic() < latest:
     time.sleep(0.05)
-made = keep.shards(STORE, "toy", [{"n": n} for n in range(40)], compute)
+made = keep.shards(STORE, "toy", [{"n": n} for n in range(24)], compute)
 print([int(part.n[0]) for part in made])"""
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project with one notebook of forty slow shards, and the work on it."""
+    """A project with one notebook of 24 slow shards, and the work on it."""
     monkeypatch.chdir(tmp_path)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -138,11 +137,11 @@ def test_two_workers_share_the_shards_of_a_notebook(project, capfd, monkeypatch)
         time.sleep(0.1)
         list(execute.run(Path(), Path("out"), project))
     made = shards()
-    assert sorted(made.n) == list(range(40)), "each once"
+    assert sorted(made.n) == list(range(24)), "each once"
     assert (made.pid.value_counts() > 3).sum() == 2, "by both"
     assert set(made.threads) == {"2"}, "which share the cores"
     shown = json.loads(Path("out/notebooks/01_toy.ipynb").read_text())["cells"][1]["outputs"][0]["text"]
-    assert shown == [f"{list(range(40))}\n"]
+    assert shown == [f"{list(range(24))}\n"]
     assert capfd.readouterr().err == ""
     assert not list(Path("_build/store").rglob("*.lock")) and "OMP_NUM_THREADS" not in os.environ
     for _ in range(50):
@@ -157,7 +156,7 @@ def test_a_worker_that_is_killed_is_one_line_of_warning(project, capfd):
         (other,) = (each for each in psutil.Process().children() if "spawn_main" in str(each.cmdline()))
         other.kill()
         list(execute.run(Path(), Path("out"), project))
-    assert sorted(shards().n) == list(range(40))
+    assert sorted(shards().n) == list(range(24))
     assert capfd.readouterr().err == "predact: worker 2 stopped early; its work was left to the others.\n"
 
 
@@ -202,7 +201,7 @@ def test_what_torchrun_starts_are_workers(project, monkeypatch, capsys):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "b" and os.environ["OMP_NUM_THREADS"] == "2"
         assert "WORLD_SIZE" not in os.environ
         workers.assist(Path(), Path("out"), project)
-    assert sorted(shards().n) == list(range(40)) and Path("out/notebooks/01_toy.ipynb").exists()
+    assert sorted(shards().n) == list(range(24)) and Path("out/notebooks/01_toy.ipynb").exists()
     workers.assist(Path(), Path("out"), {Path("notebooks/missing.ipynb"): {}})
     assert capsys.readouterr().err.startswith("predact: a worker stopped early (")
 

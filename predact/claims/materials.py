@@ -29,8 +29,13 @@ class Work(NamedTuple):
 
 
 def texts(run: Run) -> list[Corpus]:
-    """Gold text: the corpora of a run."""
-    return corpora.select(run.settings.corpora or run.pair.corpora, run.settings.documents, run.seed, run.root)
+    """Gold text: the corpora of a run (the paper's Table 2, for pairs that read its texts)."""
+    return corpora.select(_names(run), run.settings.documents, run.seed, run.root)
+
+
+def collapse_names(run: Run) -> list[str]:
+    """Names of the corpora that Figures 3 to 5 read: those of a run, with Table 3 of the paper in place of Table 2."""
+    return ["paper-self" if name == "paper" else name for name in _names(run)]
 
 
 def questions(run: Run) -> list[Prompt]:
@@ -118,7 +123,8 @@ def _written_at(run: Run, step: str, top_p: float, asked: Sequence[Prompt]) -> p
 def conditions(run: Run, steps: Sequence[str] = ENDS) -> Conditions:
     """Next-token distributions on gold text and on own generations: see `distributions.measure_pair`."""
     told, written = run.settings, generations(run, steps)
-    return distributions.measure_pair(run.root, run.pair, texts(run), written, told.positions, told.measured, run.seed)
+    gold = corpora.select(collapse_names(run), told.documents, run.seed, run.root)
+    return distributions.measure_pair(run.root, run.pair, gold, written, told.positions, told.measured, run.seed)
 
 
 def aligned(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
@@ -185,9 +191,13 @@ def matched_work(run: Run) -> dict[str, Work]:
 def conditions_work(run: Run) -> dict[str, Work]:
     """Tokens of `conditions` of all models, and of the generations that they need."""
     own = len(questions(run)) * run.settings.measured * run.settings.max_new_tokens
-    gold = _kinds(run) * run.settings.documents * TOKENS
+    gold = len(corpora.expanded(collapse_names(run))) * run.settings.documents * TOKENS
     return generations_work(run) | {"conditions": Work(scored=len(run.pair.models) * (gold + own))}
 
 
 def _kinds(run: Run) -> int:
-    return len(corpora.expanded(run.settings.corpora or run.pair.corpora))
+    return len(corpora.expanded(_names(run)))
+
+
+def _names(run: Run) -> list[str]:
+    return run.settings.corpora or run.pair.corpora

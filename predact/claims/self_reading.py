@@ -338,8 +338,8 @@ def _below_one(each: pd.DataFrame, ratio: pd.DataFrame, protocol: Protocol) -> V
 
 def completions(run: Run) -> pd.DataFrame:
     """Completions of the first tokens of gold text and of prompts, scored by every model: see `cross_reading`."""
-    told, names = run.settings, [*(run.settings.corpora or run.pair.corpora), *run.settings.unseen]
-    kinds = corpora.select(names, told.prefixes, run.seed, run.root)
+    told = run.settings
+    kinds = corpora.select([*materials.collapse_names(run), *told.unseen], told.prefixes, run.seed, run.root)
     kinds.append(prompts.corpus(materials.questions(run)[: told.prefixes]))
     base = loading.tokenizer(run.pair.models["Base"])
     beginnings = cut_beginnings(base, kinds, told.prefix, told.completion_tokens)
@@ -349,7 +349,7 @@ def completions(run: Run) -> pd.DataFrame:
 
 def completions_work(run: Run) -> dict[str, Work]:
     """Tokens of `completions`."""
-    kinds = len(corpora.expanded(run.settings.corpora or run.pair.corpora)) + len(run.settings.unseen) + 1
+    kinds = len(corpora.expanded([*materials.collapse_names(run), *run.settings.unseen])) + 1
     beginnings, steps = kinds * run.settings.prefixes * run.settings.completion_tokens, len(run.pair.models)
     return {"completions": Work(scored=steps * (steps + 1) * beginnings, sampled=steps * beginnings)}
 

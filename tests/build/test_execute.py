@@ -106,7 +106,7 @@ def test_a_damaged_sidecar_is_no_reason_to_stop(project, chapter, done, damage):
 
 def test_two_runs_may_share_one_folder(project, chapter, tmp_path):
     source = chapter.read_text()
-    write_notebook(chapter, PARAMETERS, COMPUTE, "import time\ntime.sleep(2)")
+    write_notebook(chapter, PARAMETERS, COMPUTE, "import time\ntime.sleep(1)")
     begin = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
     begin += "from pathlib import Path\nfrom predact.build import execute\n"
     begin += f"[*execute.run(Path({str(project)!r}), Path({str(tmp_path)!r}), {{Path({str(chapter)!r}): {{}}}})]"

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predact.claims import materials
+from predact.claims import materials, self_reading
 from predact.claims.materials import Work
 from predact.methods import alignments
 from predact.models import runs
 from predact.models.pairs import ENDS
+from predact.texts import corpora
 from predact.texts.corpora import Corpus
 
 
@@ -46,6 +47,18 @@ def test_texts_and_questions_are_those_of_the_pair_unless_told_otherwise(tmp_pat
         materials.texts(another)[0].texts
         != materials.texts(runs.run("pocket", "classroom", 0, corpora=["news"]))[0].texts
     )
+
+
+def test_figures_three_to_five_read_the_eleven_sources_of_the_paper_where_its_nine_are_read(tmp_path):
+    run = runs.run("llama2-7b", "classroom", root=tmp_path)
+    eleven = corpora.expanded(materials.collapse_names(run))
+    assert set(eleven) - set(corpora.expanded(run.pair.corpora)) == {"lima", "vicuna"} and len(eleven) == 11
+    gold = 11 * run.settings.documents * materials.TOKENS
+    own = run.settings.prompts_limit * run.settings.measured * run.settings.max_new_tokens
+    assert materials.conditions_work(run)["conditions"].scored == 2 * (gold + own)
+    assert self_reading.completions_work(run)["completions"].sampled == 2 * 13 * 4 * run.settings.completion_tokens
+    mine = runs.run("llama2-7b", "classroom", root=tmp_path, corpora=["mine.txt", "paper"])
+    assert materials.collapse_names(mine) == ["mine.txt", "paper-self"]
 
 
 def test_decoders_are_of_each_model_named(tmp_path):

@@ -149,7 +149,7 @@ def test_a_story_is_cut_before_a_word_that_only_the_whole_of_it_tells():
         words.append(word)
         (others,) = (entries for entries in choices.values() if word in entries)
         rest = story[len(before) + 1 + len(word) :]
-        if index < 4:  # by brute force: in its place, the world writes no other word of the kind
+        if index < 2:  # by brute force: in its place, the world writes no other word of the kind
             could = [each for each in others if derive(world.template("stories"), f"{before} {each}{rest}")]
             assert could == [word]
     assert len(set(words)) > 20 and all(any(word in choices[kind] for word in words) for kind in choices)
