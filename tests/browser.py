@@ -26,6 +26,16 @@ OPTIONS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first
 CUT = ["--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9"]
 
 
+CUT_OFF = """
+return [...document.querySelectorAll(".predact-chart svg")].flatMap(drawn => {
+    const all = drawn.getBoundingClientRect();
+    return [...drawn.querySelectorAll("text")].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.width && (box.left < all.left - 3 || box.right > all.right + 3);
+    }).map(text => text.textContent);
+});"""
+
+
 class Loads(HTMLParser):
     """Gathers what a page loads by itself: scripts, styles, images, frames; not what a reader may click."""
 
@@ -126,6 +136,7 @@ def test_nothing_is_wider_than_a_phone(visit, page):
         "return [...document.querySelectorAll('.predact-chart .marks')].filter(drawn => drawn.clientWidth > 360).length"
     )
     assert wide == 0
+    assert browser.execute_script(CUT_OFF) == []
 
 
 @pytest.mark.parametrize("page", CHAPTERS)

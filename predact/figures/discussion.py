@@ -28,8 +28,8 @@ NUDGE_TOLD = {
     STRANGE: ("strangeness", "Nats per token that RLHF needs for them"),
 }
 ALIKE_TOLD = {
-    SHARED: ("shared 10-gram", SHARED[:1].upper() + SHARED[1:]),
-    UNIQUE: ("unique n-grams", UNIQUE[:1].upper() + UNIQUE[1:]),
+    SHARED: ("shared 10-gram", "Answers with the commonest 10-gram, %"),
+    UNIQUE: ("unique n-grams", "Unique n-grams, n = 1 … 4, %"),
 }
 
 

@@ -16,8 +16,8 @@ from predact.models.passages import OWN
 TOLD = {
     GAINED: ("bits gained", "Bits gained over the skip-gram, per token"),
     TOKEN_BITS: ("bits", "Bits per token that the probe needs"),
-    "top-1": ("top-1", "Share of tokens that are the probe's first guess"),
-    "top-5": ("top-5", "Share of tokens among the probe's five first guesses"),
+    "top-1": ("top-1", "Share that are the probe's first guess"),
+    "top-5": ("top-5", "Share among the probe's first five"),
 }
 PANELS = [(kind, text) for kind in (BEGINNINGS, QUESTIONS) for text in (OWN, OTHERS)]  # from left to right
 WIDE = len(AFTER) + 1  # of a panel, in steps of its axis
@@ -43,7 +43,7 @@ def accuracy(frame: pd.DataFrame, papers: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("at:Q", scale=scale, axis=axis, title="Tokens after the one being predicted")
     top = 1.25 * max(data.high.max(), data.estimate.max(), papers.value.max())
     y = alt.Y("estimate:Q", title=None, scale=alt.Scale(domain=[0, float(top)], nice=False))
-    heads = pd.DataFrame({"at": [0.3, right / 2 + 0.3], "name": ["Beginnings of documents", "Questions"], "line": 2})
+    heads = pd.DataFrame({"at": [0.3, right / 2 + 0.3], "name": ["Beginnings", "Questions"], "line": 2})
     names = [{"at": WIDE * n + 0.3, "name": text, "line": 20} for n, (_, text) in enumerate(PANELS)]
     short = pd.DataFrame(names).replace({"name": {OWN: "own text", OTHERS: "the other's"}})
     between = alt.Chart(pd.DataFrame({"at": [WIDE * n for n in range(1, len(PANELS))]}))
@@ -63,8 +63,8 @@ def accuracy(frame: pd.DataFrame, papers: pd.DataFrame) -> alt.LayerChart:
         f"{row.model}, {row.text}, {row.kind}, n = {row.n}: {style.with_interval(row, '.1f')}"
         for row in frame.itertuples()
     ]
-    title = "Percent of tokens that are the probe's first guess"
-    return style.figure(layers, [], title=title, description=f"{title}: {'; '.join(told)}.", height=270)
+    text = f"Percent of tokens that are the probe's first guess: {'; '.join(told)}."
+    return style.figure(layers, [], title="Right at the probe's first guess, percent", description=text, height=270)
 
 
 def _at(kinds: pd.Series, texts: pd.Series, n: pd.Series, is_base: pd.Series) -> pd.Series:

@@ -8,7 +8,7 @@ from predact.figures import style
 
 UNITS = {  # what the button says, what the heading says
     last_word.WRONG: ("wrong guesses", "Wrong guesses before the right last word"),
-    last_word.EXACT: ("exact matches", "Last words that the greedy continuation hits, %"),
+    last_word.EXACT: ("exact matches", "Last words hit by greedy decoding, %"),
     last_word.F1: ("F1", "F1 of the last word, %"),
 }
 ON_TEXT = {

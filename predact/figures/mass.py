@@ -13,8 +13,8 @@ from predact.figures.style import TICKS, choose_from, log_axis, with_interval
 from predact.models.passages import GOLD, GREEDY, OWN
 
 TOLD = {  # what the button says, what the heading says
-    "mass": ("the k likeliest", "Probability mass of the k likeliest tokens"),
-    "rest": ("all others", "Probability mass of all other tokens"),
+    "mass": ("the k likeliest", "Mass of the k likeliest tokens"),
+    "rest": ("all others", "Mass of all other tokens"),
     TOP1: ("likeliest token", "Probability of the likeliest token"),
     ENTROPY: ("entropy", "Entropy, nats per token"),
 }

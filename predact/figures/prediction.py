@@ -24,7 +24,7 @@ UNITS = {  # what the button says, what the heading says
 
 DISTANCES = {
     prediction.KL: ("bits per byte", "KL to the world, bits per byte"),
-    prediction.SHARE: ("share of the entropy", "KL to the world, as a share of its entropy"),
+    prediction.SHARE: ("share of the entropy", "KL to the world, share of its entropy"),
 }
 
 
@@ -245,11 +245,12 @@ def runs(frame: pd.DataFrame) -> alt.LayerChart:
     measure = alt.param("measure", value=measures[0], bind=alt.binding_select(options=measures, name="Measure "))
     against = alt.binding_radio(options=["step", "kl"], labels=["steps", "KL to SFT"], name="Along ")
     axis = alt.param("axis", value="step", bind=against)
+    legend = alt.Legend(columns=alt.ExprRef(f"width < 440 ? 3 : {len(names)}"))
     marks = {
-        "color": alt.Color("run:N", scale=alt.Scale(domain=names, range=style.RUNS[: len(names)])),
-        "shape": alt.Shape("run:N", scale=alt.Scale(domain=names)),
+        "color": alt.Color("run:N", scale=alt.Scale(domain=names, range=style.RUNS[: len(names)]), legend=legend),
+        "shape": alt.Shape("run:N", scale=alt.Scale(domain=names), legend=legend),
     }
-    heading = "measure + (axis == 'kl' ? ' by KL to the SFT model (nats per answer)' : ' by optimizer steps')"
+    heading = "[measure, axis == 'kl' ? 'by KL to the SFT model (nats per answer)' : 'by optimizer steps']"
     shown = (
         alt.Chart(frame)
         .transform_filter("datum.measure == measure")

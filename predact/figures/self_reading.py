@@ -99,5 +99,5 @@ def reading_matrix(frame: pd.DataFrame) -> alt.LayerChart:
     text = f"{unit} by scorer and author, {categories[0]}, with 95 % intervals: {said}."
     choice: Any = {"bind": alt.binding_select(options=categories, name="Category ")} if len(categories) > 1 else {}
     category = alt.param("category", value=categories[0], **choice)
-    title = f"{TOLD.get(unit, (unit, unit))[1]} (darker: better predicted)"
+    title = f"{TOLD.get(unit, (unit, unit))[1]} (darker: better)"
     return style.figure(layers, [category], title=title, description=text, height=48 * len(scorers))
