@@ -164,7 +164,7 @@ class TestRules:
         assert "pair" not in declared or {"pair", "scale", "store"} <= declared.keys()
         assert len(declared) == len(ast.parse(cell).body)
         for name, parameter in declared.items():
-            assert listed[name]["inferred_type_name"] == parameter.type == parameters.declared(cell)[name]
+            assert listed[name]["inferred_type_name"] == parameter.type and parameters.declared(cell)[name] == parameter
             parameters.check_types(parameters.declared(cell), {name: parameter.default})
             assert len(parameter.help.split()) > 1 and listed[name]["help"] == parameter.help, name
 
