@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import csv
-import json
+import logging
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -46,9 +46,14 @@ class Parameter(NamedTuple):
 
 def of_notebook(path: Path) -> dict[str, Parameter]:
     """Return the parameters that the cell tagged `parameters` of a notebook declares, by name."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    tagged = ("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    return declared(next(tagged, ""))
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # a notebook without such a cell has no parameters
+    found = papermill.inspect_notebook(path).values()
+    return {
+        each["name"]: Parameter(each["inferred_type_name"], ast.literal_eval(each["default"]), each["help"])
+        for each in found
+    }
 
 
 def declared(source: str) -> dict[str, Parameter]:
