@@ -24,7 +24,7 @@ _FINITE = ConfigDict(allow_inf_nan=False)
 class Parameter(NamedTuple):
     """A parameter that a notebook declares: its type, its default, and the comment after it.
 
-    A comment that ends with ``; 1 or more`` or ``; 0 to 100`` says which numbers are accepted.
+    A comment on a number that ends with ``; 1 or more`` or ``; 0 to 100`` says which numbers are accepted.
     """
 
     type: str
@@ -35,7 +35,9 @@ class Parameter(NamedTuple):
     def kind(self) -> Any:
         """Its type in Python, with its range; anything if `TYPES` does not have it."""
         kind, within = TYPES.get(self.type, Any), _RANGE.search(self.help)
-        return Annotated[kind, Field(ge=int(within[1]), le=within[2] and int(within[2]))] if within else kind
+        if not within or self.type not in ("int", "float"):
+            return kind
+        return Annotated[kind, Field(ge=int(within[1]), le=within[2] and int(within[2]))]
 
     @property
     def expected(self) -> str:
