@@ -37,3 +37,9 @@ def refused(error: "ValidationError") -> tuple[str, str | None]:
     for compared in ("greater", "less"):
         said = said.replace(f"expected {compared}", f"expected a number {compared}")
     return name, f"{said}, not {first['input']!r}"
+
+
+def quoted(word: object, most: int = 160) -> str:
+    """Return what a user has named or written in quotes and in one line; if it is long, its middle is left out."""
+    text = str(word)
+    return repr(text if len(text) <= most else f"{text[: most // 3]}…{text[-most * 2 // 3 :]}")

@@ -255,7 +255,8 @@ def _files(project: Path, injected: dict[str, Any]) -> Iterator[tuple[str, int, 
     words = {str(word) for value in named for word in (value if isinstance(value, list) else [value])}
     pair = pairs.pair(injected["pair"]) if "pair" in injected else None
     words |= {*pair.corpora, pair.prompts, pair.last_words} if pair else set()
-    places = [project / word for word in words | {word.rpartition(":")[0] for word in words} - {""}]
+    words |= {word.rpartition(":")[0] for word in words}
+    places = [place for word in words if (place := sources.existing(word, project))]
     paths = [path for place in places for path in (sources.readable(place) if place.is_dir() else [place])]
     for model in pair.models.values() if pair else ():
         folder = project / model.source

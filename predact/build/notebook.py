@@ -88,7 +88,7 @@ def brief(inputs: Mapping[str, Any]) -> str:
 
 
 def quiet() -> None:
-    """Silence warnings and messages of libraries; keep predact's own warnings."""
+    """Silence warnings and messages of libraries; keep predact's own warnings, each in a line."""
     os.environ |= {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -96,6 +96,7 @@ def quiet() -> None:
     }
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("default", module=r"predact\.")
+    warnings.formatwarning = lambda message, *_, **__: f"predact: {message}\n"
     if "transformers" in sys.modules:
         from transformers.utils import logging
 

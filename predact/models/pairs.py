@@ -11,7 +11,7 @@ import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from predact.errors import UserError, near, refused
+from predact.errors import UserError, near, quoted, refused
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -124,8 +124,9 @@ def _read(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"pair: the file '{path}' does not exist.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"pair: the file '{path}' is not a pair file ({str(error).splitlines()[0]}).") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        why = quoted(" ".join(str(error).split()))[1:-1]
+        raise UserError(f"pair: the file {quoted(path)} is not a pair file ({why}).") from error
 
 
 def _pair(name: str, entry: Any, folder: Path) -> Pair:

@@ -1,6 +1,7 @@
 """Corpora: documents of one kind, from the pocket world, the hub or a file; their split for finetuning."""
 
 import hashlib
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from predact.errors import UserError, near
+from predact.errors import UserError, near, quoted
 from predact.pocket import world
 from predact.store import digest
 from predact.texts import sources
@@ -64,7 +65,7 @@ def expanded(names: Sequence[str]) -> list[str]:
     return list(chain.from_iterable(GROUPS.get(name, [name]) for name in names))
 
 
-def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -> Corpus:
+def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE, parameter: str = "corpora") -> Corpus:
     """Return the first documents of a corpus, in an order drawn by the seed.
 
     Args:
@@ -74,6 +75,7 @@ def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -
         documents: how many (all if there are fewer); a smaller number gives the first ones of a larger number.
         seed: of the order; with another seed, the pocket world writes other documents, a dataset begins elsewhere.
         root: of the store, where documents of the hub are kept.
+        parameter: that gives the name, for the message of an error.
 
     Raises:
         UserError: the name is unknown; the file is missing, empty, not UTF-8 or without the field; the hub is out of
@@ -86,11 +88,21 @@ def corpus(name: str, documents: int = 100, seed: int = 0, root: Path = STORE) -
         nll = -np.array([document.log_probability for document in written])
         return _corpus(name, WORLD[name], [document.text for document in written], nll)
     if dataset := sources.dataset(name):
-        return _corpus(name, dataset.category, sources.of_dataset(root, name, documents, seed))
-    path, field = _locate(name, [*WORLD, *sources.datasets(), *GROUPS])
-    found = sources.of_path(path, field)
+        return _corpus(name, dataset.category, sources.of_dataset(root, name, documents, seed, parameter))
+    path, field = _locate(name, parameter)
+    found = sources.of_path(path, field, parameter)
     random.Random(seed).shuffle(found)
-    return _corpus(path.stem, "file", found[:documents])
+    return _corpus(_title(path, parameter), "file", found[:documents])
+
+
+def _title(path: Path, parameter: str) -> str:
+    """The name of a file without its suffix, or of a folder, be it `.`."""
+    title = Path(os.path.abspath(path)).name if path.is_dir() else path.stem
+    try:
+        title.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{parameter}: the name of {quoted(path)} is not UTF-8; give it another name.") from error
+    return title
 
 
 def _corpus(name: str, category: str, found: list[str], world_nll: np.ndarray | None = None) -> Corpus:
@@ -122,15 +134,16 @@ def split(whole: Corpus) -> dict[str, Corpus]:
     return parts
 
 
-def _locate(name: str, known: Sequence[str]) -> tuple[Path, str]:
+def _locate(name: str, parameter: str) -> tuple[Path, str]:
     """Split `path` or `path:field` of an existing file or folder into the two."""
-    path, field = Path(name).expanduser(), "text"
-    if not path.exists() and ":" in name:
-        front, _, field = name.rpartition(":")
-        path = Path(front).expanduser()
-    if path.exists():
-        return path, field
-    if path.suffix or path.name != name:
-        raise UserError(f"corpora: the file '{path}' does not exist; name a file, or a corpus of `predact corpora`.")
-    hint = near(name, known) or "."
-    raise UserError(f"corpora: {name!r} is not known{hint} Run `predact corpora`, or name a file or a folder.")
+    front, _, field = name.rpartition(":")
+    for path, of_records in ((sources.existing(name), "text"), (sources.existing(front), field)):
+        if path:
+            return path, of_records
+    if Path(name).suffix or Path(name).name != name:
+        told = f"the file {quoted(front or name)} does not exist; name a file, or a corpus of `predact corpora`"
+        raise UserError(f"{parameter}: {told}.")
+    hint = near(name, [*WORLD, *sources.datasets(), *GROUPS]) or "."
+    raise UserError(
+        f"{parameter}: {quoted(name)} is not known{hint} Run `predact corpora`, or name a file or a folder."
+    )

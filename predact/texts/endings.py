@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-from predact.errors import UserError
+from predact.errors import UserError, quoted
 from predact.pocket import world
 from predact.texts import corpora, sources
 
@@ -45,10 +45,11 @@ def select(name: str, passages: int, seed: int = 0, root: Path = corpora.STORE) 
     if sources.dataset(name):
         texts = sources.of_dataset(root, name, passages, seed, "last_words")
     else:
-        texts = corpora.corpus(name, passages, seed, root).texts
+        texts = corpora.corpus(name, passages, seed, root, "last_words").texts
     found = [Ending(*parts.groups()) for text in texts if (parts := _LAST.fullmatch(text))]
     if not found:
-        raise UserError(f"last_words: {name!r} has no passage of two words or more.")
+        raise UserError(f"last_words: {quoted(name)} has no passage of two words or more.")
+    sources.leave_out("last_words", name, "passages", len(texts), {"of a single word": len(texts) - len(found)})
     return found
 
 

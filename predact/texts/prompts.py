@@ -1,12 +1,13 @@
 """Prompts: short questions and tasks: predact's own eighty, eighty about the pocket world, or those of a file."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from predact.errors import UserError, near
+from predact.errors import UserError, near, quoted
 from predact.pocket import human
 from predact.store import digest
 from predact.texts import sources
@@ -31,7 +32,8 @@ def select(name: str, limit: int = 0) -> list[Prompt]:
     Args:
         name: ``general``, eighty prompts in ten kinds; ``pocket``, eighty questions about the pocket world; or the path
             of a JSON Lines file, each line ``{"id", "category", "prompt"}`` or in the form of Vicuna-bench
-            (``question_id``, ``category``, ``turns``, of which the first is asked).
+            (``question_id``, ``category``, ``turns``, of which the first is asked). White space at the ends of a prompt
+            is taken off; of prompts that are the same then, the first one is taken, see `sources.left_out`.
         limit: how many.
 
     Raises:
@@ -39,7 +41,7 @@ def select(name: str, limit: int = 0) -> list[Prompt]:
     """
     if limit < 0:
         raise UserError(f"prompts_limit: expected a whole number, 0 for all prompts, not {limit}.")
-    found = _known(name) or _read(Path(name).expanduser())
+    found = _known(name) or _read(name)
     return found[:limit] if limit else found
 
 
@@ -47,29 +49,32 @@ def _known(name: str) -> list[Prompt]:
     if name == POCKET:
         return [Prompt(each.id, each.entity.kind, each.prompt) for each in human.questions("test")]
     if name == GENERAL:
-        return _parse((files(__package__) / "prompts.jsonl").read_text(encoding="utf-8").split("\n"), "prompts.jsonl")
+        return _parse((files(__package__) / "prompts.jsonl").read_text(encoding="utf-8").split("\n"), GENERAL)
     return []
 
 
-def _read(path: Path) -> list[Prompt]:
-    if not path.is_file():
-        if path.suffix:
-            raise UserError(f"prompts: the file '{path}' does not exist; name a file, or {GENERAL} or {POCKET}.")
-        hint = near(str(path), [GENERAL, POCKET]) or "."
-        raise UserError(f"prompts: '{path}' is not known{hint} Name a file, or {GENERAL} or {POCKET}.")
+def _read(name: str) -> list[Prompt]:
+    path = sources.existing(name)
+    if not (path and path.is_file()):
+        if path or Path(name).suffix:
+            why = "is not a file" if path else "does not exist"
+            raise UserError(f"prompts: the file {quoted(name)} {why}; name a file, or {GENERAL} or {POCKET}.")
+        hint = near(name, [GENERAL, POCKET]) or "."
+        raise UserError(f"prompts: {quoted(name)} is not known{hint} Name a file, or {GENERAL} or {POCKET}.")
     prompts = _parse(sources.lines(path, "prompts"), str(path))
     if not prompts:
-        raise UserError(f"prompts: '{path}' is empty; at least one prompt is needed.")
+        raise UserError(f"prompts: {quoted(path)} is empty; at least one prompt is needed.")
     return prompts
 
 
 def _parse(lines: Sequence[str], source: str) -> list[Prompt]:
     prompts = [_prompt(record, place) for place, record in sources.records(lines, source, "prompts", CHECK)]
-    ids = [prompt.id for prompt in prompts]
-    for place, each in enumerate(ids):
-        if each in ids[:place]:
-            raise UserError(f"prompts: the id {each!r} stands twice in '{source}'; every prompt needs its own.")
-    return prompts
+    id, count = next(iter(Counter(prompt.id for prompt in prompts).most_common(1)), ("", 0))
+    if count > 1:
+        raise UserError(f"prompts: the id {quoted(id)} stands twice in {quoted(source)}; every prompt needs its own.")
+    kept = sources.distinct(prompts, lambda prompt: prompt.text)
+    sources.leave_out("prompts", source, "prompts", len(prompts), {"copies of others": len(prompts) - len(kept)})
+    return kept
 
 
 def _prompt(given: dict[str, Any], place: str) -> Prompt:
@@ -77,8 +82,16 @@ def _prompt(given: dict[str, Any], place: str) -> Prompt:
     text = given.get("prompt", turns[0] if isinstance(turns, list) and turns else None)
     if not isinstance(text, str) or not text.strip():
         raise UserError(f"prompts: {place}, holds no prompt; {CHECK}.")
-    id = given.get("id", given.get("question_id", place.rpartition(" ")[2]))
-    return Prompt(str(id), str(given.get("category", "prompts")), text)
+    id = _word(given, "id", place) or _word(given, "question_id", place) or place.rpartition(" ")[2]
+    return Prompt(id, _word(given, "category", place) or "prompts", text.strip())
+
+
+def _word(given: dict[str, Any], field: str, place: str) -> str:
+    """Return a text or a whole number of a record as text; none is empty."""
+    value = given.get(field)
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return "" if value is None else str(value)
+    raise UserError(f"prompts: {place}, has no text in {field!r}; expected a text or a whole number.")
 
 
 def corpus(prompts: Sequence[Prompt]) -> Corpus:

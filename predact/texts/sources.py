@@ -1,26 +1,34 @@
 """Documents from outside: from a file, a folder of files, or a dataset on the hub."""
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import chain, cycle, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow
 import yaml
 from tqdm import tqdm
 
 from predact import store
-from predact.errors import UserError, near
+from predact.errors import UserError, near, quoted
 
 LENGTH = 2_000  # least characters of a document gathered from blocks of a text file
 LONGEST = 20_000  # most characters of a document from the hub: books are cut
 _APART = 1_000  # documents of a dataset from one seed to the next
-_READERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+_READERS = (".txt", ".jsonl", ".json", ".parquet")
+_RECORDS = "expected a JSON object in every line, or a JSON list of objects"
+
+T = TypeVar("T")
+
+_told: dict[tuple[str, str], str] = {}  # for each source and kind of thing, what was left out
 
 
 @dataclass(frozen=True)
@@ -162,42 +170,106 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition(" ")[0] or text[:LONGEST]
 
 
+def existing(name: str, folder: Path = Path()) -> Path | None:
+    """Return the file or folder of a name, relative to a folder; None if there is none, or none can have this name."""
+    path = os.path.join(folder, os.path.expanduser(name))
+    return Path(path) if name and os.path.exists(path) else None
+
+
 def readable(folder: Path) -> list[Path]:
-    """Return the readable files in a folder and its subfolders, in the order of their names."""
-    return sorted(each for each in folder.rglob("*") if each.suffix in _READERS)
+    """Return the readable files in a folder and its subfolders, in the order of their names.
+
+    Links to folders are not followed.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"corpora: the folder {quoted(error.filename)} cannot be read ({error.strerror}).") from error
+
+    found = (Path(here, name) for here, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return sorted(path for path in found if path.suffix in _READERS)
 
 
-def of_path(path: Path, field: str = "text") -> list[str]:
+def of_path(path: Path, field: str = "text", parameter: str = "corpora") -> list[str]:
     """Return the documents of a file, or of all files of a folder in the order of their names.
 
     A .txt file is cut at blank lines and its blocks gathered into documents of at least 2,000 characters; .jsonl, .json
-    and .parquet files have a document in a field of each record. Documents of white space only are left out.
+    and .parquet files have a document in a field of each record. Documents of white space only are left out, and those
+    that repeat another one up to white space at the ends; `left_out` tells how many.
+
+    Args:
+        path: of the file or the folder.
+        field: of the records.
+        parameter: that names the path, for the message of an error.
 
     Raises:
         UserError: a file is not of these kinds, not UTF-8 or without the field, or there is no document.
     """
     paths = readable(path) if path.is_dir() else [path]
-    texts = [text for text in chain.from_iterable(_read(each, field) for each in paths) if text.strip()]
+    found = list(chain.from_iterable(_read(each, field, parameter) for each in paths))
+    texts = [text for text in found if text and text.strip()]
     if not texts:
         kinds = f" of {', '.join(_READERS)} files" if path.is_dir() else ""
-        raise UserError(f"corpora: '{path}' is empty{kinds}; a corpus needs at least one document.")
-    return texts
+        raise UserError(f"{parameter}: {quoted(path)} is empty{kinds}; at least one document is needed.")
+    kept = distinct(texts, str.strip)
+    counts = {"without text": len(found) - len(texts), "copies of others": len(texts) - len(kept)}
+    leave_out(parameter, str(path), "documents", len(found), counts)
+    return kept
 
 
-def _read(path: Path, field: str) -> list[str]:
-    """Return the documents of a file in its order."""
+def distinct(things: Iterable[T], key: Callable[[T], Any]) -> list[T]:
+    """Return the first of the things of each key, in their order."""
+    first: dict[Any, T] = {}
+    for thing in things:
+        first.setdefault(key(thing), thing)
+    return list(first.values())
+
+
+def leave_out(parameter: str, source: str, things: str, count: int, counts: Mapping[str, int]) -> None:
+    """Warn that some things of a source are left out, once in a process, and keep it for `left_out`.
+
+    Args:
+        parameter: that names the source.
+        source: a name or a path.
+        things: what it holds.
+        count: how many.
+        counts: how many of them are left out, by what they are.
+    """
+    key, before = (source, things), _told.pop((source, things), "")
+    if why := ", ".join(f"{name}: {number:,}" for name, number in counts.items() if number):
+        told = f"{sum(counts.values()):,} of {count:,} {things} of {quoted(source)} are left out ({why})"
+        _told[key] = f"{parameter}: {told}."
+        if _told[key] != before:
+            warnings.warn(_told[key], stacklevel=2)
+
+
+def left_out() -> list[str]:
+    """Return what was left out of the sources that this process has read, in words: how many of what, and why."""
+    return list(_told.values())
+
+
+def _read(path: Path, field: str, parameter: str) -> list[str | None]:
+    """Return the documents of a file in its order; None where a record has none."""
     if path.suffix not in _READERS:
-        raise UserError(f"corpora: '{path}' is not of a kind that can be read: {', '.join(_READERS)}.")
-    if path.stat().st_size == 0:
-        return []
+        kinds = ", ".join(_READERS)
+        raise UserError(f"{parameter}: {quoted(path)} is not of a kind that can be read: {kinds}.")
     try:
+        if not path.is_file():
+            raise UserError(f"{parameter}: {quoted(path)} is no file, or a link that leads nowhere.")
         if path.suffix == ".txt":
-            return _gather(path.read_text(encoding="utf-8-sig"))
-        return _records(path, _READERS[path.suffix], field)
+            return [text for text in _gather(path.read_text(encoding="utf-8-sig")) if text.strip()]
+        if path.suffix == ".parquet":
+            return _column(path, field, parameter)
+        return _field(path, field, parameter)
     except UnicodeDecodeError as error:
-        raise UserError(f"corpora: '{path}' is not UTF-8 text (byte {error.start}); convert it first.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"corpora: '{path}' cannot be read ({str(error).splitlines()[0]}).") from error
+        raise UserError(
+            f"{parameter}: {quoted(path)} is not UTF-8 text (byte {error.start}); convert it first."
+        ) from error
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        why = quoted(" ".join(str(error).split()))[1:-1]
+        raise UserError(f"{parameter}: {quoted(path)} cannot be read ({why}).") from error
 
 
 def _gather(text: str) -> list[str]:
@@ -211,20 +283,47 @@ def _gather(text: str) -> list[str]:
     return documents
 
 
-def _records(path: Path, kind: str, field: str) -> list[str]:
-    """Return a field of every record of a JSON, JSON Lines or Parquet file."""
-    import datasets
+def _column(path: Path, field: str, parameter: str) -> list[str | None]:
+    """Return a column of a Parquet file."""
+    from pyarrow import parquet
 
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    records = list(datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True))
-    fields = sorted({key for record in records for key in record})
+    with path.open("rb") as opened, parquet.ParquetFile(opened) as file:  # opened: a path may be taken for a URI
+        names = file.schema_arrow.names
+        _check_field(path, field, names, parameter)
+        texts = file.read([field]).column(field).to_pylist()
+    places = ((f"{quoted(path)}, row {row}", text) for row, text in enumerate(texts, 1))
+    return [_document(text, field, place, parameter) for place, text in places]
+
+
+def _field(path: Path, field: str, parameter: str) -> list[str | None]:
+    """Return a field of every record of a JSON or JSON Lines file."""
+    found = list(_objects(path, parameter))
+    if found:
+        _check_field(path, field, sorted({key for _, record in found for key in record}), parameter)
+    return [_document(record.get(field), field, place, parameter) for place, record in found]
+
+
+def _objects(path: Path, parameter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place in words, record) for each record of a JSON list, or of JSON Lines."""
+    text = path.read_text(encoding="utf-8-sig")
+    if text.lstrip().startswith("["):
+        listed = _parsed(text, f"{quoted(path)}, read as a list", parameter, _RECORDS)
+        numbered = ((f"{quoted(path)}, record {number}", each) for number, each in enumerate(listed, 1))
+        return ((place, _object(each, place, parameter)) for place, each in numbered)
+    return records(text.split("\n"), str(path), parameter, _RECORDS)
+
+
+def _check_field(path: Path, field: str, fields: list[str], parameter: str) -> None:
     if field not in fields:
-        hint = near(field, fields) or f"; it has {', '.join(fields)}."
-        raise UserError(f"corpora: '{path}' has no field {field!r}{hint} Name another as {path.name}:FIELD.")
-    texts = [record[field] for record in records if record[field] is not None]
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"corpora: the field {field!r} of '{path}' is not text; name another as {path.name}:FIELD.")
-    return texts
+        hint = near(field, fields) or f"; it has {quoted(', '.join(fields))[1:-1] or 'none'}."
+        other = quoted(f"{path.name}:FIELD")
+        raise UserError(f"{parameter}: {quoted(path)} has no field {quoted(field)}{hint} Name another as {other}.")
+
+
+def _document(found: Any, field: str, place: str, parameter: str) -> str | None:
+    if found is None or isinstance(found, str):
+        return found
+    raise UserError(f"{parameter}: {place}, has no text in the field {quoted(field)}; name another as 'FILE:FIELD'.")
 
 
 def lines(path: Path, parameter: str) -> list[str]:
@@ -236,21 +335,42 @@ def lines(path: Path, parameter: str) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{parameter}: '{path}' cannot be read as UTF-8 text ({error.__class__.__name__}).") from error
+        why = error.__class__.__name__
+        raise UserError(f"{parameter}: {quoted(path)} cannot be read as UTF-8 text ({why}).") from error
 
 
 def records(found: Iterable[str], source: str, parameter: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place in words, record) for each line that is not blank; a record that is not an object is empty.
 
     Raises:
-        UserError: a line is not JSON; the message ends with what was expected.
+        UserError: a line is not JSON, or holds a half of a character; the message ends with what was expected.
     """
     for number, line in enumerate(found, 1):
-        if not line.strip():
-            continue
-        place = f"'{source}', line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{parameter}: {place}, is not JSON; {expected}.") from error
-        yield place, record if isinstance(record, dict) else {}
+        if line.strip():
+            place = f"{quoted(source)}, line {number}"
+            yield place, _object(_parsed(line, place, parameter, expected), place, parameter)
+
+
+def _parsed(text: str, place: str, parameter: str, expected: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{parameter}: {place}, is not JSON; {expected}.") from error
+    except RecursionError as error:
+        raise _too_deep(place, parameter) from error
+
+
+def _object(record: Any, place: str, parameter: str) -> dict[str, Any]:
+    """Return a record if it is an object, else an empty one; refuse what UTF-8 cannot hold."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise UserError(f"{parameter}: {place}, holds {half}, which is half of a character; remove it.") from error
+    except RecursionError as error:
+        raise _too_deep(place, parameter) from error
+    return record if isinstance(record, dict) else {}
+
+
+def _too_deep(place: str, parameter: str) -> UserError:
+    return UserError(f"{parameter}: {place}, is nested too deeply to be read.")

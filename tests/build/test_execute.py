@@ -85,6 +85,15 @@ def test_a_changed_text_or_parameter_counts_as_a_change(project, chapter, done):
     assert len({before, key(texts=["text.txt"]), key(), key(n=4)}) == 4
 
 
+def test_files_at_home_and_words_that_name_none(project, chapter, monkeypatch):
+    monkeypatch.setenv("HOME", str(project))
+    (project / "home.txt").write_text("one")
+    before = execute._key(project / "notebooks", chapter, {"texts": ["~/home.txt"], "prompt": "long " * 1000})
+    (project / "home.txt").write_text("longer")
+    assert before != execute._key(project / "notebooks", chapter, {"texts": ["~/home.txt"], "prompt": "long " * 1000})
+    assert not list(execute._files(project, {"prompt": ["a\0", "~nosuchuser/x", "", "x" * 5000]}))
+
+
 @pytest.mark.parametrize("damage", [b"{", b'{"metadata": 3}', None])
 def test_an_executed_notebook_that_is_damaged_is_executed_again(project, damage):
     bare = project / "notebooks/01_bare.ipynb"

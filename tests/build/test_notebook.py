@@ -2,6 +2,7 @@
 
 import ast
 import json
+import warnings
 from pathlib import Path
 
 import altair as alt
@@ -84,12 +85,16 @@ def test_user_error_is_shown_as_one_line():
 
 
 def test_start_keeps_library_warnings_out_and_our_own_in(recwarn):
-    import warnings
-
     notebook.start(namespace(CELL))
     warnings.warn_explicit("theirs", FutureWarning, "x.py", 1, module="transformers.modeling")
     warnings.warn_explicit("ours", UserWarning, "y.py", 1, module="predact.store")
     assert [str(warning.message) for warning in recwarn.list] == ["ours"]
+
+
+def test_our_own_warnings_take_one_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    notebook.start(namespace(CELL))
+    assert warnings.formatwarning(UserWarning("corpora: …"), UserWarning, "x.py", 1, "code") == "predact: corpora: …\n"
 
 
 @pytest.fixture
@@ -164,7 +169,7 @@ class TestRules:
         assert "pair" not in declared or {"pair", "scale", "store"} <= declared.keys()
         assert len(declared) == len(ast.parse(cell).body)
         for name, parameter in declared.items():
-            assert listed[name]["inferred_type_name"] == parameter.type == parameters.declared(cell)[name]
+            assert listed[name]["inferred_type_name"] == parameter.type and parameters.declared(cell)[name] == parameter
             parameters.check_types(parameters.declared(cell), {name: parameter.default})
             assert len(parameter.help.split()) > 1 and listed[name]["help"] == parameter.help, name
 

@@ -129,6 +129,7 @@ def test_pair_file(tmp_path):
             ]
         ),
         ("models: {", "is not a pair file"),
+        ("[" * 3000, "is not a pair file (maximum recursion depth exceeded"),
     ],
 )
 def test_files_that_are_no_pair(tmp_path, text, message):

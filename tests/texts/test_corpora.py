@@ -1,5 +1,6 @@
 import hashlib
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 
 from predact.errors import UserError
 from predact.pocket import world
-from predact.texts import corpora
+from predact.texts import corpora, sources
 
 NAME = next(iter(world.CORPORA))
 
@@ -86,6 +87,9 @@ def test_text_file_is_gathered_at_blank_lines(tmp_path):
     (tmp_path / "a.txt").write_text("\n \n".join(blocks), encoding="utf-8")
     texts = corpora.corpus(str(tmp_path / "a.txt")).texts
     assert sorted(texts) == ["\n \n".join(blocks[:3]), "\n \n".join(blocks[3:])]
+    (tmp_path / "a.txt").write_text("x" * 2000 + "\n\n\n")
+    with warnings.catch_warnings(action="error"):
+        assert corpora.corpus(str(tmp_path / "a.txt")).texts == ["x" * 2000]
 
 
 def test_text_file_keeps_single_line_breaks_and_drops_the_byte_order_mark(tmp_path):
@@ -93,9 +97,72 @@ def test_text_file_keeps_single_line_breaks_and_drops_the_byte_order_mark(tmp_pa
     assert corpora.corpus(str(tmp_path / "a.txt")).texts == ["one\n  two\n"]
 
 
-def test_documents_without_characters_are_left_out(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": " "}\n{"text": null}\n{"other": 1}\n{"text": "b"}\n')
-    assert corpora.corpus(str(tmp_path / "a.jsonl")).texts == ["b"]
+def test_documents_without_text_and_copies_are_left_out_with_a_word(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": " "}\n{"text": null}\n{"other": 1}\n{"text": "b\\n"}\n{"text": " b"}\n{"text": "c"}\n')
+    told = f"corpora: 4 of 6 documents of '{path}' are left out (without text: 3, copies of others: 1)."
+    with pytest.warns(UserWarning) as warned:
+        assert sorted(corpora.corpus(str(path)).texts) == ["b\n", "c"]
+        assert sorted(corpora.corpus(str(path)).texts) == ["b\n", "c"]
+    assert [str(each.message) for each in warned] == [told] and told in sources.left_out()
+    path.write_text('{"text": "c"}\n')
+    assert corpora.corpus(str(path)).texts == ["c"] and told not in sources.left_out()
+
+
+def test_a_text_is_what_is_written_whatever_it_looks_like(tmp_path):
+    texts = ["2024-01-01", "1", "null", "\u2028 a\x85b", "\0", "😀", '{"text": 1}', "a\r\nb"]
+    (tmp_path / "a.jsonl").write_text("\r\n".join(json.dumps({"text": text}) for text in texts))
+    (tmp_path / "b.json").write_text(json.dumps([{"text": text} for text in texts], indent=1, ensure_ascii=False))
+    pd.DataFrame({"text": texts}).to_parquet(tmp_path / "c.parquet")
+    for name in ("a.jsonl", "b.json", "c.parquet"):
+        assert sources.of_path(tmp_path / name) == texts
+
+
+def test_a_field_that_is_null_for_thousands_of_records_may_hold_text_later(tmp_path):
+    records = [*[{"text": f"text {n}", "about": None} for n in range(4000)], {"text": "last", "about": "something"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    assert len(sources.of_path(tmp_path / "a.jsonl")) == 4001
+    with pytest.warns(UserWarning, match=r"4,000 of 4,001 documents of .* are left out \(without text: 4,000\)"):
+        assert sources.of_path(tmp_path / "a.jsonl", "about") == ["something"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "txt", "parquet"])
+@pytest.mark.parametrize(
+    "name", ["notes [1]", "q?", "x [draft]", "{a,b}", "*", "@a", "%41", "a:text", "~x", "#", "http:"]
+)
+def test_a_file_is_the_one_of_its_name_and_no_other(tmp_path, monkeypatch, name, suffix):
+    monkeypatch.chdir(tmp_path)
+    for other in ("notes 1", "qa", "x d", "a", "b", "A", name):
+        text = f"text of {other}"
+        if suffix == "parquet":
+            pd.DataFrame({"text": [text]}).to_parquet(tmp_path / f"{other}.parquet")
+        else:
+            (tmp_path / f"{other}.{suffix}").write_text(text if suffix == "txt" else json.dumps({"text": text}))
+    found = corpora.corpus(f"{name}.{suffix}")
+    assert (found.name, found.texts) == (name, [f"text of {name}"])
+    assert corpora.corpus(str(tmp_path / f"{name}.{suffix}")).texts == found.texts
+
+
+@pytest.mark.parametrize("name", ["", ":text", " "])
+def test_no_name_is_no_folder(tmp_path, monkeypatch, name):
+    (tmp_path / "a.txt").write_text("a")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"^corpora: '{name}' is not known"):
+        corpora.corpus(name)
+    assert corpora.corpus(".").name == tmp_path.name
+
+
+def test_names_that_no_file_can_have_or_that_are_not_utf_8(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~nosuchuser/x", "a/" + "b" * 5000, "\ud83d.txt"):
+        with pytest.raises(UserError, match="^corpora: the file '.*' does not exist"):
+            corpora.corpus(name)
+    (tmp_path / "in").mkdir()
+    for folder in (tmp_path, tmp_path / "in"):
+        (folder / "a\udcff.txt").write_text("a")
+    with pytest.raises(UserError, match=r"^corpora: the name of 'a\\udcff.txt' is not UTF-8; give it another name.$"):
+        corpora.corpus("a\udcff.txt")
+    assert corpora.corpus("in").texts == ["a"]
 
 
 def test_a_folder_is_a_corpus_of_all_its_files(tmp_path):
@@ -105,6 +172,20 @@ def test_a_folder_is_a_corpus_of_all_its_files(tmp_path):
     (tmp_path / "notes/picture.png").write_bytes(b"1")
     corpus = corpora.corpus(str(tmp_path / "notes"))
     assert sorted(corpus.texts) == ["one", "three", "two"] and corpus.name == "notes"
+    (tmp_path / "notes/around").symlink_to(tmp_path / "notes")
+    (tmp_path / "notes/v1.txt").mkdir()
+    assert corpora.corpus(str(tmp_path / "notes")).texts == corpus.texts
+    (tmp_path / "notes").rename(tmp_path / "v1.2")
+    assert corpora.corpus(str(tmp_path / "v1.2")).name == "v1.2"
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    def walk(folder, onerror):
+        onerror(PermissionError(13, "Permission denied", f"{folder}/closed"))
+
+    monkeypatch.setattr("os.walk", walk)
+    with pytest.raises(UserError, match=r"^corpora: the folder '.*/closed' cannot be read \(Permission denied\)\.$"):
+        sources.of_path(tmp_path)
 
 
 BAD = {
@@ -114,6 +195,12 @@ BAD = {
     "latin.jsonl": '{"text": "é"}'.encode("latin-1"),
     "empty.jsonl": b"",
     "broken.jsonl": b'{"text": "a"}\nnot json\n',
+    "broken.json": b'[{"text": "a"},\n',
+    "half.jsonl": b'{"text": "a \\ud83d\\ude00"}\n{"text": "a \\ud83d"}\n',
+    "half.json": b'[{"text": "a"}, {"text": "a", "turns": ["\\ud83d"]}]',
+    "deep.jsonl": b'{"a":' * 100_000,
+    "deep.json": b"[" * 100_000,
+    "list.json": b'["a", "b"]',
     "broken.parquet": b"not parquet",
     "fields.jsonl": b'{"txt": "a", "id": 1}\n',
     "number.jsonl": b'{"text": 1}\n',
@@ -129,26 +216,45 @@ BAD = {
         ("latin.txt", "is not UTF-8 text"),
         ("latin.jsonl", "is not UTF-8 text"),
         ("empty.jsonl", "is empty"),
-        ("broken.jsonl", "cannot be read"),
+        ("broken.jsonl", "line 2, is not JSON; expected a JSON object in every line, or a JSON list of objects."),
+        ("broken.json", "broken.json', read as a list, is not JSON; expected"),
+        ("half.jsonl", "line 2, holds '\\ud83d', which is half of a character"),
+        ("half.json", "record 2, holds '\\ud83d', which is half of a character"),
+        ("deep.jsonl", "line 1, is nested too deeply"),
+        ("deep.json", "is nested too deeply"),
+        ("list.json", "has no field 'text'; it has none. Name another"),
+        ("rows.parquet", "rows.parquet' is empty"),
         ("broken.parquet", "cannot be read"),
-        ("fields.jsonl", "has no field 'text', did you mean 'txt'? Name another as fields.jsonl:FIELD."),
+        ("fields.jsonl", "has no field 'text', did you mean 'txt'? Name another as 'fields.jsonl:FIELD'."),
         ("fields.jsonl:bdy", "has no field 'bdy'; it has id, txt. Name another"),
-        ("number.jsonl", "the field 'text' of"),
+        ("number.jsonl", "line 1, has no text in the field 'text'; name another as 'FILE:FIELD'."),
+        ("number.parquet", "row 1, has no text in the field 'text'"),
+        ("number.parquet:a", "has no field 'a'; it has text"),
         ("nothing", "is empty of .txt, .jsonl, .json, .parquet files"),
         ("picture.png", "is not of a kind that can be read: .txt, .jsonl, .json, .parquet."),
         ("missing.txt", "does not exist; name a file"),
         ("missing.jsonl:body", "does not exist; name a file"),
+        ("nobody/a\0\n.txt", "does not exist; name a file"),
+        ("a" * 5000, "is not known. Run"),
+        ("loop.txt", "loop.txt' does not exist"),
+        ("links", "links/loop.txt' is no file, or a link that leads nowhere"),
     ],
 )
-def test_files_that_are_no_corpus(tmp_path, capfd, name, message):
+def test_files_that_are_no_corpus(tmp_path, monkeypatch, capfd, name, message):
     for file, content in BAD.items():
         (tmp_path / file).write_bytes(content)
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "links").mkdir()
+    for place in ("loop.txt", "links/loop.txt"):
+        (tmp_path / place).symlink_to("loop.txt")
+    pd.DataFrame({"text": pd.Series(dtype=str)}).to_parquet(tmp_path / "rows.parquet")
+    pd.DataFrame({"text": [1]}).to_parquet(tmp_path / "number.parquet")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
-        corpora.corpus(str(tmp_path / name))
+        corpora.corpus(name)
     assert str(error.value).startswith("corpora: ")
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
     assert capfd.readouterr() == ("", "")
 
 

@@ -29,7 +29,10 @@ def test_lambada_is_read_from_the_hub_and_a_word_alone_is_left_out(tmp_path, mon
         return ["one two", "alone", "three four"]
 
     monkeypatch.setattr(sources, "of_dataset", known)
-    assert endings.select("lambada", 9, 3, tmp_path) == [Ending("one", "two"), Ending("three", "four")]
+    with pytest.warns(
+        UserWarning, match=r"^last_words: 1 of 3 passages of 'lambada' are left out \(of a single word: 1\)"
+    ):
+        assert endings.select("lambada", 9, 3, tmp_path) == [Ending("one", "two"), Ending("three", "four")]
     monkeypatch.setattr(sources, "of_dataset", lambda *_: ["alone", "!"])
     with pytest.raises(UserError, match="^last_words: 'lambada' has no passage of two words or more"):
         endings.select("lambada", 9, 3, tmp_path)
@@ -47,3 +50,21 @@ def test_without_a_network_the_setting_is_named(tmp_path):
         UserError, match="^last_words: 'lambada', the dataset .* that come with predact: -p last_words pocket.$"
     ):
         endings.select("lambada", 3, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "one two"}\n{"text": "one \\ud83d"}', "line 2, holds '\\ud83d', which is half of a character"),
+        ('{"txt": "one two"}', "has no field 'text', did you mean 'txt'?"),
+        ("", "is empty; at least one document is needed"),
+        ('{"text": "alone"}', "has no passage of two words or more"),
+    ],
+)
+def test_a_file_of_passages_is_refused_by_the_setting_s_name(tmp_path, content, message):
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(UserError, match="^last_words: ") as error:
+        endings.select(str(tmp_path / "a.jsonl"), 3)
+    assert message in str(error.value)
+    with pytest.raises(UserError, match="^last_words: 'lambda' is not known, did you mean 'lambada'"):
+        endings.select("lambda", 3)

@@ -1,9 +1,10 @@
 import json
+import time
 
 import pytest
 
 from predact.errors import UserError
-from predact.texts import prompts
+from predact.texts import prompts, sources
 from predact.texts.prompts import Prompt
 
 
@@ -57,6 +58,27 @@ def test_prompts_without_ids_have_the_number_of_their_line(file):
     assert found == [Prompt("1", "prompts", "é"), Prompt("3", "prompts", "b")]
 
 
+def test_a_null_is_no_id_and_no_category(file):
+    found = prompts.select(file([{"id": None, "category": None, "prompt": text} for text in "ab"]))
+    assert found == [Prompt("1", "prompts", "a"), Prompt("2", "prompts", "b")]
+
+
+def test_white_space_at_the_ends_is_taken_off_and_copies_are_left_out_with_a_word(file):
+    path = file([{"id": text, "prompt": text} for text in ("a", " b\n", "a ", "a\n", "a  b", "b")])
+    told = f"prompts: 3 of 6 prompts of '{path}' are left out (copies of others: 3)."
+    with pytest.warns(UserWarning) as warned:
+        found = prompts.select(path)
+        assert prompts.select(path) == found
+    assert [(prompt.id, prompt.text) for prompt in found] == [("a", "a"), (" b\n", "b"), ("a  b", "a  b")]
+    assert [str(each.message) for each in warned] == [told] and told in sources.left_out()
+
+
+def test_many_prompts_are_read_in_no_time(file):
+    begun = time.process_time()
+    path = file("".join(f'{{"id": {n}, "prompt": "prompt {n}"}}\n' for n in range(20_000)))
+    assert len(prompts.select(path)) == 20_000 and time.process_time() - begun < 2
+
+
 def test_a_line_ends_where_json_lines_says(file):
     texts = ["one\u2028two", "three\u0085four"]
     assert [prompt.text for prompt in prompts.select(file([{"prompt": text} for text in texts]))] == texts
@@ -76,6 +98,11 @@ def test_a_line_ends_where_json_lines_says(file):
         ([{"id": "x", "prompt": "a"}, {"id": "x", "prompt": "b"}], "the id 'x' stands twice in "),
         ([{"id": 2, "prompt": "a"}, {"prompt": "b"}], "the id '2' stands twice in "),
         ('{"prompt": "naïve"}'.encode("latin-1"), "cannot be read as UTF-8 text"),
+        ('{"prompt": "a"}\n{"prompt": "\\ud83d"}', "line 2, holds '\\ud83d', which is half of a character"),
+        ('{"prompt": "a", "id": "\\udc00"}', "line 1, holds '\\udc00', which is half of a character"),
+        ("[" * 100_000, "line 1, is nested too deeply"),
+        ([{"prompt": "a", "id": [1]}], "line 1, has no text in 'id'; expected a text or a whole number"),
+        ([{"prompt": "a", "category": True}], "line 1, has no text in 'category'"),
     ],
 )
 def test_a_file_that_holds_no_prompts_is_one_line_that_says_where(file, content, message):
@@ -92,6 +119,11 @@ def test_a_file_that_holds_no_prompts_is_one_line_that_says_where(file, content,
         ("genral", "^prompts: 'genral' is not known, did you mean 'general'?"),
         ("zzz", "^prompts: 'zzz' is not known. Name a file, or general or pocket.$"),
         ("no/such.jsonl", "^prompts: the file 'no/such.jsonl' does not exist; name a file, or general or pocket.$"),
+        ("tests", "^prompts: the file 'tests' is not a file; name a file, or general or pocket.$"),
+        ("~nosuchuser/x", "^prompts: '~nosuchuser/x' is not known"),
+        ("a" * 5000, "^prompts: 'a{53}…a{107}' is not known. Name a file"),
+        ("a\0\n.jsonl", r"^prompts: the file 'a\\x00\\n.jsonl' does not exist"),
+        ("", "^prompts: '' is not known"),
     ],
 )
 def test_an_unknown_name_says_what_is_known(name, message):
