@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from predact.errors import NotFinite, UserError
-from predact.models.pairs import Model
+from predact.models.pairs import AUTO, Model
 
 _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
 _PLACE = ("revision", "local_files_only")  # arguments that say where a file is
@@ -87,9 +87,11 @@ def tokenizer(model: Model) -> Any:
 
     source, where = _find(model)
     try:
-        return AutoTokenizer.from_pretrained(source, **where)
+        found = AutoTokenizer.from_pretrained(source, **where)
     except Exception as error:
         raise _unusable(model, error) from error
+    found.document_prefix = model.prefix  # see `tokens.prefix_token`
+    return found
 
 
 def not_finite(model: Any, where: str) -> NotFinite:
@@ -133,14 +135,16 @@ def fingerprint(model: Model) -> str:
 def key(model: Model) -> dict[str, Any]:
     """Return what stands for a model among the inputs of a stored result: all on which its numbers depend.
 
-    These are its weights, the dtype and the engine they run in, and the code that comes with them, where that may run.
+    These are its weights, the dtype and the engine they run in, the code that comes with them, where that may run, and
+    the token that a pair file sets before documents.
     What its chat template makes of a prompt is no part of it: the ids given stand among the inputs where they matter.
 
     Raises:
         UserError: there is no such model.
     """
-    code = {"code": _code(model)} if model.trust_remote_code else {}
-    return {"model": fingerprint(model), "dtype": model.dtype, "engine": ENGINE, **code}
+    more = {"code": _code(model)} if model.trust_remote_code else {}
+    more |= {"prefix": model.prefix} if model.prefix != AUTO else {}
+    return {"model": fingerprint(model), "dtype": model.dtype, "engine": ENGINE, **more}
 
 
 def _code(model: Model) -> str:
@@ -158,9 +162,19 @@ def _code(model: Model) -> str:
 
 def context_limit(model: Any) -> int | None:
     """Return the most positions that a model can read at once, None where its architecture sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _positions(model.config)
 
 
+def limit(model: Model) -> int | None:
+    """Return the same as `context_limit`, without loading the weights."""
+    return _positions(config(model))
+
+
+def _positions(config: Any) -> int | None:
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+@cache
 def config(model: Model) -> Any:
     """Return the configuration of a model without loading its weights.
 

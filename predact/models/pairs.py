@@ -15,7 +15,8 @@ from predact.errors import UserError, near, refused
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that apply to each of its models
+AUTO, NONE = "auto", "none"  # prefixes that are no text of a token
+_SHARED = ("dtype", "device", "prefix", "trust_remote_code")  # keys of a pair that apply to each of its models
 ENDS = ("Base", "RLHF")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -25,7 +26,8 @@ class Model:
     """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
 
     The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
-    whose weights are not on this machine, but whose stored results are.
+    whose weights are not on this machine, but whose stored results are. The `prefix` is the token that stands before
+    a document: its text, `none`, or `auto`: what `tokens.pair_lead` says.
     """
 
     source: str
@@ -34,6 +36,7 @@ class Model:
     gguf: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     fingerprint: str | None = None
+    prefix: str = AUTO
     trust_remote_code: bool = False
 
 

@@ -126,6 +126,7 @@ def test_pair_file(tmp_path):
                 ("corpora", "5", "list", "5"),
                 ("frame", "null", "string", "None"),
                 ("prompts", "3", "string", "3"),
+                ("prefix", "null", "string", "None"),
             ]
         ),
         ("models: {", "is not a pair file"),
