@@ -192,7 +192,9 @@ def _refuse_not_finite(model: Any, batch: Sequence[Window], nll: np.ndarray) -> 
 
 def body(model: Any) -> Any:
     """Return the part of a causal language model whose output is the final hidden states."""
-    return model.base_model.get_decoder()
+    found = model.base_model.get_decoder()
+    inner = (each for each in model.children() if hasattr(each, "get_decoder"))
+    return next(inner, model) if found is model else found  # Llama 4 takes itself for its decoder
 
 
 def logits(model: Any, output: Any, hidden: Tensor) -> Tensor:
@@ -280,7 +282,12 @@ def _score_batch(
 def _read(model: Any, inputs: Tensor) -> Any:
     """What a model's body returns for rows of ids; if memory runs out, they are read in two halves."""
     try:
-        return body(model)(input_ids=inputs.to(model.device), use_cache=False)
+        output = body(model)(input_ids=inputs.to(model.device), use_cache=False)
+        if getattr(output, "last_hidden_state", None) is None:
+            raise UserError(
+                f"pair: no final hidden states of {type(model).__name__} are found, so it cannot be scored."
+            )
+        return output
     except torch.OutOfMemoryError:
         pass  # tensors of the failed attempt are freed when this block ends
     if len(inputs) == 1:

@@ -15,6 +15,7 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     GraniteConfig,
+    Llama4TextConfig,
     ModernBertDecoderConfig,
     OPTConfig,
 )
@@ -260,6 +261,7 @@ CONFIGS = [
         hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320, word_embed_proj_dim=16
     ),
     ModernBertDecoderConfig(**{**SMALL, "num_key_value_heads": None}, local_attention=8),
+    Llama4TextConfig(**SMALL, num_local_experts=2),  # takes itself for its decoder
 ]
 
 
