@@ -5,6 +5,7 @@ import gc
 import hashlib
 import os
 import re
+import sys
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -50,6 +51,7 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
     source, where = _find(model)
     if model.fingerprint:
         raise _unusable(model, "its weights are not here, only results of it are")
+    _announce(model)
     options: dict[str, Any] = {
         "dtype": getattr(torch, model.dtype),
         "device_map": device or _device_map(model),
@@ -129,12 +131,20 @@ def tokenizer(model: Model) -> Any:
     from transformers import AutoTokenizer
 
     source, where = _find(model)
+    _announce(model)
     try:
         found = AutoTokenizer.from_pretrained(source, **where)
     except Exception as error:
         raise _unusable(model, error) from error
     found.document_prefix = model.prefix  # see `tokens.prefix_token`
     return found
+
+
+@cache
+def _announce(model: Model) -> None:
+    """Say once that a GGUF file is read: even its vocabulary takes long."""
+    if model.gguf:
+        print(f"predact: reading {name(model)}; a GGUF file takes a minute, or several.", file=sys.stderr)
 
 
 def not_finite(model: Any, where: str) -> NotFinite:
@@ -230,6 +240,7 @@ def config(model: Model) -> Any:
     from transformers import AutoConfig
 
     source, where = _find(model)
+    _announce(model)
     try:
         return AutoConfig.from_pretrained(source, **where)
     except Exception as error:

@@ -89,13 +89,17 @@ def cannot_load(model, message):
     assert "\n" not in str(error.value)
 
 
-def test_models_that_cannot_be_loaded(tmp_path, folders, tokenizer):
+def test_models_that_cannot_be_loaded(tmp_path, folders, tokenizer, capsys):
     cannot_load(pairs.Model("/no/such/folder"), "there is no such folder")
     cannot_load(pairs.Model("org/name-that-nobody-has"), "there is no such folder, and on the hub: ")
     cannot_load(model_of(tmp_path), "the folder has no .safetensors file")
     cannot_load(model_of(tmp_path, gguf="a.gguf"), "the folder has no a.gguf")
     (tmp_path / "a.gguf").write_bytes(b"not a model")
+    assert "reading" not in capsys.readouterr().err
     cannot_load(model_of(tmp_path, gguf="a.gguf"), "")
+    cannot_load(model_of(tmp_path, gguf="a.gguf"), "")
+    told = f"predact: reading {tmp_path}/a.gguf; a GGUF file takes a minute, or several.\n"
+    assert capsys.readouterr().err.count(told) == 1, "said, and said once"
     shutil.copytree(folders[0], tmp_path / "cut")
     (tmp_path / "cut/model.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes()[:1000])
     cannot_load(model_of(tmp_path / "cut"), "")
