@@ -12,6 +12,7 @@ from rows import record, timed
 from predact.models import loading, memory, pairs, scoring
 from predact.models.distributions import summarize
 from predact.models.passages import gold_passages
+from predact.models.tokens import window_lead
 from predact.texts import corpora
 
 ROUNDS = 3
@@ -24,22 +25,23 @@ def bare(model, batches):
         model(input_ids=batch, use_cache=False)
 
 
-def padded(model, passages, context):
+def padded(model, passages, context, lead):
     """The batches that scoring makes, as tensors."""
-    for batch in scoring._batches(passages.sequences, passages.given, context, memory.positions(model)):
-        rows = [torch.tensor(passages.sequences[w.sequence][w.begin : w.stop - 1]) for w in batch]
+    for batch in scoring._batches(passages.sequences, passages.given, context, memory.positions(model), len(lead)):
+        rows = [torch.tensor(window.read(passages.sequences, lead)) for window in batch]
         yield torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
-def measured(model, passages, vocabulary, chosen):
+def measured(model, passages, tokenizer, chosen):
     """Nll and rank at all positions; mass curve, entropy and support of the chosen ones."""
+    read = passages.sequences, passages.given, len(tokenizer), window_lead(tokenizer)
 
     def observe(places, logits):
         wanted = chosen[places]
         if wanted.any():
             summarize(logits[torch.from_numpy(wanted)])
 
-    return scoring.score_ids(model, passages.sequences, passages.given, vocabulary, observe=observe)
+    return scoring.score_ids(model, *read, observe=observe)
 
 
 def main(pair="pocket", documents="100", positions="20000"):
@@ -48,11 +50,11 @@ def main(pair="pocket", documents="100", positions="20000"):
     total = sum(map(len, passages.sequences)) - len(passages.sequences)
     chosen = np.zeros(total, dtype=bool)
     chosen[np.random.default_rng(0).permutation(total)[: int(positions)]] = True
-    batches = list(padded(model, passages, min(1024, loading.context_limit(model) or 1024)))
+    batches = list(padded(model, passages, min(1024, loading.context_limit(model) or 1024), window_lead(tokenizer)))
     rounds = []
     for _ in range(ROUNDS):
         _, theirs = timed(bare, model, batches)
-        _, ours = timed(measured, model, passages, len(tokenizer), chosen)
+        _, ours = timed(measured, model, passages, tokenizer, chosen)
         rounds.append((ours, theirs))
     ours, theirs = np.median(rounds, axis=0)
     rate = {"unit": "tokens/s", "ours": total / ours, "theirs": total / theirs, "ratio": theirs / ours}

@@ -2,7 +2,9 @@
 
 python bench/scoring.py [pair] [documents of each corpus] [corpus or file ...]
 
-Documents longer than a window are left out: beyond it the harness moves on without overlap, predact by half a window.
+Documents longer than a window are left out there: beyond it the harness moves on without overlap and without a prefix
+token; predact by half a window, every one of which begins with the BOS (`prefix_every_window`). What that comes to is
+measured in windows so short that documents have several.
 """
 
 import contextlib
@@ -16,10 +18,12 @@ from rows import need, record, timed
 
 from predact.models import loading, pairs
 from predact.models.passages import gold_passages
+from predact.models.scoring import score
 from predact.models.tokens import encode, prefix_token
 from predact.texts import corpora
 
 CONTEXT, ROUNDS = 1024, 3
+SHORT = 64  # positions of the windows that most documents have several of
 SHARE = 0.15  # of the positions are measured, too: the book measures 20,000 of 130,000
 SIZES = (1, 4, 16)  # batches that the harness may choose from
 TOLERANCE = 1e-4  # nats a token
@@ -32,6 +36,17 @@ def rolling(harness, texts):
     requests = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
     with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing), contextlib.redirect_stdout(nothing):
         return harness.loglikelihood_rolling(requests, disable_tqdm=True)
+
+
+def later(model, tokenizer, texts, context, totals):
+    """Mean nll of what stands after the first window: ours, ours without BOS before a window, and the harness's.
+
+    Both score the first window alike, so the harness's is the rest of its `totals`.
+    """
+    ours, bare = (score(model, tokenizer, texts, context=context, window_lead=lead) for lead in (None, []))
+    rest = ours.position >= context
+    theirs = (-sum(totals) - ours.nll[~rest].astype(float).sum()) / rest.sum()
+    return float(ours.nll[rest].mean()), float(bare.nll[rest].mean()), float(theirs), int(rest.sum())
 
 
 def main(pair="pocket", documents="100", *names):
@@ -52,11 +67,14 @@ def main(pair="pocket", documents="100", *names):
     rounds = []
     for _ in range(ROUNDS):
         theirs, slow = timed(rolling, peers[size], texts)
-        ours, fast = timed(measured, model, passages, len(tokenizer), chosen)
+        ours, fast = timed(measured, model, passages, tokenizer, chosen)
         rounds.append((fast, slow))
     fast, slow = np.median(rounds, axis=0)
     tokens = sum(lengths)
     sums = np.add.reduceat(ours.nll.astype(np.float64), np.cumsum([0, *lengths[:-1]]))
+    context = min(SHORT, loading.context_limit(model) or SHORT)
+    totals = rolling(HFLM(**same, batch_size=size, max_length=context), texts)
+    after, bare, rest, count = later(model, tokenizer, texts, context, totals)
     furthest = float(np.max(np.abs(sums + np.array(theirs)) / lengths))
     work = f"{tokens} tokens of {len(texts)} documents, {pair} Base, float32, cpu, median of {ROUNDS} rounds"
     peer = (
@@ -72,6 +90,9 @@ def main(pair="pocket", documents="100", *names):
             {"name": "scoring-agreement", "peer": f"largest difference from {peer}, against what is allowed"}
             | agreement
             | {"work": work},
+            {"name": "scoring-later-windows", "peer": "lm-evaluation-harness, loglikelihood_rolling"}
+            | {"unit": "nats a token", "ours": after, "theirs": rest, "ratio": rest / after}
+            | {"work": f"{count} tokens after the first window of {context}; ours without BOS before each {bare:.4f}"},
         ]
     )
 

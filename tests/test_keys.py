@@ -164,6 +164,7 @@ def test_all_models_of_a_pair_read_documents_after_one_token(tmp_path, pair, tok
     score_ids, plan, read, learned = scoring.score_ids, finetuning.plan_updates, [], []
 
     def noted(model, sequences, *rest, **how):
+        assert rest[2] == [tokenizer.bos_token_id], "what stands before later windows"
         read.append(sequences)
         return score_ids(model, sequences, *rest, **how)
 

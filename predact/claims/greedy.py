@@ -12,7 +12,7 @@ from predact.claims import materials
 from predact.claims.mass import more_mass
 from predact.claims.materials import Work
 from predact.claims.verdict import Claim, Verdict, all_above, conclude, only, unmeasured
-from predact.models import distributions
+from predact.models import distributions, tokens
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
 from predact.models.passages import GREEDY, MATCHED, OWN, own_passages
@@ -43,7 +43,12 @@ def conditions(run: Run) -> Conditions:
     read["Base", MATCHED] = own_passages(matched[matched.model == "Base"], told.measured)
     return {
         (step, text): distributions.measure_distributions(
-            run.root, run.pair.models[step], passages, told.positions, run.seed
+            run.root,
+            run.pair.models[step],
+            passages,
+            told.positions,
+            run.seed,
+            tokens.pair_window_lead(run.pair, step),
         )
         for (step, text), passages in read.items()
     }

@@ -165,6 +165,7 @@ def _crossed(root: Path, pair: Pair, jobs: Sequence[tuple[str, str, Any, Any]]) 
     inputs = [
         loading.key(pair.models[scorer])
         | {"texts": store.digest(each), "cut by": loading.fingerprint(pair.models[step])}
+        | _later_windows(pair, scorer, step, each[1])
         for (scorer, step, *_), each in zip(jobs, texts, strict=True)
     ]
 
@@ -174,23 +175,31 @@ def _crossed(root: Path, pair: Pair, jobs: Sequence[tuple[str, str, Any, Any]]) 
     return store.shards(root, "crossing", inputs, compute)
 
 
+def _later_windows(pair: Pair, scorer: str, step: str, whole: list[list[int]]) -> dict[str, list[int]]:
+    lengths = map(len, _translated(pair, step, scorer, whole))
+    return scoring.later_windows(pair.models[scorer], lengths, tokens.pair_window_lead(pair, scorer))
+
+
 def _scores(pair: Pair, scorer: str, step: str, begun: list[list[int]], whole: list[list[int]]) -> pd.DataFrame:
     """Tokens and bytes of what follows a beginning, in the ids of `step`, and its nll under the scorer."""
     loaded, tokenizer = loading.loaded(pair.models[scorer])
+    again = tokens.pair_window_lead(pair, scorer)
     if tokens.difference(loading.tokenizer(pair.models[step]), tokenizer) is None:
-        nll = _sums(loaded, len(tokenizer), whole, list(map(len, begun)))
+        nll = _sums(loaded, len(tokenizer), whole, list(map(len, begun)), again)
     else:
         read = [_translated(pair, step, scorer, each) for each in (whole, begun)]
-        sums = [_sums(loaded, len(tokenizer), each, [1] * len(each)) for each in read]
+        sums = [_sums(loaded, len(tokenizer), each, [1] * len(each), again) for each in read]
         nll = sums[0] - sums[1]
     lengths = [len(all_of_it) - len(first) for all_of_it, first in zip(whole, begun, strict=True)]
     size = _bytes(pair, step, whole) - _bytes(pair, step, begun)
     return pd.DataFrame({"tokens": lengths, "bytes": size, "nll": nll})
 
 
-def _sums(model: Any, vocabulary: int, sequences: list[list[int]], given: list[int]) -> np.ndarray:
+def _sums(
+    model: Any, vocabulary: int, sequences: list[list[int]], given: list[int], window_lead: list[int]
+) -> np.ndarray:
     """Nll of each sequence after its given ids, summed in float64."""
-    nll = scoring.score_ids(model, sequences, given, vocabulary).nll.astype(np.float64)
+    nll = scoring.score_ids(model, sequences, given, vocabulary, window_lead).nll.astype(np.float64)
     lengths = [len(each) - count for each, count in zip(sequences, given, strict=True)]
     return np.bincount(np.repeat(np.arange(len(sequences)), lengths), weights=nll, minlength=len(sequences))
 

@@ -25,6 +25,7 @@ from predact.models.cache import empty
 from predact.models.distributions import entropies
 from predact.models.pairs import Pair
 from predact.models.passages import Passages, gold_passages
+from predact.models.tokens import window_lead
 from predact.pocket import human, world
 from predact.recipe.answers import ANSWER_TOKENS, text_of
 from predact.recipe.recipe import SCALES
@@ -221,7 +222,8 @@ def _logits(model: Any, tokenizer: Any, passages: Passages, count: int) -> Tenso
     def observe(places: np.ndarray, logits: Tensor) -> None:
         kept[torch.from_numpy(places)] = logits.cpu()
 
-    scoring.score_ids(model, passages.sequences, passages.given, len(tokenizer), observe=observe)
+    read = passages.sequences, passages.given, len(tokenizer), window_lead(tokenizer)
+    scoring.score_ids(model, *read, observe=observe)
     return kept
 
 

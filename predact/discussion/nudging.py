@@ -20,7 +20,7 @@ from tqdm import tqdm
 from predact import stats, store
 from predact.claims import materials
 from predact.claims.materials import Work
-from predact.models import loading, sampling, scoring
+from predact.models import loading, sampling, scoring, tokens
 from predact.models.distributions import entropies
 from predact.models.pairs import Pair
 from predact.models.runs import Run
@@ -68,6 +68,9 @@ def read_answers(
         "longest": settings.max_new_tokens,
         "answers": store.digest([answers.author.tolist(), *(_plain(answers[each]) for each in ("given", "ids"))]),
     }
+    lengths = [len(each) + settings.max_new_tokens for each in answers.given]
+    for step, model in pair.models.items():
+        inputs |= scoring.later_windows(model, lengths, tokens.pair_window_lead(pair, step))
     mine = first[first.model == "RLHF"]
     asked = dict(zip(mine.prompt, _plain(mine.given), strict=True))
     compute = partial(_read, pair, answers, asked if same else {}, settings.max_new_tokens)
@@ -120,13 +123,15 @@ def _read(pair: Pair, answers: pd.DataFrame, asked: Mapping[Any, list[int]], lon
     entropy, strange = (np.full(len(row), np.nan, np.float32) for _ in range(2))
     for author in answers.author.unique():
         mine = np.flatnonzero(answers.author == author)
-        model = pair.models["Base" if author == NUDGED else author]
+        step = "Base" if author == NUDGED else author
         before, after = [given[at] for at in mine], [ids[at] for at in mine]
-        _, entropy[np.isin(row, mine)] = measured(*loading.loaded(model), before, after)
+        again = tokens.pair_window_lead(pair, step)
+        _, entropy[np.isin(row, mine)] = measured(*loading.loaded(pair.models[step]), before, after, again)
     if asked:
         begun = [each[len(each) - nudge :] for each, nudge in zip(given, nudges, strict=True)]
         before = [[*asked[name], *each] for name, each in zip(answers.prompt, begun, strict=True)]
-        strange, _ = measured(*loading.loaded(pair.models["RLHF"]), before, ids)
+        again = tokens.pair_window_lead(pair, "RLHF")
+        strange, _ = measured(*loading.loaded(pair.models["RLHF"]), before, ids, again)
     position = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + nudges[row]
     frame = answers[["author", "nudge", "prompt"]].iloc[row].reset_index(drop=True)
     return frame.assign(position=position.astype(np.int32), entropy=entropy, strange=strange)
@@ -137,7 +142,11 @@ def _plain(texts: Iterable[Sequence[int]]) -> list[list[int]]:
 
 
 def measured(
-    model: Any, tokenizer: Any, given: Sequence[Sequence[int]], ids: Sequence[Sequence[int]]
+    model: Any,
+    tokenizer: Any,
+    given: Sequence[Sequence[int]],
+    ids: Sequence[Sequence[int]],
+    window_lead: list[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nll of every id after the given ones, and entropy of the whole distribution there; nats, text after text."""
     sequences = [[*before, *after] for before, after in zip(given, ids, strict=True)]
@@ -146,7 +155,8 @@ def measured(
     def observe(places: np.ndarray, logits: Tensor) -> None:
         entropy[places] = entropies(logits)
 
-    scores = scoring.score_ids(model, sequences, list(map(len, given)), len(tokenizer), observe=observe)
+    count = list(map(len, given))
+    scores = scoring.score_ids(model, sequences, count, len(tokenizer), window_lead, observe=observe)
     return scores.nll, entropy
 
 

@@ -138,7 +138,8 @@ def _shares(pair: Pair, step: str, todo: Sequence[tuple[Question, Sequence[str]]
         each = [start + ids for ids in tokens.encode(tokenizer, [space + text for text in texts])]
         sequences += each
         given += [len(commonprefix(each))] * len(each)
-    nll = scoring.score_ids(model, sequences, given, len(tokenizer)).nll.astype(float)
+    again = tokens.pair_window_lead(pair, step)
+    nll = scoring.score_ids(model, sequences, given, len(tokenizer), again).nll.astype(float)
     ends = np.cumsum([len(ids) - at for ids, at in zip(sequences, given, strict=True)])
     log_p = -np.array([part.sum() for part in np.split(nll, ends[:-1])])
     parts = np.split(log_p, np.cumsum([len(texts) for _, texts in todo])[:-1])

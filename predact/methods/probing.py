@@ -204,6 +204,10 @@ def states(
                 hook.remove()
             last = caught[-1]
             held = [last if layer == depth else output.hidden_states[layer] for layer in layers]
+            if any(each.shape != last.shape for each in held):
+                raise UserError(
+                    "layers, probe_layer: a model has several states at a layer; only its last can be probed."
+                )
             spans = [range(given - 1, len(sequence) - OFFSETS) for sequence, given, _ in batch]
             row = torch.tensor([place for place, span in enumerate(spans) for _ in span])
             column = torch.tensor([t for span in spans for t in span])
@@ -212,9 +216,18 @@ def states(
             bar.update(len(batch))
 
 
+@torch.inference_mode()
 def _final_norm(model: Any) -> Any:
-    """The last norm of a model: what stands between its layers and its head."""
-    names = [name for name, _ in scoring.body(model).named_children() if "norm" in name or name.startswith("ln")]
-    if not names:
-        raise UserError("pair: a model has no final norm that could be found, so its states cannot be read out.")
-    return getattr(scoring.body(model), names[-1])
+    """The last norm of a model: what stands between its layers and its head, so that its output is the body's."""
+    body, found = scoring.body(model), dict[Any, Tensor]()
+    norms = [each for name, each in body.named_children() if "norm" in name or name.startswith("ln")]
+    hooks = [each.register_forward_hook(lambda norm, _, output: found.update({norm: output})) for each in norms]
+    try:
+        states = body(input_ids=torch.ones((1, 1), dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for norm, output in reversed(found.items()):
+        if torch.equal(output, states.last_hidden_state):
+            return norm
+    raise UserError("pair: a model has no final norm that could be found, so its states cannot be read out.")

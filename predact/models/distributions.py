@@ -151,7 +151,9 @@ class Measured:
 Conditions = dict[tuple[str, str], Measured]  # by (model, kind of text)
 
 
-def measure_distributions(root: Path, model: Model, passages: Passages, positions: int, seed: int = 0) -> Measured:
+def measure_distributions(
+    root: Path, model: Model, passages: Passages, positions: int, seed: int = 0, window_lead: list[int] | None = None
+) -> Measured:
     """Measure a model's distributions at positions of passages drawn by the seed, from the store if they are there.
 
     Scores and distributions come from one pass over the logits.
@@ -162,14 +164,24 @@ def measure_distributions(root: Path, model: Model, passages: Passages, position
         passages: what it reads.
         positions: how many (all if there are fewer); models whose tokenizers agree get the same positions.
         seed: of the random choice.
+        window_lead: ids that stand before later windows; by default the tokenizer's own BOS.
     """
-    return _measured(root, [(model, passages)], positions, seed)[0]
+    own = tokens.window_lead(loading.tokenizer(model)) if window_lead is None else window_lead
+    return _measured(root, [(model, passages, own)], positions, seed)[0]
 
 
-def _measured(root: Path, jobs: Sequence[tuple[Model, Passages]], positions: int, seed: int) -> list[Measured]:
-    """`measure_distributions` of several models and passages, a shard for each."""
+def _measured(
+    root: Path, jobs: Sequence[tuple[Model, Passages, list[int]]], positions: int, seed: int
+) -> list[Measured]:
+    """`measure_distributions` of several models, passages and `window_lead`s, a shard for each."""
     drawn = {"positions": positions, "seed": seed, "thresholds": list(THRESHOLDS)}
-    inputs = [loading.key(model) | {"passages": passages.digest} | drawn for model, passages in jobs]
+    inputs = [
+        loading.key(model)
+        | {"passages": passages.digest}
+        | drawn
+        | scoring.later_windows(model, map(len, passages.sequences), window_lead)
+        for model, passages, window_lead in jobs
+    ]
 
     def compute(places: list[int]) -> Iterator[dict[str, Tensor]]:
         return (_measure_distributions(*jobs[place], positions, seed) for place in places)
@@ -183,7 +195,9 @@ def _unpacked(kept: dict[str, Tensor]) -> Measured:
     return Measured(frame.join(support), kept["mass"].numpy(), kept["ranks"].numpy())
 
 
-def _measure_distributions(model: Model, passages: Passages, positions: int, seed: int) -> dict[str, Tensor]:
+def _measure_distributions(
+    model: Model, passages: Passages, window_lead: list[int], positions: int, seed: int
+) -> dict[str, Tensor]:
     loaded, tokenizer = loading.loaded(model)
     lengths = np.array([len(each) for each in passages.sequences]) - np.array(passages.given)
     chosen = np.sort(np.random.default_rng(seed).permutation(lengths.sum())[:positions])
@@ -203,7 +217,8 @@ def _measure_distributions(model: Model, passages: Passages, positions: int, see
             top1[rows], entropy[rows], support[rows] = found.mass[:, 0], found.entropy, found.support
             mass[:] += (group[rows] == np.arange(len(mass))[:, None]) @ found.mass
 
-    scores = scoring.score_ids(loaded, passages.sequences, passages.given, len(tokenizer), observe=observe)
+    read = passages.sequences, passages.given, len(tokenizer), window_lead
+    scores = scoring.score_ids(loaded, *read, observe=observe)
     position = (np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths))[chosen]
     arrays = {"group": group, "position": position, "nll": scores.nll[chosen], "rank": scores.rank[chosen]}
     arrays |= {"top1": top1, "entropy": entropy, "support": support, "mass": mass, "ranks": at}
@@ -230,11 +245,12 @@ def measure_pair(
         each: generations per prompt, at most, from which positions are drawn.
         seed: of the random choice.
     """
-    jobs: dict[tuple[str, str], tuple[Model, Passages]] = {}
+    jobs: dict[tuple[str, str], tuple[Model, Passages, list[int]]] = {}
     for step in generations.model.unique():
         model, written = pair.models[step], generations[generations.model == step]
         gold = gold_passages(loading.tokenizer(model), corpora, tokens.pair_lead(pair, step))
-        jobs |= {(step, GOLD): (model, gold), (step, OWN): (model, own_passages(written, each))}
+        again = tokens.pair_window_lead(pair, step)
+        jobs |= {(step, GOLD): (model, gold, again), (step, OWN): (model, own_passages(written, each), again)}
     return dict(zip(jobs, _measured(root, list(jobs.values()), positions, seed), strict=True))
 
 

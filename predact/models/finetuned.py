@@ -5,6 +5,7 @@ Weights are kept beyond their scores only if that is asked for: there is a model
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,8 @@ def finetune_pair(
     before = scoring.score_pair(root, pair, [each["test"] for each in parts.values()], context=settings.context)
     afters, curves = [before.copy() for _ in range(orders)], []
     places = [(step, name) for step in pair.models for name in parts]
-    hows = [replace(settings, lead=tokens.pair_lead(pair, step)) for step, _ in places]
+    leads = {step: (tokens.pair_lead(pair, step), tokens.pair_window_lead(pair, step)) for step in pair.models}
+    hows = [replace(settings, lead=leads[step][0], window_lead=leads[step][1]) for step, _ in places]
     for order, after in enumerate(afters):
         jobs = [Job(pair.models[step], parts[name], how) for (step, name), how in zip(places, hows, strict=True)]
         done, seen = finetune(root, jobs, seed + order * _ORDER, keep_weights), dict[str, np.ndarray]()
@@ -140,7 +142,7 @@ def _finetuned(job: Job, seed: int) -> Finetuned:
     runs = finetuning.search(model, tokenizer, parts["train"].texts, parts["validation"].texts, how, seed)
     with finetuning.weights(model, how):
         finetuning.put(model, finetuning.best(runs).weights)
-        scored = scoring.score(model, tokenizer, parts["test"].texts, context=how.context, lead=how.lead)
+        scored = finetuning.score(model, tokenizer, parts["test"].texts, how)
     return Finetuned(runs, scoring.documents(scored, parts["test"].texts).nll.to_numpy())
 
 
@@ -151,7 +153,16 @@ def _trained(job: Job) -> Model:
 
 def _inputs(job: Job, seed: int) -> dict[str, Any]:
     texts = {name: part.fingerprint for name, part in job.parts.items()}
-    return loading.key(_trained(job)) | {"seed": seed} | texts | asdict(job.settings)
+    told = asdict(job.settings)
+    again = told.pop("window_lead")
+    return loading.key(_trained(job)) | {"seed": seed} | texts | told | _later_windows(job, again)
+
+
+def _later_windows(job: Job, window_lead: list[int] | None) -> dict[str, list[int]]:
+    tokenizer, how = loading.tokenizer(job.model), job.settings
+    again = tokens.window_lead(tokenizer) if window_lead is None else window_lead
+    ids = chain.from_iterable(tokens.encode(tokenizer, part.texts) for part in job.parts.values())
+    return scoring.later_windows(job.model, (len(each) + 2 for each in ids), again, how.context)
 
 
 def _packed(runs: Sequence[Run], held_out: np.ndarray, keep_weights: bool) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from itertools import chain, count
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -41,6 +42,7 @@ class Settings:
     context: int = 1024  # tokens that a model may look back on, at most
     rank: int = 16  # of the adapters
     lead: list[int] | None = None  # ids that stand before a document; None: the tokenizer's own prefix token
+    window_lead: list[int] | None = None  # ids that stand before every later window or row; None: its own BOS
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def search(
         UserError: a single text does not fit into memory.
     """
     context = min(settings.context, loading.context_limit(model) or settings.context)
-    work = plan_updates(tokenizer, train, settings.batch, settings.updates, context, seed, settings.lead)
+    leads = settings.lead, settings.window_lead
+    work = plan_updates(tokenizer, train, settings.batch, settings.updates, context, seed, *leads)
     runs, rates, chosen = list[Run](), sorted(settings.rates), None
     while rates:
         torch.manual_seed(seed)
@@ -153,12 +156,17 @@ def _behind(run: Run, rival: Run | None) -> bool:
 def _read(model: Any, tokenizer: Any, texts: Sequence[str], settings: Settings, done: int = 0) -> np.ndarray:
     """Nll of each text in nats, infinite if the updates `done` have led to numbers that are not finite."""
     try:
-        tokens = scoring.score(model, tokenizer, texts, context=settings.context, lead=settings.lead)
+        tokens = score(model, tokenizer, texts, settings)
     except NotFinite:
         if done:
             return np.full(len(texts), np.inf)
         raise
     return scoring.documents(tokens, texts).nll.to_numpy()
+
+
+def score(model: Any, tokenizer: Any, texts: Sequence[str], how: Settings) -> pd.DataFrame:
+    """Score texts as they are read while a model is finetuned: see `scoring.score`."""
+    return scoring.score(model, tokenizer, texts, context=how.context, lead=how.lead, window_lead=how.window_lead)
 
 
 @contextmanager
@@ -277,6 +285,7 @@ def plan_updates(
     context: int,
     seed: int,
     lead: list[int] | None = None,
+    window_lead: list[int] | None = None,
 ) -> list[Rows]:
     """Return the rows of ids that each update learns from.
 
@@ -288,9 +297,10 @@ def plan_updates(
         context: ids that a model reads at once, at most.
         seed: of the order.
         lead: ids that stand before a document; by default the tokenizer's own prefix token.
+        window_lead: ids that stand before every later row of a passage; by default the tokenizer's own BOS.
     """
     pieces = [piece for text in texts for piece in passages(text, size)]
-    read = rows(tokenizer, pieces, context, lead)
+    read = rows(tokenizer, pieces, context, lead, window_lead)
     plan = plan_batches([len(text.encode()) for text, _ in pieces], size, updates, seed)
     return [[row for place in places for row in read[place]] for places in plan]
 
@@ -324,16 +334,27 @@ def plan_batches(sizes: Sequence[int], most: int, updates: int, seed: int) -> li
     return found
 
 
-def rows(tokenizer: Any, pieces: Sequence[tuple[str, bool]], context: int, lead: list[int] | None = None) -> list[Rows]:
+def rows(
+    tokenizer: Any,
+    pieces: Sequence[tuple[str, bool]],
+    context: int,
+    lead: list[int] | None = None,
+    window_lead: list[int] | None = None,
+) -> list[Rows]:
     """Return for each passage what a model reads: a prefix token, its ids, EOS if a document ends; cut to the context.
 
-    A row has one id more than the context: its first one is read and not learned.
+    A row has one id more than the context: its first one is read and not learned. It is the BOS, if there is one, else
+    the last id of the row before.
     """
     lead = tokens.lead(tokenizer) if lead is None else lead
+    again = tokens.window_lead(tokenizer) if window_lead is None else window_lead
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     encoded = tokens.encode(tokenizer, [text for text, _ in pieces])
     whole = [lead + ids + (end if last else []) for ids, (_, last) in zip(encoded, pieces, strict=True)]
-    return [[ids[at : at + context + 1] for at in range(0, len(ids) - 1, context)] for ids in whole]
+    return [
+        [(at > 1 and again or ids[at - 1 : at]) + ids[at : at + context] for at in range(1, len(ids), context)]
+        for ids in whole
+    ]
 
 
 def schedule(update: int, updates: int) -> float:

@@ -3,16 +3,26 @@
 import copy
 import gc
 import hashlib
+import os
 import re
+import sys
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from predact.errors import NotFinite, UserError
-from predact.models.pairs import Model
+from predact.models.pairs import AUTO, Model, existing
 
 _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
+_HARMLESS = re.compile(  # weights that no logit depends on: buffers of old, a value head, other senses, tokens beyond
+    r"inv_freq$|\.attn\.(masked_)?bias$|(^|\.)(v_head|mtp|vision|visual|image|audio|speech|multi_modal|embed_(vision|audio))"
+)
+_ADAPTER = (
+    "it is an adapter (PEFT): merge it into its Base, `PeftModel.from_pretrained(base, adapter).merge_and_unload()`, "
+    "and save the result and its tokenizer, `save_pretrained`"
+)
+_LONG = 300  # letters that a message shows of a name or a reason, at most
 _PLACE = ("revision", "local_files_only")  # arguments that say where a file is
 ENGINE = "hf"  # what models run in: transformers
 _held: dict[Model, tuple[Any, Any]] = {}
@@ -32,8 +42,8 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
         The `transformers` model, in eval mode, and its tokenizer.
 
     Raises:
-        UserError: the folder is missing, the hub cannot be reached, this is not a causal language model, or the GPU it
-            asks for is missing or too small.
+        UserError: the folder is missing, the hub cannot be reached, this is not a causal language model, its weights
+            and its configuration or tokenizer do not belong together, or the GPU it asks for is missing or too small.
     """
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
@@ -41,6 +51,7 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
     source, where = _find(model)
     if model.fingerprint:
         raise _unusable(model, "its weights are not here, only results of it are")
+    _announce(model)
     options: dict[str, Any] = {
         "dtype": getattr(torch, model.dtype),
         "device_map": device or _device_map(model),
@@ -54,12 +65,46 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
     loaded, report = found
     if report["missing_keys"]:
         raise _unusable(model, f"{len(report['missing_keys'])} of its weights are missing")
+    unused = sorted(each for each in report["unexpected_keys"] if not _HARMLESS.search(each))
+    if unused:
+        raise _unusable(model, f"its configuration has no place for {len(unused)} of its weights, such as {unused[0]}")
+    if getattr(loaded, "_hf_peft_config_loaded", False):
+        raise _unusable(model, _ADAPTER)
     if options["device_map"] == "auto" and {"cpu", "meta"} & {each.device.type for each in loaded.parameters()}:
         raise UserError(
             f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
             "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
         )
-    return _float32_head(loaded.eval()), tokenizer(model)
+    _refuse_unreadable(model, loaded.eval())
+    return _float32_head(loaded), tokenizer(model)
+
+
+def _refuse_unreadable(model: Model, loaded: Any) -> None:
+    """Refuse a model that does not know all tokens, or whose earlier logits change with a later token, as BERT's."""
+    import torch
+
+    own, known = tokenizer(model), loaded.config.get_text_config().vocab_size
+    beyond = [token for token, index in own.get_vocab().items() if index >= known and _in_use(own, token, index)]
+    if beyond:
+        raise _unusable(model, f"its tokenizer has {len(beyond)} tokens that it does not know, such as {beyond[0]!r}")
+    ids = torch.linspace(0, min(known, len(own)) - 1, 12, dtype=torch.long)
+    rows = torch.stack([ids[:8], torch.cat([ids[:4], ids[8:]])]).to(loaded.device)
+    try:
+        with torch.inference_mode():
+            logits = loaded(input_ids=rows, use_cache=False).logits.float()
+    except Exception as error:
+        raise _unusable(model, f"it cannot read eight tokens: {_line(error)}") from error
+    before, after = (logits[0] - logits[1]).split(4)
+    rounding = max(1e-3, 4 * torch.finfo(loaded.dtype).eps)
+    if before.norm() > rounding * after.norm():
+        raise _unusable(model, "it sees what it is to predict: a change of later tokens changes its earlier logits")
+
+
+def _in_use(tokenizer: Any, token: str, index: int) -> bool:
+    """Whether a token may be read: one in plain text, before or after a document, or in a chat."""
+    added = tokenizer.added_tokens_decoder.get(index)
+    ends = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.document_prefix)
+    return added is None or not added.special or token in ends or token in str(tokenizer.chat_template)
 
 
 def loaded(model: Model) -> tuple[Any, Any]:
@@ -86,10 +131,20 @@ def tokenizer(model: Model) -> Any:
     from transformers import AutoTokenizer
 
     source, where = _find(model)
+    _announce(model)
     try:
-        return AutoTokenizer.from_pretrained(source, **where)
+        found = AutoTokenizer.from_pretrained(source, **where)
     except Exception as error:
         raise _unusable(model, error) from error
+    found.document_prefix = model.prefix  # see `tokens.prefix_token`
+    return found
+
+
+@cache
+def _announce(model: Model) -> None:
+    """Say once that a GGUF file is read: even its vocabulary takes long."""
+    if model.gguf:
+        print(f"predact: reading {name(model)}; a GGUF file takes a minute, or several.", file=sys.stderr)
 
 
 def not_finite(model: Any, where: str) -> NotFinite:
@@ -122,25 +177,30 @@ def fingerprint(model: Model) -> str:
     if "revision" in where:  # a hub id
         return f"{source}@{where['revision']}" + (f"/{model.gguf}" if model.gguf else "")
     folder = Path(source)
-    paths = [folder / model.gguf] if model.gguf else sorted(p for p in folder.glob("*") if p.suffix in _CONTENT)
+    content = (path for path in folder.glob("*") if path.suffix in _CONTENT and path.is_file())
     digest = hashlib.sha256()
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path.name} {_digest(path, status.st_size, status.st_mtime_ns)}\n".encode())
+    try:
+        for path in [folder / model.gguf] if model.gguf else sorted(content):
+            status = path.stat()
+            digest.update(os.fsencode(f"{path.name} {_digest(path, status.st_size, status.st_mtime_ns)}\n"))
+    except OSError as error:
+        raise _unusable(model, error) from error
     return digest.hexdigest()
 
 
 def key(model: Model) -> dict[str, Any]:
     """Return what stands for a model among the inputs of a stored result: all on which its numbers depend.
 
-    These are its weights, the dtype and the engine they run in, and the code that comes with them, where that may run.
+    These are its weights, the dtype and the engine they run in, the code that comes with them, where that may run, and
+    the token that a pair file sets before documents.
     What its chat template makes of a prompt is no part of it: the ids given stand among the inputs where they matter.
 
     Raises:
         UserError: there is no such model.
     """
-    code = {"code": _code(model)} if model.trust_remote_code else {}
-    return {"model": fingerprint(model), "dtype": model.dtype, "engine": ENGINE, **code}
+    more = {"code": _code(model)} if model.trust_remote_code else {}
+    more |= {"prefix": model.prefix} if model.prefix != AUTO else {}
+    return {"model": fingerprint(model), "dtype": model.dtype, "engine": ENGINE, **more}
 
 
 def _code(model: Model) -> str:
@@ -158,9 +218,19 @@ def _code(model: Model) -> str:
 
 def context_limit(model: Any) -> int | None:
     """Return the most positions that a model can read at once, None where its architecture sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return _positions(model.config)
 
 
+def limit(model: Model) -> int | None:
+    """Return the same as `context_limit`, without loading the weights."""
+    return _positions(config(model))
+
+
+def _positions(config: Any) -> int | None:
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+@cache
 def config(model: Model) -> Any:
     """Return the configuration of a model without loading its weights.
 
@@ -170,6 +240,7 @@ def config(model: Model) -> Any:
     from transformers import AutoConfig
 
     source, where = _find(model)
+    _announce(model)
     try:
         return AutoConfig.from_pretrained(source, **where)
     except Exception as error:
@@ -208,7 +279,9 @@ def parameters(model: Model) -> int:
     try:
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config(model), trust_remote_code=model.trust_remote_code)
-    except ValueError as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise _unusable(model, error) from error
     return empty.num_parameters()
 
@@ -228,12 +301,13 @@ def _find(model: Model) -> tuple[str, dict[str, Any]]:
     """Return the folder or hub id of a model, and the arguments that `from_pretrained` needs with it."""
     where: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     where |= {"gguf_file": model.gguf} if model.gguf else {}
-    if model.source.startswith("package:"):
-        folder = Path(str(resources.files("predact"))) / model.source.removeprefix("package:")
-    else:
-        folder = Path(model.source).expanduser()
-    if folder.is_dir():
-        held = {path.name for path in folder.iterdir()}
+    inside = model.source.startswith("package:")
+    named = str(resources.files("predact") / model.source.removeprefix("package:")) if inside else model.source
+    folder = existing(named)
+    if folder and folder.is_dir():
+        held = set(os.listdir(folder))
+        if "adapter_config.json" in held:
+            raise _unusable(model, _ADAPTER)
         weights = model.gguf in held if model.gguf else any(file.endswith(".safetensors") for file in held)
         if not (weights or model.fingerprint):
             raise _unusable(model, f"the folder has no {model.gguf or '.safetensors file'}")
@@ -296,8 +370,14 @@ def _device_map(model: Model) -> str:
 
 
 def _unusable(model: Model, reason: object) -> UserError:
+    if "trust_remote_code" in str(reason):
+        reason = "it comes with code of its own, which runs only if its pair file says `trust_remote_code: true`"
     advice = "name a folder with safetensors weights, a .gguf file, or the hub id of a causal language model."
-    return UserError(f"pair: the model {name(model)!r} cannot be loaded ({_line(reason)}); {advice}")
+    return UserError(f"pair: the model {_short(name(model))!r} cannot be loaded ({_short(_line(reason))}); {advice}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]}…{text[-_LONG // 2 :]}"
 
 
 def _line(reason: object) -> str:

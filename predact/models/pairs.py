@@ -15,7 +15,8 @@ from predact.errors import UserError, near, quoted, refused
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_SHARED = ("dtype", "device", "trust_remote_code")  # keys of a pair that apply to each of its models
+AUTO, NONE = "auto", "none"  # prefixes that are no text of a token
+_SHARED = ("dtype", "device", "prefix", "trust_remote_code")  # keys of a pair that apply to each of its models
 ENDS = ("Base", "RLHF")
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -25,7 +26,8 @@ class Model:
     """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
 
     The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
-    whose weights are not on this machine, but whose stored results are.
+    whose weights are not on this machine, but whose stored results are. The `prefix` is the token that stands before
+    a document: its text, `none`, or `auto`: what `tokens.pair_lead` says.
     """
 
     source: str
@@ -34,6 +36,7 @@ class Model:
     gguf: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     fingerprint: str | None = None
+    prefix: str = AUTO
     trust_remote_code: bool = False
 
 
@@ -99,7 +102,10 @@ def spelled(base: str, rlhf: str, name: str = "") -> str:
         raise UserError("base, rlhf: both models must be named, each by a folder, a .gguf file or a hub id.")
     if name and not re.fullmatch(_NAME, name):
         raise UserError(f"name: expected letters, digits, dots, dashes and underscores, not {name!r}.")
-    return f"{name}={base}::{rlhf}" if name else f"{base}::{rlhf}"
+    if "::" in base:
+        raise UserError(f"base: {base!r} contains `::`, which stands between two models; name it in a pair file.")
+    folder = f"./{base}" if _titled(base)[0] else base  # a folder such as lr=3e-5 is no name of a pair
+    return f"{name}={base}::{rlhf}" if name else f"{folder}::{rlhf}"
 
 
 def title(pair: str) -> str:
@@ -111,7 +117,16 @@ def slug(pair: str) -> str:
     """Return a folder name for a pair: its name, or a legal version of it with a hash."""
     name = title(pair)
     fit = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-60:]
-    return fit if fit == name else f"{fit}-{sha256(name.encode()).hexdigest()[:8]}"
+    return fit if fit == name else f"{fit}-{sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def existing(name: str) -> Path | None:
+    """Return the path of a file or folder, ~ being the home folder; None where there is none, whatever the name."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # too long; the home folder of nobody
+        return None
 
 
 def _titled(word: str) -> tuple[str, str]:
@@ -124,8 +139,8 @@ def _read(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"pair: the file '{path}' does not exist.") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        why = quoted(" ".join(str(error).split()))[1:-1]
+    except Exception as error:  # PyYAML raises whatever a date, a number or a depth of nesting leads to
+        why = quoted(" ".join(str(error).split()) or type(error).__name__)[1:-1]
         raise UserError(f"pair: the file {quoted(path)} is not a pair file ({why}).") from error
 
 
@@ -134,7 +149,7 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     if not isinstance(entry, dict) or not isinstance(entry.get("models"), dict):
         raise UserError(f"pair: {name!r} needs `models`: a mapping with Base and RLHF, as in `predact pairs`.")
     steps = list(entry["models"])
-    if len(steps) < 2 or steps[0] != "Base" or steps[-1] != "RLHF":
+    if len(steps) < 2 or steps[0] != "Base" or steps[-1] != "RLHF" or not all(isinstance(step, str) for step in steps):
         raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
     shared = {key: entry[key] for key in _SHARED if key in entry}
     given = {key: value for key, value in entry.items() if key not in shared}
@@ -154,7 +169,7 @@ def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
         raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
     model = _built(Model, name, {**shared, **given, "source": _beside(folder, given["source"])})
     source, separator, revision = model.source.rpartition("@")
-    if separator and not Path(model.source).expanduser().exists():
+    if separator and not existing(model.source):
         model = replace(model, source=source, revision=revision)
     if model.source.endswith(".gguf"):
         path = Path(model.source)
@@ -164,17 +179,18 @@ def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
 
 def _built(kind: type, name: str, given: dict[str, Any]) -> Any:
     """Build one of the two from what a file says of it, or refuse it in one line."""
+    known = [item.name for item in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise UserError(f"pair: {key!r} in {name!r} is not known{near(str(key), [*known, *_SHARED]) or '.'}")
     try:
         return kind(**given)
     except ValidationError as error:
         key, expected = refused(error)
-        if expected is None:
-            known = [*(item.name for item in fields(kind)), *_SHARED]
-            raise UserError(f"pair: {key!r} in {name!r} is not known{near(key, known) or '.'}") from error
         raise UserError(f"pair: {key!r} in {name!r}: {expected}.") from error
 
 
 def _beside(folder: Path, text: str) -> str:
     """Resolve a path relative to the folder of a pair file (a `:field` may follow it)."""
     path, colon, rest = text.partition(":")
-    return f"{folder / path}{colon}{rest}" if path and (folder / path).exists() else text
+    return f"{folder / path}{colon}{rest}" if path and existing(str(folder / path)) else text

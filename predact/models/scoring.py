@@ -4,7 +4,7 @@ The same pass over the logits tells the rank of the token: how many others the m
 these are the wrong guesses before the right one (Table 1).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain, groupby, pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from predact.models import loading, memory, tokens
 from predact.models.pairs import Model, Pair
 from predact.texts.corpora import Corpus
 
+CONTEXT = 1024  # most positions read at once, where nothing else is told
 ROOM = 256  # MB for logits and what is made of them, so that memory does not grow with batch, length or vocabulary
 CACHED = 2**19  # logits at a time for what reads them several times: few enough to stay in the processor's cache
 _COPIES = 4  # arrays as large as a chunk of float32 logits that are alive at once, at most
@@ -32,12 +33,25 @@ _TOGETHER = 10  # shards that are scored together, so that batches are full
 
 
 class Window(NamedTuple):
-    """A stretch of a sequence: the model reads [begin, stop - 1) and is scored on [first, stop)."""
+    """A stretch of a sequence: the model reads `lead` ids of its own, then [begin, stop - 1), scored on [first, stop).
+
+    The first window of a sequence has no ids of its own: the sequence begins with those that stand before a document.
+    """
 
     sequence: int
     begin: int
     first: int
     stop: int
+    lead: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many ids are read."""
+        return self.lead + self.stop - 1 - self.begin
+
+    def read(self, sequences: Sequence[list[int]], window_lead: list[int]) -> list[int]:
+        """Return the ids that are read."""
+        return window_lead[: self.lead] + sequences[self.sequence][self.begin : self.stop - 1]
 
 
 class Scores(NamedTuple):
@@ -47,18 +61,18 @@ class Scores(NamedTuple):
     rank: np.ndarray
 
 
-def windows(length: int, context: int, sequence: int = 0, given: int = 1) -> Iterator[Window]:
+def windows(length: int, context: int, sequence: int = 0, given: int = 1, lead: int = 0) -> Iterator[Window]:
     """Yield windows that score every position of a sequence after the `given` ones (at least one) exactly once.
 
-    A window reads at most `context` positions; the next begins half a context later. So every position is scored with
-    at least half a context on its left, or all there is.
+    A window reads at most `context` positions, the `lead` ids before every later one included; the next begins half a
+    context later. So every position is scored with at least half a context on its left, or all there is.
     """
-    begin, first = 0, 1
+    begin, first, before = 0, 1, 0
     while first < length:
-        stop = min(begin + context + 1, length)
-        if stop > given:
-            yield Window(sequence, begin, max(first, given), stop)
-        begin, first = begin + max(1, context // 2), stop
+        stop = min(begin + context - before + 1, length)
+        if stop > max(first, given):
+            yield Window(sequence, begin, max(first, given), stop, before)
+        begin, first, before = begin + max(1, context // 2), max(first, stop), min(lead, context - 1)
 
 
 def score(
@@ -66,12 +80,16 @@ def score(
     tokenizer: Any,
     texts: Sequence[str],
     *,
-    context: int = 1024,
+    context: int = CONTEXT,
     batch_tokens: int | None = None,
     end: bool = False,
     lead: list[int] | None = None,
+    window_lead: list[int] | None = None,
 ) -> pd.DataFrame:
     """Score every token of texts: nll = -log p(token | prefix token, earlier tokens of the text in the window).
+
+    Every window begins with the prefix token, not only the first, where the tokenizer has a BOS (`prefix_every_window`,
+    see `tokens.window_lead`).
 
     Its rank is the number of tokens whose logit lies strictly above its own: 0 for the likeliest. Ids at or above
     ``len(tokenizer)`` (padding of the embedding) take no probability. How texts are batched does not change a float32
@@ -85,6 +103,7 @@ def score(
         batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
         end: score also the EOS token after each text, so that the sum is the nll of the document with its end.
         lead: ids that stand before each text; by default the tokenizer's own prefix token.
+        window_lead: ids that stand before every later window of a text; by default the tokenizer's own BOS.
 
     Returns:
         A row per token: doc (int32, index into texts), position (int32, in the document), id (int32), nll (float32,
@@ -101,9 +120,9 @@ def score(
     lead = tokens.lead(tokenizer) if lead is None else lead
     ids = [each + [tokenizer.eos_token_id] * end for each in tokens.encode(tokenizer, list(texts))]
     sequences = [lead + each for each in ids]
-    scores = score_ids(
-        model, sequences, [len(lead)] * len(ids), len(tokenizer), context=context, batch_tokens=batch_tokens
-    )
+    again = tokens.window_lead(tokenizer) if window_lead is None else window_lead
+    given, size = [len(lead)] * len(ids), len(tokenizer)
+    scores = score_ids(model, sequences, given, size, again, context=context, batch_tokens=batch_tokens)
     lengths = np.array([len(each) for each in ids], dtype=np.int64)
     doc = np.repeat(np.arange(len(ids)), lengths)
     starts = np.cumsum(lengths) - lengths
@@ -116,8 +135,9 @@ def score_ids(
     sequences: Sequence[list[int]],
     given: Sequence[int],
     vocabulary: int,
+    window_lead: list[int],
     *,
-    context: int = 1024,
+    context: int = CONTEXT,
     batch_tokens: int | None = None,
     room: float = ROOM,
     observe: Observer | None = None,
@@ -129,6 +149,7 @@ def score_ids(
         sequences: ids, the given ones included.
         given: how many ids of each are read but not scored.
         vocabulary: ids from here on take no probability.
+        window_lead: ids that stand before every window of a sequence but the first; see `tokens.window_lead`.
         context: most positions read at once; the model's own limit counts where it is lower.
         batch_tokens: positions in a batch of windows; by default what `memory.positions` says.
         room: MB, at most, for logits and what is made of them: they are formed for so many positions at a time.
@@ -147,10 +168,13 @@ def score_ids(
     context = min(context, loading.context_limit(model) or context)
     size = max(1, int(room * 2**20 / 4 / _COPIES / vocabulary))
     with tqdm(total=int(lengths.sum()), desc="scoring", unit="token", leave=False, disable=None) as bar:
-        for batch in _batches(sequences, given, context, batch_tokens or memory.positions(model)):
+        room_for = batch_tokens or memory.positions(model)
+        for batch in _batches(sequences, given, context, room_for, len(window_lead)):
             places = np.concatenate([starts[w.sequence] + np.arange(w.first, w.stop) for w in batch])
+            read = [each.read(sequences, window_lead) for each in batch]
+            targets = [token for w in batch for token in sequences[w.sequence][w.first : w.stop]]
             scores.nll[places], scores.rank[places] = _score_batch(
-                model, sequences, batch, vocabulary, size, places, observe
+                model, read, batch, targets, vocabulary, size, places, observe
             )
             _refuse_not_finite(model, batch, scores.nll[places])
             bar.update(len(places))
@@ -168,7 +192,9 @@ def _refuse_not_finite(model: Any, batch: Sequence[Window], nll: np.ndarray) -> 
 
 def body(model: Any) -> Any:
     """Return the part of a causal language model whose output is the final hidden states."""
-    return model.base_model.get_decoder()
+    found = model.base_model.get_decoder()
+    inner = (each for each in model.children() if hasattr(each, "get_decoder"))
+    return next(inner, model) if found is model else found  # Llama 4 takes itself for its decoder
 
 
 def logits(model: Any, output: Any, hidden: Tensor) -> Tensor:
@@ -208,14 +234,14 @@ def documents(tokens: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
 
 
 def _batches(
-    sequences: Sequence[list[int]], given: Sequence[int], context: int, batch_tokens: int
+    sequences: Sequence[list[int]], given: Sequence[int], context: int, batch_tokens: int, lead: int
 ) -> Iterator[list[Window]]:
     """Yield the windows of sequences, longest first, in batches of at most `batch_tokens` positions when padded."""
     pairs = enumerate(zip(sequences, given, strict=True))
-    queue = [window for index, (each, count) in pairs for window in windows(len(each), context, index, count)]
-    queue.sort(key=lambda window: window.begin - window.stop)
+    queue = [window for index, (each, count) in pairs for window in windows(len(each), context, index, count, lead)]
+    queue.sort(key=lambda window: -window.width)
     while queue:
-        size = max(1, batch_tokens // (queue[0].stop - 1 - queue[0].begin))
+        size = max(1, batch_tokens // queue[0].width)
         yield queue[:size]
         del queue[:size]
 
@@ -223,23 +249,23 @@ def _batches(
 @torch.inference_mode()
 def _score_batch(
     model: Any,
-    sequences: Sequence[list[int]],
-    batch: list[Window],
+    rows: Sequence[list[int]],
+    batch: Sequence[Window],
+    targets: Sequence[int],
     vocabulary: int,
     size: int,
     places: np.ndarray,
     observe: Observer | None,
 ) -> Scores:
-    """Scores of what the windows score, one after the other; logits are formed for `size` positions at a time.
+    """Scores of the targets of windows, whose ids are the rows; logits are formed for `size` positions at a time.
 
     Padding stands on the right, where a causal model cannot see it, so no attention mask is needed.
     """
-    width = max(window.stop - 1 - window.begin for window in batch)
-    inputs = torch.zeros(len(batch), width, dtype=torch.long)
-    for row, window in zip(inputs, batch, strict=True):
-        row[: window.stop - 1 - window.begin] = torch.tensor(sequences[window.sequence][window.begin : window.stop - 1])
-    read = [row * width + np.arange(w.first - 1 - w.begin, w.stop - 1 - w.begin) for row, w in enumerate(batch)]
-    targets = [token for window in batch for token in sequences[window.sequence][window.first : window.stop]]
+    width = max(map(len, rows))
+    inputs = torch.zeros(len(rows), width, dtype=torch.long)
+    for line, ids in zip(inputs, rows, strict=True):
+        line[: len(ids)] = torch.tensor(ids)
+    read = [row * width + np.arange(w.width - (w.stop - w.first), w.width) for row, w in enumerate(batch)]
     output = _read(model, inputs)
     hidden = output.last_hidden_state.flatten(0, 1)
     hidden = hidden[torch.from_numpy(np.concatenate(read)).to(hidden.device)]
@@ -256,7 +282,12 @@ def _score_batch(
 def _read(model: Any, inputs: Tensor) -> Any:
     """What a model's body returns for rows of ids; if memory runs out, they are read in two halves."""
     try:
-        return body(model)(input_ids=inputs.to(model.device), use_cache=False)
+        output = body(model)(input_ids=inputs.to(model.device), use_cache=False)
+        if getattr(output, "last_hidden_state", None) is None:
+            raise UserError(
+                f"pair: no final hidden states of {type(model).__name__} are found, so it cannot be scored."
+            )
+        return output
     except torch.OutOfMemoryError:
         pass  # tensors of the failed attempt are freed when this block ends
     if len(inputs) == 1:
@@ -284,37 +315,67 @@ def _scored_rows(logits: Tensor, targets: Tensor, room: Tensor) -> tuple[Tensor,
     return (total.log() + (top - wanted)).squeeze(1), rank
 
 
+def later_windows(
+    model: Model, lengths: Iterable[int], window_lead: list[int], context: int = CONTEXT
+) -> dict[str, list[int]]:
+    """Return what the key of a stored result tells of later windows: what they begin with, where there are any.
+
+    Args:
+        model: what reads.
+        lengths: of the sequences that it reads, in ids.
+        window_lead: ids that stand before later windows.
+        context: most positions read at once.
+    """
+    limit = min(context, loading.limit(model) or context)
+    return {"window_lead": window_lead} if window_lead and max(lengths, default=0) > limit + 1 else {}
+
+
 def score_corpus(
-    root: Path, model: Model, corpus: Corpus, *, context: int = 1024, end: bool = False, lead: list[int] | None = None
+    root: Path, model: Model, corpus: Corpus, *, context: int = CONTEXT, end: bool = False
 ) -> pd.DataFrame:
     """Return the scores of one model on one corpus, as `scoring.score`, from the store where they are there.
 
     The model is loaded only when something is missing. Ten documents are stored together, found again by their
     texts: more of a corpus, or fewer, are scored only as far as they are others.
     """
-    lead = tokens.lead(loading.tokenizer(model)) if lead is None else lead
-    return _score_corpora(root, [(model, lead, corpus)], context, end)[0]
+    own = loading.tokenizer(model)
+    reader = _Reader(model, tokens.lead(own), tokens.window_lead(own))
+    return _score_corpora(root, [(reader, corpus)], context, end)[0]
 
 
-def _score_corpora(
-    root: Path, jobs: Sequence[tuple[Model, list[int], Corpus]], context: int, end: bool
-) -> list[pd.DataFrame]:
-    """Scores of several models on corpora, each with the ids that stand before a document."""
+class _Reader(NamedTuple):
+    """A model, and the ids that stand before a document and before its later windows."""
+
+    model: Model
+    lead: list[int]
+    window_lead: list[int]
+
+    def lengths(self, texts: list[str], end: bool) -> list[int]:
+        """Ids of texts, with what stands around them."""
+        around = len(self.lead) + end
+        return [around + len(ids) for ids in tokens.encode(loading.tokenizer(self.model), texts)]
+
+
+def _score_corpora(root: Path, jobs: Sequence[tuple[_Reader, Corpus]], context: int, end: bool) -> list[pd.DataFrame]:
+    """Scores of several readers on corpora."""
     parts = [
-        (number, model, lead, corpus.texts[start : start + _SHARD])
-        for number, (model, lead, corpus) in enumerate(jobs)
+        (number, reader, corpus.texts[start : start + _SHARD])
+        for number, (reader, corpus) in enumerate(jobs)
         for start in range(0, len(corpus.texts), _SHARD)
     ]
-    keys = {model: loading.key(model) for model, *_ in jobs}
+    keys = {reader.model: loading.key(reader.model) for reader, _ in jobs}
     inputs = [
-        keys[model] | {"lead": lead, "texts": store.digest(texts), "context": context, "end": end}
-        for _, model, lead, texts in parts
+        keys[reader.model]
+        | {"lead": reader.lead, "texts": store.digest(texts), "context": context, "end": end}
+        | later_windows(reader.model, reader.lengths(texts, end), reader.window_lead, context)
+        for _, reader, texts in parts
     ]
 
     def compute(places: list[int]) -> Iterator[pd.DataFrame]:
-        for (model, lead), group in groupby((parts[place][1:] for place in places), key=lambda part: part[:2]):
-            several = [texts for *_, texts in group]
-            scored = score(*loading.loaded(model), list(chain(*several)), context=context, end=end, lead=lead)
+        for reader, group in groupby((parts[place][1:] for place in places), key=lambda part: part[0]):
+            several = [texts for _, texts in group]
+            leads = {"lead": reader.lead, "window_lead": reader.window_lead}
+            scored = score(*loading.loaded(reader.model), list(chain(*several)), context=context, end=end, **leads)
             for first, last in pairwise(accumulate(map(len, several), initial=0)):
                 mine = scored[(scored.doc >= first) & (scored.doc < last)]
                 yield mine.assign(doc=(mine.doc - first).astype(np.int32))
@@ -327,7 +388,7 @@ def _score_corpora(
 
 
 def score_pair_tokens(
-    root: Path, pair: Pair, corpora: Sequence[Corpus], *, context: int = 1024, end: bool = False
+    root: Path, pair: Pair, corpora: Sequence[Corpus], *, context: int = CONTEXT, end: bool = False
 ) -> pd.DataFrame:
     """Score all models of a pair on corpora, each document after the token of `tokens.pair_lead`.
 
@@ -345,8 +406,11 @@ def score_pair_tokens(
         UserError: the models' tokenizers look alike (`tokens.compared_per`), but cut one of these texts differently.
     """
     jobs = [(step, corpus) for step in pair.models for corpus in corpora]
-    leads = {step: tokens.pair_lead(pair, step) for step in pair.models}
-    found = _score_corpora(root, [(pair.models[step], leads[step], each) for step, each in jobs], context, end)
+    readers = {
+        step: _Reader(model, tokens.pair_lead(pair, step), tokens.pair_window_lead(pair, step))
+        for step, model in pair.models.items()
+    }
+    found = _score_corpora(root, [(readers[step], each) for step, each in jobs], context, end)
     parts = {(corpus.name, step): part for (step, corpus), part in zip(jobs, found, strict=True)}
     frame = pd.concat([part.assign(corpus=name, model=step) for (name, step), part in parts.items()], ignore_index=True)
     alike = all(_same_ids(part, parts[name, "Base"]) for (name, _), part in parts.items())

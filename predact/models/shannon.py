@@ -1,6 +1,7 @@
 """The Shannon game (Shannon 1951): how many wrong guesses does a model make before the right last word of a passage?
 
-A model reads the passage as plain text, after the same token as all models of its pair. The wrong guesses of a token
+A model reads the passage as plain text, after the same token as all models of its pair; of a passage that is too long
+the end, after its BOS. The wrong guesses of a token
 are the tokens that the model thinks likelier; those of a word are the sum over its tokens, the right ones before being
 given. What the model would say itself is the first word of its greedy continuation.
 """
@@ -34,7 +35,7 @@ class _Round(NamedTuple):
     right: list[int]
 
 
-def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = 1024) -> pd.DataFrame:
+def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = scoring.CONTEXT) -> pd.DataFrame:
     """Play the game with all models of a pair, from the store where it has been played.
 
     Args:
@@ -55,13 +56,16 @@ def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = 
     ]
     keys = {step: loading.key(model) | {"lead": tokens.pair_lead(pair, step)} for step, model in pair.models.items()}
     inputs = [
-        keys[step] | {"endings": store.digest([[each.before, each.word] for each in some]), "context": context}
+        keys[step]
+        | {"endings": store.digest([[each.before, each.word] for each in some]), "context": context}
+        | _cut(pair, step, some, context)
         for step, _, some in parts
     ]
 
     def compute(places: list[int]) -> Iterator[pd.DataFrame]:
         for step, _, some in (parts[place] for place in places):
-            yield _play(pair.models[step], tokens.pair_lead(pair, step), some, context)
+            leads = tokens.pair_lead(pair, step), tokens.pair_window_lead(pair, step)
+            yield _play(pair.models[step], *leads, some, context)
 
     made = store.shards(root, "guesses", inputs, compute)
     placed = zip(made, parts, strict=True)
@@ -69,11 +73,21 @@ def play_pair(root: Path, pair: Pair, endings: Sequence[Ending], context: int = 
     return frame[["model", "passage", "word", "said", "tokens", "wrong", "exact", "f1"]].reset_index(drop=True)
 
 
-def _play(model: Model, lead: list[int], endings: Sequence[Ending], context: int) -> pd.DataFrame:
+def _cut(pair: Pair, step: str, endings: Sequence[Ending], context: int) -> dict[str, list[int]]:
+    """What the key of a result tells of passages that are too long: what their ends are read after."""
+    read = tokens.encode(loading.tokenizer(pair.models[step]), [each.text for each in endings])
+    around = len(tokens.pair_lead(pair, step)) + _WIDTH + 1
+    lengths = [around + len(ids) for ids in read]
+    return scoring.later_windows(pair.models[step], lengths, tokens.pair_window_lead(pair, step), context)
+
+
+def _play(
+    model: Model, lead: list[int], window_lead: list[int], endings: Sequence[Ending], context: int
+) -> pd.DataFrame:
     loaded, tokenizer = loading.loaded(model)
     room = min(context, loading.context_limit(loaded) or context) - _WIDTH
-    rounds = [_round(tokenizer, lead, each, room) for each in endings]
-    wrong, likeliest = _guesses(loaded, tokenizer, rounds, context)
+    rounds = [_round(tokenizer, lead, window_lead, each, room) for each in endings]
+    wrong, likeliest = _guesses(loaded, tokenizer, rounds, window_lead, context)
     said = _said(loaded, tokenizer, rounds, likeliest)
     words = [each.word.strip(_MARKS) for each in endings]
     told, right = (tokens.encode(tokenizer, [f" {word}" for word in each]) for each in (said, words))
@@ -90,15 +104,20 @@ def _play(model: Model, lead: list[int], endings: Sequence[Ending], context: int
     )
 
 
-def _round(tokenizer: Any, lead: list[int], ending: Ending, room: int) -> _Round:
+def _round(tokenizer: Any, lead: list[int], window_lead: list[int], ending: Ending, room: int) -> _Round:
     """Cut the ids of a whole passage where they begin to differ from those of the passage without its last word."""
     whole, before = tokens.encode(tokenizer, [ending.text, ending.before])
     first = next((place for place, (a, b) in enumerate(zip(whole, before, strict=False)) if a != b), len(before))
-    right = whole[first:]
-    return _Round((lead + whole[:first])[-max(1, room - len(right)) :], right)
+    right, given = whole[first:], lead + whole[:first]
+    fits = max(1, room - len(right))
+    if len(given) > fits:
+        given = [*window_lead[: fits - 1], *given[len(window_lead) - fits :]]
+    return _Round(given, right)
 
 
-def _guesses(model: Any, tokenizer: Any, rounds: Sequence[_Round], context: int) -> tuple[list[int], list[list[int]]]:
+def _guesses(
+    model: Any, tokenizer: Any, rounds: Sequence[_Round], window_lead: list[int], context: int
+) -> tuple[list[int], list[list[int]]]:
     """Of each round the wrong guesses, and the likeliest token at each place of the right word and at the next place.
 
     To see the next place, one more id is read after the word.
@@ -111,7 +130,8 @@ def _guesses(model: Any, tokenizer: Any, rounds: Sequence[_Round], context: int)
         likeliest[places] = logits.argmax(1).cpu().numpy()
 
     given = [len(each.given) for each in rounds]
-    ranks = scoring.score_ids(model, sequences, given, len(tokenizer), context=context, observe=observe).rank
+    read = sequences, given, len(tokenizer), window_lead
+    ranks = scoring.score_ids(model, *read, context=context, observe=observe).rank
     ends = np.cumsum(lengths)[:-1]
     wrong = [int(each[:-1].sum()) for each in np.split(ranks, ends)]
     return wrong, [each.tolist() for each in np.split(likeliest, ends)]

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    BartConfig,
+    BartForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3nForCausalLM,
+    Gemma3nTextConfig,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -23,11 +29,19 @@ TARGETS = OFFSETS + 1
 SMALL = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 HEADS = {"num_key_value_heads": 2, "intermediate_size": 48, "initializer_range": 0.3}
 CAPS = {"head_dim": 8, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "pad_token_id": 0}
+PER_LAYER = {"head_dim": 8, "pad_token_id": 0, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 300}
+PER_LAYER |= {"layer_types": ["sliding_attention", "full_attention"]}
 ARCHITECTURES = {
     "Llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL, **HEADS)),
     "GPT-2": lambda: GPT2LMHeadModel(GPT2Config(**SMALL, initializer_range=0.3, n_positions=64)),
     "GPT-NeoX": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SMALL, intermediate_size=48, initializer_range=0.3)),
     "Gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, **HEADS, **CAPS)),
+    "Gemma4": lambda: Gemma4ForCausalLM(Gemma4TextConfig(**SMALL, **HEADS, **PER_LAYER)),  # more norms than one
+}
+STREAMS = PER_LAYER | {
+    "num_kv_shared_layers": 0,
+    "activation_sparsity_pattern": [0.0] * 2,
+    "intermediate_size": [48] * 2,
 }
 
 
@@ -142,6 +156,15 @@ def test_what_cannot_be_probed_is_told_in_one_line(model):
     for layer in (-1, 3):
         with pytest.raises(UserError, match=rf"^layers, probe_layer: expected numbers from 0 to 2, not {layer}\.$"):
             probing.moments(model, passages([20]), [0, layer])
+    after = BartForCausalLM(BartConfig(vocab_size=300, d_model=32, decoder_layers=2, decoder_attention_heads=4))
+    with pytest.raises(UserError, match="^pair: a model has no final norm that could be found"):
+        probing.moments(after, passages([20]), [0])
+    several = Gemma3nForCausalLM(Gemma3nTextConfig(**SMALL | HEADS | STREAMS)).eval()
+    with pytest.raises(
+        UserError, match="^layers, probe_layer: a model has several states at a layer; only its last can"
+    ):
+        probing.moments(several, passages([20]), [1, 2])
+    assert probing.moments(several, passages([20]), [2])
     with pytest.raises(UserError, match="positions: no text has 8 tokens after a position; give longer texts.$"):
         probing.moments(model, passages([8, 12], given=[1, 5]), [0])
 

@@ -4,6 +4,7 @@ And what it reads: nothing lost, nothing twice, the same for every model.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import hypothesis
 import numpy as np
@@ -325,16 +326,19 @@ def test_a_batch_is_as_full_as_it_can_be_in_its_order():
     assert finetuning.plan_batches(sizes, 10, 8, 1) != found
 
 
+@pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("context", [2, 3, 100])
-def test_every_token_is_learned_exactly_once(make_tokenizer, context):
-    tokenizer = make_tokenizer(bos_token="<s>", eos_token="</s>")
+def test_every_token_is_learned_exactly_once(make_tokenizer, context, bos):
+    """The rest of a passage is read after BOS; without one, after the last token of the row before."""
+    tokenizer = make_tokenizer(**{"bos_token": "<s>"} if bos else {}, eos_token="</s>")
     pieces = [*finetuning.passages("the cat sat on the mat and the dog ran", 20), ("a café", True)]
     found = finetuning.rows(tokenizer, pieces, context)
     for (text, last), rows in zip(pieces, found, strict=True):
-        whole = [tokenizer.bos_token_id, *tokenizer(text)["input_ids"], *[tokenizer.eos_token_id] * last]
+        first = tokenizer.bos_token_id if bos else tokenizer.eos_token_id
+        whole = [first, *tokenizer(text)["input_ids"], *[tokenizer.eos_token_id] * last]
         assert rows[0][0] == whole[0] and [one for row in rows for one in row[1:]] == whole[1:]
         assert all(len(row) <= context + 1 for row in rows)
-        assert all(row[-1] == after[0] for row, after in zip(rows, rows[1:], strict=False))
+        assert all(after[0] == (first if bos else row[-1]) for row, after in pairwise(rows))
 
 
 def test_without_special_tokens_the_first_one_is_only_read(make_tokenizer):

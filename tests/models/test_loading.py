@@ -1,10 +1,15 @@
 """Loading: what comes back, what it is known by, and what is refused."""
 
+import json
+import os
 import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertLMHeadModel, BertModel, dynamic_module_utils
 
 from predact.errors import UserError
 from predact.models import loading, pairs
@@ -84,16 +89,43 @@ def cannot_load(model, message):
     assert "\n" not in str(error.value)
 
 
-def test_models_that_cannot_be_loaded(tmp_path, folders, tokenizer):
+def test_models_that_cannot_be_loaded(tmp_path, folders, tokenizer, capsys):
     cannot_load(pairs.Model("/no/such/folder"), "there is no such folder")
     cannot_load(pairs.Model("org/name-that-nobody-has"), "there is no such folder, and on the hub: ")
     cannot_load(model_of(tmp_path), "the folder has no .safetensors file")
     cannot_load(model_of(tmp_path, gguf="a.gguf"), "the folder has no a.gguf")
     (tmp_path / "a.gguf").write_bytes(b"not a model")
+    assert "reading" not in capsys.readouterr().err
     cannot_load(model_of(tmp_path, gguf="a.gguf"), "")
+    cannot_load(model_of(tmp_path, gguf="a.gguf"), "")
+    told = f"predact: reading {tmp_path}/a.gguf; a GGUF file takes a minute, or several.\n"
+    assert capsys.readouterr().err.count(told) == 1, "said, and said once"
     shutil.copytree(folders[0], tmp_path / "cut")
     (tmp_path / "cut/model.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes()[:1000])
     cannot_load(model_of(tmp_path / "cut"), "")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "a" * 5000, "a\0b", "\udcff", "loop", "package:" + "a" * 5000])
+def test_names_of_nothing_take_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    for read in (loading.load, loading.fingerprint, loading.tokenizer):
+        with pytest.raises(
+            UserError, match=r"^pair: the model '.*' cannot be loaded \(there is no such folder"
+        ) as error:
+            read(pairs.Model(name))
+        assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_a_folder_with_odd_files_is_a_model(tmp_path, folders):
+    shutil.copytree(folders[0], tmp_path / "odd")
+    before = loading.fingerprint(model_of(tmp_path / "odd"))
+    (tmp_path / "odd/loop.json").symlink_to("loop.json")
+    (tmp_path / "odd/sub.json").mkdir()
+    assert loading.fingerprint(model_of(tmp_path / "odd")) == before == loading.fingerprint(model_of(folders[0]))
+    Path(os.fsdecode(os.fsencode(tmp_path / "odd") + b"/\xff.json")).write_text("{}")
+    assert loading.fingerprint(model_of(tmp_path / "odd")) != before
+    assert loading.load(model_of(tmp_path / "odd"))
 
 
 def test_missing_weights_are_not_made_up(tmp_path, folders):
@@ -104,6 +136,103 @@ def test_missing_weights_are_not_made_up(tmp_path, folders):
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "part/model.safetensors", {"format": "pt"})
     cannot_load(model_of(tmp_path / "part"), "1 of its weights are missing")
+
+
+def changed(folders, place, config=None, drop=(), **weights):
+    """A model folder whose weights, or configuration, are others."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folders[0], place)
+    held = load_file(place / "model.safetensors") | weights
+    save_file({each: held[each] for each in held if each not in drop}, place / "model.safetensors", {"format": "pt"})
+    told = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(told | (config or {})))
+    return model_of(place)
+
+
+def test_weights_that_the_configuration_does_not_use_are_refused(tmp_path, folders):
+    cut = changed(folders, tmp_path / "cut", {"num_hidden_layers": 1})
+    cannot_load(cut, "its configuration has no place for 9 of its weights, such as model.layers.1.")
+    biased = changed(folders, tmp_path / "bias", **{"model.layers.0.self_attn.q_proj.bias": torch.zeros(32)})
+    cannot_load(biased, "has no place for 1 of its weights, such as model.layers.0.self_attn.q_proj.bias")
+    names = ("model.layers.0.self_attn.rotary_emb.inv_freq", "v_head.summary.weight", "vision_tower.patch.weight")
+    whole = changed(folders, tmp_path / "whole", **{name: torch.zeros(4) for name in names})
+    logits = [loading.load(each)[0](torch.tensor([[5, 6]])).logits for each in (whole, model_of(folders[0]))]
+    assert torch.equal(*logits)
+
+
+def test_a_model_that_sees_what_it_is_to_predict_is_refused(tmp_path, tokenizer):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    for decoder in (False, True):
+        config = BertConfig(**sizes, vocab_size=len(tokenizer), max_position_embeddings=64, is_decoder=decoder)
+        torch.manual_seed(0)
+        BertLMHeadModel(config).save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        if decoder:
+            assert loading.load(model_of(tmp_path))
+        else:
+            cannot_load(model_of(tmp_path), "it sees what it is to predict")
+
+
+def test_a_tokenizer_that_is_larger_than_its_model(tmp_path, folders, make_model, make_tokenizer):
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    make_tokenizer(**special).save_pretrained(tmp_path)
+    make_model(vocab_size=290).save_pretrained(tmp_path)
+    cannot_load(model_of(tmp_path), "its tokenizer has 10 tokens that it does not know, such as ")
+    shutil.copytree(folders[0], tmp_path / "chat")
+    for template, fits in ((None, True), ("{{ messages }}<|new|>", False)):
+        own = make_tokenizer(**special)
+        own.add_special_tokens({"additional_special_tokens": [f"<|{word}|>" for word in "abcdefg"] + ["<|new|>"]})
+        own.chat_template = template
+        own.save_pretrained(tmp_path / "chat")
+        loading.tokenizer.cache_clear()
+        if fits:
+            assert loading.load(model_of(tmp_path / "chat"))
+        else:
+            cannot_load(
+                model_of(tmp_path / "chat"), "its tokenizer has 1 tokens that it does not know, such as '<|new|>'"
+            )
+
+
+def test_an_adapter_is_refused_and_what_is_merged_is_a_model(tmp_path, folders, tokenizer):
+    import peft
+
+    base = loading.load(model_of(folders[0]))[0]
+    adapted = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    for read in (loading.load, loading.fingerprint, loading.config):
+        with pytest.raises(UserError, match=r"\(it is an adapter \(PEFT\): merge it into its Base, `PeftModel.*`\)"):
+            read(model_of(tmp_path / "adapter"))
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    tokenizer.save_pretrained(tmp_path / "merged")
+    assert loading.fingerprint(model_of(tmp_path / "merged")) != loading.fingerprint(model_of(folders[0]))
+    assert loading.load(model_of(tmp_path / "merged"))
+
+
+CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+class Mine(LlamaConfig):
+    model_type = "mine"
+class MineLM(LlamaForCausalLM):
+    config_class = Mine
+open("{mark}", "a").write("ran")
+"""
+
+
+def test_code_of_a_model_runs_only_if_it_is_trusted(tmp_path, folders, monkeypatch):
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own = {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.MineLM"}
+    model = changed(folders, tmp_path / "mine", {"model_type": "mine", "auto_map": own})
+    (tmp_path / "mine/mine.py").write_text(CODE.replace("{mark}", str(tmp_path / "mark")))
+    cannot_load(model, "it comes with code of its own, which runs only if its pair file says `trust_remote_code: true`")
+    assert not (tmp_path / "mark").exists()
+    trusted = replace(model, trust_remote_code=True)
+    first = loading.key(trusted)
+    assert type(loading.load(trusted)[0]).__name__ == "MineLM" and (tmp_path / "mark").exists()
+    (tmp_path / "mine/mine.py").write_text("import nosuchmodule")
+    assert loading.key(trusted)["code"] != first["code"]
+    cannot_load(trusted, "nosuchmodule")
 
 
 def test_a_model_that_is_no_language_model(tmp_path, tokenizer):

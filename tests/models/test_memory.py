@@ -68,7 +68,7 @@ def test_scores_are_the_same_where_memory_ends(model, tokenizer, monkeypatch, mo
     monkeypatch.setattr(scoring.body(model), "forward", limited(scoring.body(model).forward, most, calls))
     sequences = [[tokenizer.bos_token_id, *ids] for ids in tokenizer(TEXTS, add_special_tokens=False).input_ids]
     scores = scoring.score_ids(
-        model, sequences, [1] * 4, len(tokenizer), observe=lambda places, _: seen.extend(places.tolist())
+        model, sequences, [1] * 4, len(tokenizer), [], observe=lambda places, _: seen.extend(places.tolist())
     )
     np.testing.assert_allclose(scores.nll, whole.nll, atol=1e-5)
     assert max(calls) == 4 and sorted(seen) == list(range(len(scores.nll))), "each position is observed once"

@@ -126,10 +126,17 @@ def test_pair_file(tmp_path):
                 ("corpora", "5", "list", "5"),
                 ("frame", "null", "string", "None"),
                 ("prompts", "3", "string", "3"),
+                ("prefix", "null", "string", "None"),
             ]
         ),
         ("models: {", "is not a pair file"),
-        ("[" * 3000, "is not a pair file (maximum recursion depth exceeded"),
+        ("[" * 10**3, "is not a pair file (maximum recursion depth exceeded"),
+        ("about: 2024-99-99\nmodels: {Base: a/b, RLHF: c/d}", "is not a pair file (month must be in 1..12)"),
+        ("about: !!int x\nmodels: {Base: a/b, RLHF: c/d}", "is not a pair file (invalid literal for int()"),
+        ("1: 2\nmodels: {Base: a/b, RLHF: c/d}", "1 in 'bad' is not known."),
+        ('"\\ud83d": 2\nmodels: {Base: a/b, RLHF: c/d}', r"'\ud83d' in 'bad' is not known."),
+        ("models: {Base: {source: a/b, 2: 3}, RLHF: c/d}", "2 in 'bad' is not known."),
+        ("models: {Base: a/b, 2: c/d, RLHF: c/d}", "must begin with Base and end with RLHF"),
     ],
 )
 def test_files_that_are_no_pair(tmp_path, text, message):
@@ -138,6 +145,26 @@ def test_files_that_are_no_pair(tmp_path, text, message):
         pairs.pair(str(tmp_path / "bad.yaml"))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_with_an_equals_sign_is_no_name_of_a_pair():
+    word = pairs.spelled("lr=3e-5", "org/chat")
+    assert pairs.title(word) == word and pairs.pair(word).models["Base"].source == "./lr=3e-5"
+    assert pairs.pair(pairs.spelled("lr=3e-5", "org/chat", "mine")).models["Base"].source == "lr=3e-5"
+    with pytest.raises(UserError, match="^base: 'a::b' contains `::`"):
+        pairs.spelled("a::b", "org/chat")
+
+
+@pytest.mark.parametrize(
+    "name", ["~nosuchuser/x", "a" * 5000, "a\0b", "\udcff", "~nosuchuser/x.yaml", "loop", "loop@v"]
+)
+def test_names_of_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    pair = pairs.pair(f"{name}::{name}")
+    assert pairs.existing(name) is None and pairs.slug(pair.name) and pair.models["Base"].source in (name, "loop")
+    (tmp_path / "mine.yaml").write_text("corpora: ['~nosuchuser/x']\nmodels: {Base: ~nosuchuser/x, RLHF: c/d}")
+    assert pairs.pair("mine.yaml").corpora == ["~nosuchuser/x"]
 
 
 def test_unknown_pair():

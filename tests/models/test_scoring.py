@@ -15,6 +15,7 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     GraniteConfig,
+    Llama4TextConfig,
     ModernBertDecoderConfig,
     OPTConfig,
 )
@@ -37,12 +38,16 @@ def brute_force(model, tokenizer, text, context, end=False):
     """Nll and rank of every token of one text, by the definition: one forward pass for each token."""
     ids = tokenizer(text, add_special_tokens=False).input_ids + [tokenizer.eos_token_id] * end
     prefix = [index for index in (tokenizer.bos_token_id, tokenizer.eos_token_id) if index is not None][:1]
-    sequence, nll, ranks, begin, reach = prefix + ids, [], [], 0, context
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    sequence, nll, ranks, begin, reach, again = prefix + ids, [], [], 0, context, []
     for position in range(1, len(sequence)):
-        if position > reach:
-            begin, reach = begin + context // 2, reach + context // 2
+        while position > reach:
+            begin, again = begin + context // 2, bos
+            reach = begin + context - len(bos)
+        read = again + sequence[begin:position]
+        assert len(read) <= context
         with torch.no_grad():
-            row = model(torch.tensor([sequence[begin:position]])).logits[0, -1, : len(tokenizer)].double()
+            row = model(torch.tensor([read])).logits[0, -1, : len(tokenizer)].double()
         nll.append(float(row.logsumexp(0) - row[sequence[position]]))
         ranks.append(row.argsort(descending=True).tolist().index(sequence[position]))
     first = int(not prefix and bool(ids))
@@ -92,15 +97,40 @@ def test_nll_of_a_uniform_model_is_the_log_of_the_known_vocabulary(make_model, t
     assert (tokens["rank"] == 0).all()
 
 
+@pytest.mark.parametrize("lead", [0, 1])
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 24, 25, 100])
-@pytest.mark.parametrize("context", [1, 2, 7, 8])
-def test_windows_score_each_position_once_and_far_enough_from_their_beginning(length, context):
-    found = list(scoring.windows(length, context))
+@pytest.mark.parametrize("context", [1, 2, 3, 7, 8])
+def test_windows_score_each_position_once_and_far_enough_from_their_beginning(length, context, lead):
+    found = list(scoring.windows(length, context, lead=lead))
     scored = [position for window in found for position in range(window.first, window.stop)]
     assert scored == list(range(1, length))
     for window in found:
-        assert 0 < window.stop - 1 - window.begin <= context
-        assert window.first - window.begin >= min(window.first, context - context // 2)
+        assert 0 < window.width <= context and window.lead == (lead if window.begin and context > 1 else 0)
+        assert window.lead + window.first - window.begin >= min(window.first, context - context // 2)
+
+
+def test_every_window_begins_with_the_prefix_token(model, tokenizer):
+    """By hand: at context 16, the second window reads BOS and 15 ids from the ninth on, the third from the 17th on."""
+    bos, (ids,) = tokenizer.bos_token_id, tokens.encode(tokenizer, [TEXTS[4]])
+    sequence, own = [bos, *ids], scoring.score(model, tokenizer, [TEXTS[4]], context=16).nll
+    for begin, first, stop in ((0, 1, 17), (8, 17, 24), (16, 24, 32)):
+        read = ([bos] if begin else []) + sequence[begin : stop - 1]
+        with torch.no_grad():
+            log_p = model(torch.tensor([read])).logits[0, :, : len(tokenizer)].log_softmax(-1)
+        wanted = sequence[first:stop]
+        nll = -log_p[range(len(read) - len(wanted), len(read)), wanted]
+        assert len(read) == 16
+        np.testing.assert_allclose(own[first - 1 : stop - 1], nll, atol=1e-5)
+    without = scoring.score(model, tokenizer, [TEXTS[4]], context=16, window_lead=[]).nll
+    assert np.allclose(own[:16], without[:16], atol=1e-5) and not np.allclose(own[16:], without[16:], atol=1e-2)
+
+
+def test_the_key_of_a_result_tells_what_later_windows_begin_with_only_where_there_are_any(folders):
+    model = pair_of(*folders).models["Base"]  # reads 64 positions
+    assert scoring.later_windows(model, [3, 65], [0]) == scoring.later_windows(model, [66], []) == {}
+    assert scoring.later_windows(model, [3, 66], [0]) == {"window_lead": [0]}
+    assert scoring.later_windows(model, [17], [0], context=16) == {}
+    assert scoring.later_windows(model, [18], [0], context=16) == {"window_lead": [0]}
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])
@@ -133,7 +163,7 @@ def test_memory_bound_on_logits_does_not_change_scores(model, tokenizer, monkeyp
         scoring, "_scored", lambda logits, targets: heights.append(len(logits)) or original(logits, targets)
     )
     memory = 3 * len(tokenizer) * 4 * scoring._COPIES / 2**20
-    scores = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), room=memory)
+    scores = scoring.score_ids(model, sequences, [1] * len(TEXTS), len(tokenizer), sequences[1], room=memory)
     np.testing.assert_allclose(scores.nll, whole.nll, atol=1e-5)
     assert scores.rank.tolist() == whole["rank"].tolist()
     assert max(heights) == 3
@@ -150,7 +180,7 @@ observe = lambda places, logits: distributions.summarize(logits)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 model(torch.tensor([sequences[0][:9]])), distributions.summarize(torch.randn(2, 50_257))
 before = peak()
-scoring.score_ids(model, sequences, [1] * 2, 50_257, room=64, observe=observe)
+scoring.score_ids(model, sequences, [1] * 2, 50_257, [], room=64, observe=observe)
 print(peak() - before)
 """
 
@@ -162,11 +192,11 @@ def test_memory_for_a_vocabulary_of_fifty_thousand_is_bounded():
 
 
 def test_given_ids_are_read_but_not_scored(model, tokenizer):
-    sequence = [tokenizer.bos_token_id, *tokens.encode(tokenizer, [TEXTS[4]])[0]]
+    sequence, again = [tokenizer.bos_token_id, *tokens.encode(tokenizer, [TEXTS[4]])[0]], [tokenizer.bos_token_id]
     for context in (4, 16, 64):
-        whole = scoring.score_ids(model, [sequence], [1], len(tokenizer), context=context)
+        whole = scoring.score_ids(model, [sequence], [1], len(tokenizer), again, context=context)
         for given in (2, 9, len(sequence) - 1, len(sequence)):
-            part = scoring.score_ids(model, [sequence, [0]], [given, 0], len(tokenizer), context=context)
+            part = scoring.score_ids(model, [sequence, [0]], [given, 0], len(tokenizer), again, context=context)
             np.testing.assert_allclose(part.nll[:-1], whole.nll[given - 1 :], atol=1e-5)
             assert part.rank[:-1].tolist() == whole.rank[given - 1 :].tolist()
             assert np.isnan(part.nll[-1]) and part.rank[-1] == -1
@@ -180,6 +210,7 @@ def test_an_observer_sees_every_scored_position_once_with_its_logits(model, toke
         sequences,
         [1, 1, 3],
         len(tokenizer),
+        [],
         room=2 * len(tokenizer) * 4 * scoring._COPIES / 2**20,
         observe=lambda places, logits: seen.update(zip(places.tolist(), logits.clone(), strict=True)),
     )
@@ -204,9 +235,11 @@ def test_without_prefix_token_only_the_first_token_of_a_document_is_not_scored(m
 
 
 def test_eos_is_the_prefix_where_there_is_no_bos(model, make_tokenizer):
+    """But not before later windows: it would say that another document begins."""
     tokenizer = make_tokenizer(eos_token="</s>")
-    tokens = scoring.score(model, tokenizer, TEXTS[:1])
-    np.testing.assert_allclose(tokens.nll, brute_force(model, tokenizer, TEXTS[0], 1024)[1], atol=1e-5)
+    for text, context in ((TEXTS[0], 1024), (TEXTS[4], 16)):
+        tokens = scoring.score(model, tokenizer, [text], context=context)
+        np.testing.assert_allclose(tokens.nll, brute_force(model, tokenizer, text, context)[1], atol=1e-5)
 
 
 def test_a_text_that_spells_a_special_token_is_text(model, tokenizer):
@@ -228,6 +261,7 @@ CONFIGS = [
         hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=320, word_embed_proj_dim=16
     ),
     ModernBertDecoderConfig(**{**SMALL, "num_key_value_heads": None}, local_attention=8),
+    Llama4TextConfig(**SMALL, num_local_experts=2),  # takes itself for its decoder
 ]
 
 
@@ -336,6 +370,6 @@ def test_one_token_that_has_no_probability_is_refused_by_its_place(model, tokeni
     bias = torch.zeros(damaged.config.vocab_size)
     bias[8] = -torch.inf
     damaged.lm_head.register_forward_hook(lambda _, __, logits: logits + bias)
-    assert np.isfinite(scoring.score_ids(damaged, ids[:1], [1], len(tokenizer)).nll).all()
+    assert np.isfinite(scoring.score_ids(damaged, ids[:1], [1], len(tokenizer), []).nll).all()
     with pytest.raises(UserError, match="token 3 of text 2"):
-        scoring.score_ids(damaged, ids, [1, 1], len(tokenizer))
+        scoring.score_ids(damaged, ids, [1, 1], len(tokenizer), [])

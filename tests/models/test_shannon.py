@@ -65,7 +65,9 @@ def test_a_model_that_knows_the_passage_needs_no_guess(tmp_path, pair, monkeypat
         (known,) = tokens.encode(tokenizer, ["the cat sat on the mat" + after])
         score_ids, calls = shannon.scoring.score_ids, []
 
-        def knowing(model, sequences, given, vocabulary, *, context, observe, known=known, score_ids=score_ids):
+        def knowing(
+            model, sequences, given, vocabulary, window_lead, *, context, observe, known=known, score_ids=score_ids
+        ):
             places = np.concatenate([np.arange(first, len(each)) for each, first in zip(sequences, given, strict=True)])
             observe(np.arange(len(places)), torch.eye(vocabulary)[[known[place - 1] for place in places]])
             return shannon.scoring.Scores(np.zeros(len(places)), np.zeros(len(places), np.int32))
@@ -88,7 +90,7 @@ def test_of_a_long_passage_the_end_is_read(tmp_path, pair):
     for row in played.itertuples():
         model, tokenizer = loading.load(pair.models[row.model])
         before, right = tokens.encode(tokenizer, [long.before, " river"])
-        read, wrong = before[-(24 - 8 - len(right)) :], 0
+        read, wrong = [tokenizer.bos_token_id, *before[-(24 - 8 - len(right) - 1) :]], 0
         for each in right:
             found = logits_after(model, tokenizer, read)
             wrong += int((found > found[each]).sum())
