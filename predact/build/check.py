@@ -16,7 +16,7 @@ from predact.claims.materials import Work
 from predact.claims.verdict import claims
 from predact.discussion import nudging
 from predact.errors import UserError
-from predact.models import finetuned, loading, memory, sampling, scoring, tokens
+from predact.models import chat, finetuned, loading, memory, sampling, scoring, tokens
 from predact.models.pairs import DTYPES, Model, Pair
 from predact.models.runs import Run
 from predact.pocket import world
@@ -118,13 +118,13 @@ def _tokens(step: str, tokenizer: Any, config: Any, lead: list[int]) -> Iterator
 def _template(step: str, tokenizer: Any) -> Finding:
     if not tokenizer.chat_template:
         return Finding("tokenizers", f"{step}: no chat template; it cannot be asked anything without one.", warns=True)
-    turns = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
-    try:
-        tokenizer.apply_chat_template(turns, tokenize=False)
-        system = "takes a system role, of which no use is made"
-    except Exception:  # a template can raise any exception
-        system = "takes no system role, and needs none"
     around = len(sampling.ask(tokenizer, "b", None)) - 1
+    chat.closing(tokenizer)  # a second turn, which no template may refuse
+    try:
+        chat.render(tokenizer, [[{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]], prompt=False)
+        system = "takes a system role, of which no use is made"
+    except UserError:
+        system = "takes no system role, and needs none"
     return Finding("tokenizers", f"{step}: a chat template, {around} tokens around a prompt; {system}.")
 
 
@@ -196,9 +196,10 @@ def _time(pair: Pair, work: Work) -> Finding:
         return Finding("time", "Not measured: the weights are not here. A second check, once they are, will tell.")
     try:
         model, tokenizer = loading.load(base)
+        sampling.verify(model, tokenizer)
+        rates = measure_rates(model, tokenizer, pair.frame)
     except UserError as error:
         return Finding("time", f"Not measured. {error}", warns=True)
-    rates = measure_rates(model, tokenizer, pair.frame)
     said = f"Base scores {rates.scored:,.0f} and samples {rates.sampled:,.0f} tokens/s here"
     hours = book_seconds(work, rates) / 3600
     return Finding("time", f"{said} (measured for ten seconds): about {_duration(hours)} for the book.")

@@ -85,6 +85,8 @@ def sample_mixture(
         numbers: of `sampling.uniforms`.
         settings: how to sample.
     """
+    for model in mixture.models:
+        sampling.verify(model, tokenizer)
     each, device = [empty(model) for model in mixture.models], mixture.models[0].device
     caches = Caches(each, torch.tensor(weights, dtype=torch.float32, device=device)[:, None, None])
     first = mixture(tuple(map(torch.tensor, prompts)), caches).logits[:, -1, : len(tokenizer)].float()
@@ -129,10 +131,9 @@ def _inputs(pair: Pair) -> dict[str, Any]:
 def _asked(pair: Pair) -> list[tuple[str, list[int], list[int]]]:
     """The validation questions: id, and what Base and RLHF are given."""
     tokenizer, chat = (loading.tokenizer(pair.models[step]) for step in ("Base", "RLHF"))
-    return [
-        (each.id, sampling.ask(tokenizer, each.prompt, pair.frame), sampling.ask(chat, each.prompt, None))
-        for each in human.questions("validation")
-    ]
+    names, texts = zip(*((each.id, each.prompt) for each in human.questions("validation")), strict=True)
+    both = sampling.ask_all(tokenizer, texts, pair.frame), sampling.ask_all(chat, texts, None)
+    return list(zip(names, *both, strict=True))
 
 
 def _answers(pair: Pair, asked: Sequence[tuple], weights: Sequence[float], settings: sampling.Settings) -> pd.DataFrame:

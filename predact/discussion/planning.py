@@ -133,8 +133,8 @@ def _shares(pair: Pair, step: str, todo: Sequence[tuple[Question, Sequence[str]]
     model, tokenizer = loading.loaded(pair.models[step])
     frame, space = (pair.frame, " ") if step == "Base" else (None, "")  # in the frame an answer begins with a space
     sequences, given = [], []
-    for question, texts in todo:
-        start = sampling.ask(tokenizer, question.prompt, frame)
+    starts = sampling.ask_all(tokenizer, [question.prompt for question, _ in todo], frame)
+    for start, (_, texts) in zip(starts, todo, strict=True):
         each = [start + ids for ids in tokens.encode(tokenizer, [space + text for text in texts])]
         sequences += each
         given += [len(commonprefix(each))] * len(each)

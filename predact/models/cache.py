@@ -27,6 +27,12 @@ def empty(model: Any) -> DynamicCache:
     return cache
 
 
+def holds_states(config: Any) -> bool:
+    """Whether a model of this configuration keeps more than keys and values: the states of a recurrent layer, say."""
+    layers = DynamicCache(config=config).layers
+    return any("Linear" in type(layer).__name__ for layer in layers)  # by name: not every version has these classes
+
+
 def _appended(held: Tensor, more: Tensor) -> Tensor:
     """Append `more` to `held` [rows, heads, tokens, size], in place if the tensor that holds `held` has room for it."""
     rows, heads, length, size = held.shape

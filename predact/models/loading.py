@@ -227,7 +227,8 @@ def limit(model: Model) -> int | None:
 
 
 def _positions(config: Any) -> int | None:
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    text = config.get_text_config()
+    return getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's own name
 
 
 @cache

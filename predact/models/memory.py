@@ -9,9 +9,11 @@ _WIDTHS = 24  # numbers that a pass without gradient holds at its peak, for each
 
 
 def cache_bytes(config: Any, itemsize: int) -> int:
-    """Bytes that a model keeps of each token it has read: keys and values of every layer and head."""
+    """Bytes that a model keeps of each token it has read: keys and values of every layer and head; 0 without heads."""
     text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", None)
+    if not heads:
+        return 0
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return 2 * text.num_hidden_layers * heads * size * itemsize
 
@@ -50,5 +52,5 @@ def rows(model: Any, length: int, most: int) -> int:
     room = free(model)
     if room is None:
         return most
-    each = length * cache_bytes(model.config, model.dtype.itemsize)
+    each = max(1, length * cache_bytes(model.config, model.dtype.itemsize))
     return max(1, min(most, int(_SHARE * room) * len(devices(model)) // each))

@@ -35,7 +35,9 @@ class Settings(BaseModel):
     prompts_limit: int = Field(0, ge=0, description="use only the first prompts, this many; 0: all")
     generations: Count = Field(100, description="sampled for each prompt")
     top_p: float = Field(0.9, gt=0, le=1, description="sample from the likeliest tokens that hold this probability")
-    temperature: float = Field(1.0, gt=0, description="above 1 flattens the distribution, below 1 sharpens it")
+    temperature: float = Field(
+        1.0, ge=1e-6, le=1e6, description="above 1 flattens probabilities, below 1 sharpens them"
+    )
     top_k: int = Field(0, ge=0, description="sample from this many likeliest tokens at most; 0: no limit")
     max_new_tokens: Count = Field(256, description="maximum tokens of a generation")
     base_top_p: float = Field(0.0, ge=0, le=1, description="Base's top_p where diversity is matched; 0: chosen")

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,17 @@ from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
-from predact.models import loading, memory, tokens
+from predact.models import cache as caches
+from predact.models import chat, loading, memory, tokens
 from predact.models.pairs import Model, Pair
 from predact.texts.prompts import Prompt
 
+TEMPERATURES = (1e-6, 1e6)  # beyond these, logits divided by one are no numbers, or all the same
 _CANDIDATES = 8  # the most probable tokens looked at first; where the nucleus is larger, 16 times as many, and so on
+_CHECKED = 8  # tokens sampled and read again before a model is sampled
+_APART = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}  # nats a token: more is no rounding
+_ASKED = "What makes a good story? It begins where nobody looks."  # read before these tokens
+_verified = WeakSet[Any]()  # models
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise UserError for a value out of range."""
+        low, high = TEMPERATURES
         for name, good, expected in (
             ("generations", self.generations >= 1, "a whole number above 0"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and at most 1"),
-            ("temperature", self.temperature > 0, "a number above 0"),
+            ("temperature", low <= self.temperature <= high, f"a number from {low:g} to {high:g}"),
             ("top_k", self.top_k >= 0, "a whole number, 0 for no limit"),
             ("max_new_tokens", self.max_new_tokens >= 1, "a whole number above 0"),
         ):
@@ -87,12 +95,14 @@ def sample_pair(
         (float32), finish; see `Generation`.
 
     Raises:
-        UserError: a prompt leaves no room in a model's context.
+        UserError: a prompt leaves no room in a model's context, or a model cannot be asked or sampled (`verify`).
     """
-    jobs = [(step, prompt) for step in tuple(steps) or tuple(pair.models) for prompt in prompts]
+    used, texts = tuple(steps) or tuple(pair.models), [prompt.text for prompt in prompts]
+    jobs = [(step, prompt) for step in used for prompt in prompts]
     asked = [
-        ask(loading.tokenizer(pair.models[step]), prompt.text, pair.frame if step == "Base" else None)
-        for step, prompt in jobs
+        ids
+        for step in used
+        for ids in ask_all(loading.tokenizer(pair.models[step]), texts, pair.frame if step == "Base" else None)
     ]
     keys = {step: key(pair.models[step], settings, seed) for step, _ in jobs}
     order = sorted(range(len(jobs)), key=lambda place: (jobs[place][0], len(asked[place])))  # equally long: together
@@ -122,9 +132,13 @@ def sample_pair(
 
 
 def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:
-    """Return what stands for sampling from a model among the inputs of a stored result; given ids are to be added."""
-    stops = stop_ids(loading.generation_config(model), loading.tokenizer(model))
-    return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)}
+    """Return what stands for sampling from a model among the inputs of a stored result; given ids are to be added.
+
+    What models that may forget have written is found only where they were tried before (`verify`).
+    """
+    stops, config = stop_ids(loading.generation_config(model), loading.tokenizer(model)), loading.config(model)
+    tried = {"verified": True} if _turn(config) or caches.holds_states(config) else {}
+    return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)} | tried
 
 
 def _sampled(
@@ -148,27 +162,46 @@ def columns(generations: Sequence[Generation]) -> dict[str, list]:
 
 
 def ask(tokenizer: Any, prompt: str, frame: str | None) -> list[int]:
-    """Return the ids that a model continues: the prefix token and a frame around the prompt, or a chat's first turn.
+    """Return the ids that a model continues when it is asked one prompt; see `ask_all`."""
+    return ask_all(tokenizer, [prompt], frame)[0]
+
+
+def ask_all(tokenizer: Any, prompts: Sequence[str], frame: str | None) -> list[list[int]]:
+    """Return the ids that a model continues: the prefix token and a frame around a prompt, or a chat's first turn.
 
     Args:
         tokenizer: the model's.
-        prompt: the user's words.
+        prompts: the user's words.
         frame: plain text in which ``{prompt}`` stands for them; None for the tokenizer's chat template.
 
     Raises:
-        UserError: there is neither a frame nor a chat template.
+        UserError: there is neither a frame nor a chat template, the template fails or leaves out a prompt, or a text
+            holds half a character.
     """
     if frame is not None:
-        return tokens.lead(tokenizer) + tokens.encode(tokenizer, [frame.replace("{prompt}", prompt)])[0]
+        texts = [frame.replace("{prompt}", prompt) for prompt in prompts]
+        return [tokens.lead(tokenizer) + ids for ids in tokens.encode(tokenizer, _whole(texts))]
     if not tokenizer.chat_template:
         raise UserError("pair: a model after Base has no chat template, so it cannot be asked; give it one.")
-    turn = [{"role": "user", "content": prompt}]
-    ids = list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
-    return ids[1:] if ids[:2] == [tokenizer.bos_token_id] * 2 else ids
+    if not prompts:
+        return []
+    texts = chat.render(tokenizer, [[{"role": "user", "content": prompt}] for prompt in prompts], prompt=True)
+    read = tokenizer(_whole(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [ids[1:] if ids[:2] == [tokenizer.bos_token_id] * 2 else ids for ids in read]
+
+
+def _whole(texts: list[str]) -> list[str]:
+    """The texts, if every one can be written in UTF-8."""
+    for text in texts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise UserError(f"prompts: {text[:60]!r} holds half a character (a lone surrogate); write it whole.")
+    return texts
 
 
 def room_after(model: Any, given: int, what: str) -> int:
     """Return how many tokens a model can still write after `given` ones.
+
+    A model with LongRoPE that has begun within its original context writes to the end of that, and no further.
 
     Raises:
         UserError: there is no room; `what` names what is too long.
@@ -176,7 +209,19 @@ def room_after(model: Any, given: int, what: str) -> int:
     limit = loading.context_limit(model) or 10**9
     if given >= limit:
         raise UserError(f"{what} has {given:,} tokens, the model reads at most {limit:,}; shorten it.")
-    return limit - given
+    turn = _turn(model.config)
+    return limit - given if turn is None or given > turn else min(limit - given, turn + 1 - given)
+
+
+def _turn(config: Any) -> int | None:
+    """The length up to which a model with LongRoPE reads texts; of longer ones it turns every position otherwise.
+
+    So what it remembers of a shorter text is of no use in a longer one.
+    """
+    told = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    parts = [told, *(part for part in told.values() if isinstance(part, dict))]  # there may be one for a kind of layers
+    found = [part["original_max_position_embeddings"] for part in parts if part.get("rope_type") == "longrope"]
+    return min(found, default=None)
 
 
 def uniforms(seed: int, keys: Sequence[str], settings: Settings, room: int) -> np.ndarray:
@@ -192,12 +237,14 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     Args:
         model: as `loading.load` returns it, or only its configuration for generation.
         tokenizer: its tokenizer.
+
+    Raises:
+        UserError: its chat template fails, or refuses a second turn.
     """
     configured = getattr(getattr(model, "generation_config", model), "eos_token_id", None) or []
     found = {tokenizer.eos_token_id, *([configured] if isinstance(configured, int) else configured)} - {None}
     if tokenizer.chat_template:
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "\0"}]
-        after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition("\0")[2].strip()
+        after = chat.closing(tokenizer)
         found |= {index for token, index in tokenizer.get_added_vocab().items() if after.startswith(token)}
     return found
 
@@ -222,20 +269,25 @@ def sample(
         numbers: of `uniforms`, equally many rows per prompt, prompt after prompt; their width limits the tokens.
         settings: top_p, top_k and temperature.
         rows: how many are sampled together, at most; fewer if memory runs out. The result does not depend on it.
-    """
-    from predact.models import cache as caches
 
+    Raises:
+        UserError: the model cannot be sampled (`verify`), one generation does not fit into memory, or a number is not
+            finite.
+    """
+    verify(model, tokenizer)
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=model.device)
-    cache = caches.empty(model)
     given = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-    output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    if output.past_key_values is None:
-        raise UserError("pair: a model keeps no cache that rows can leave, so it cannot be sampled from here.")
-    first = output.logits[:, -1, : len(tokenizer)].float()
+    turn, end = _turn(model.config), given.shape[1] + numbers.shape[1] - 1
+    if turn is not None and given.shape[1] <= turn < end:
+        raise UserError(
+            f"max_new_tokens: a generation would go on from {given.shape[1]:,} tokens to {end:,}, but this model "
+            f"(LongRoPE) reads texts longer than {turn:,} in another way; lower max_new_tokens, context or the prompt."
+        )
+    cache, first = _begun(model, given, len(tokenizer))
     owner = torch.arange(len(prompts), device=model.device).repeat_interleave(len(numbers) // len(prompts))
     draws = torch.from_numpy(numbers).to(model.device)
     done: list[Generation] = []
-    width = memory.rows(model, given.shape[1] + draws.shape[1], rows)
+    width = memory.rows(model, end + 1, rows)
     while len(done) < len(owner):
         some = slice(len(done), len(done) + width)
         try:
@@ -250,6 +302,64 @@ def sample(
         width = max(1, min(width, len(owner)) // 2)
         torch.cuda.empty_cache()
     return done
+
+
+@torch.inference_mode()
+def verify(model: Any, tokenizer: Any) -> None:
+    """Refuse a model that forgets: its first sampled tokens are read again in one plain pass, without a cache.
+
+    This is done once for a loaded model. It reads three short rows, so that it costs about as much as to sample eight
+    tokens; one of two prompts is continued twice, so a cache that cannot be shared by rows is found as well.
+
+    Args:
+        model: as `loading.load` returns it.
+        tokenizer: its tokenizer.
+
+    Raises:
+        UserError: it keeps no cache, or the log-probabilities of the two differ by more than rounding does.
+    """
+    if model in _verified:
+        return
+    room = max(2, (loading.context_limit(model) or 10**9) // 2)
+    lead, ids = tokens.lead(tokenizer), tokens.encode(tokenizer, [_ASKED])[0][: min(2 * _CHECKED, room - 1)]
+    size, owner = len(tokenizer), torch.tensor([1, 0, 1], device=model.device)
+    given = torch.tensor([lead + ids, lead + ids[::-1]], device=model.device)
+    settings = Settings(max_new_tokens=_CHECKED)
+    room = room_after(model, given.shape[1], "pair: a text to try the model with")
+    draws = torch.from_numpy(uniforms(0, ["a", "b", "c"], settings, room))
+    try:
+        cache, first = _begun(model, given, size)
+        cache.reorder_cache(owner)
+        made = continued(model, cache, first[owner], draws.to(model.device), settings, owner.new_empty(0))
+        written = torch.tensor([each.ids for each in made], device=model.device)
+        whole = torch.cat([given[owner], written], 1)
+        plain = model(input_ids=whole[:, :-1], use_cache=False).logits[:, given.shape[1] - 1 :, :size].float()
+        again = plain.log_softmax(2).gather(2, written[:, :, None])[:, :, 0].cpu()
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a model without a cache fails in a way of its own
+        raise _cannot(model, f"keeps no cache that rows can share ({type(error).__name__})") from error
+    apart = float((again - torch.tensor([each.log_probabilities for each in made])).abs().mean())
+    if not apart <= _APART[model.dtype]:
+        what = "forgets what it has read: when that is read again, its tokens have other nlls"
+        raise _cannot(model, f"{what} (by {apart:.2g} nats, where {_APART[model.dtype]:g} is rounding)")
+    _verified.add(model)
+
+
+def _begun(model: Any, given: Tensor, vocabulary: int) -> tuple[Any, Tensor]:
+    """The cache of given ids [rows, tokens], and the logits [rows, V] of what comes next."""
+    cache = caches.empty(model)
+    output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    if getattr(output, "past_key_values", None) is None:
+        raise _cannot(model, "keeps no cache that rows can share")
+    return cache, output.logits[:, -1, :vocabulary].float()
+
+
+def _cannot(model: Any, why: str) -> UserError:
+    return UserError(
+        f"pair: the model {model.name_or_path!r} cannot be sampled: in this version of transformers it {why}. It can "
+        "be scored (`predact run --only 02`); for the other chapters take a model of another architecture."
+    )
 
 
 def continued(

@@ -1,4 +1,10 @@
-"""The whole pipeline on random miniatures of eight architectures, with the tokenizers that real models come with."""
+"""The whole pipeline on random miniatures of eight architectures, with the tokenizers that real models come with.
+
+And a table of many more: each is scored, sampled and probed as a plain pass over everything says, or refused in one
+line.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +13,7 @@ import transformers
 from torch.nn.functional import log_softmax
 
 from predact.build import check
+from predact.errors import UserError
 from predact.methods import probes, probing
 from predact.methods.probes import Design
 from predact.methods.probing import OFFSETS, Probe
@@ -158,3 +165,172 @@ def test_check_has_no_objection(pair, monkeypatch):
     found = list(check.findings(runs.run(pair.name)))
     assert [finding.text for finding in found if finding.warns] == []
     assert {finding.topic for finding in found} == {"models", "tokenizers", "memory", "work", "time"}
+
+
+# What the configurations of transformers call their sizes; each takes those that it knows.
+WIDTHS = dict.fromkeys(("hidden_size", "d_model", "n_embd", "lru_width", "attention_hidden_size"), 32)
+DEPTHS = dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 2)
+HEADS = dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"), 4)
+HEADS |= dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2) | {"head_dim": 8, "v_head_dim": 8, "rotary_dim": 4}
+INNER = dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "dff"), 48)
+INNER |= dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "hidden_size_per_layer_input"), 24)
+CONTEXT = dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len", "context_length"), 64)
+EXPERTS = dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4) | {"num_experts_per_tok": 2}
+EXPERTS |= {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
+LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4}
+STATES = {"state_size": 8, "time_step_rank": 4, "sliding_window": 8, "attention_window_size": 8}
+SCALE = dict.fromkeys(("initializer_range", "init_std"), 0.3)
+USUAL = WIDTHS | DEPTHS | HEADS | INNER | CONTEXT | EXPERTS | LATENT | STATES | SCALE
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_expand": 2, "mamba_chunk_size": 8}
+ZAMBA = {"layers_block_type": ["mamba", "hybrid"], "n_mamba_heads": 8, "mamba_ngroups": 2, "mamba_d_state": 8}
+LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+LINEAR |= {"num_hidden_layers": 4, "initializer_range": 0.1}
+LATENT_HEADS = {"num_key_value_heads": 4, "head_dim": 4, "n_shared_experts": 1}
+BOTH_KINDS = {"layer_types": ["sliding_attention", "full_attention"]}
+TURNED = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "rope_theta": 1e4}
+TURNED |= {"original_max_position_embeddings": 32}
+SHARED = {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "num_kv_shared_layers": 2}
+TABLE: dict[str, dict] = dict.fromkeys(
+    "apertus biogpt bitnet bloom codegen cohere ctrl diffllama ernie4_5 exaone4 falcon falcon_mamba gemma glm4 "
+    "gpt_bigcode gptj granite granitemoe helium hunyuan_v1_dense jetmoe llama mamba mixtral mpt nemotron olmo olmo3 "
+    "olmoe openai-gpt opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3_moe rwkv seed_oss smollm3 stablelm "
+    "starcoder2 xglm".split(),
+    {},
+) | {
+    "bamba": MAMBA | {"num_hidden_layers": 3, "attn_layer_indices": [1]},
+    "cohere2": BOTH_KINDS,
+    "deepseek_v2": LATENT_HEADS,
+    "deepseek_v3": LATENT_HEADS,
+    "dots1": LATENT_HEADS,
+    "falcon_h1": MAMBA | {"mamba_d_ssm": 64},
+    "gemma3_text": BOTH_KINDS,
+    "gemma3n_text": SHARED
+    | {"laurel_rank": 4, "altup_num_inputs": 2, "activation_sparsity_pattern": [0.0] * 4}
+    | {"intermediate_size": [48] * 4, "vocab_size_per_layer_input": 300},
+    "gemma4_text": SHARED | {"global_head_dim": 8, "vocab_size_per_layer_input": 300},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "gpt_oss": BOTH_KINDS,
+    "granitemoehybrid": MAMBA | {"layer_types": ["mamba", "attention"], "shared_intermediate_size": 24},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "mamba_d_state": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8},
+    "llama4_text": {"intermediate_size_mlp": 48, "attention_chunk_size": 8},
+    "mamba2": {"num_heads": 8, "n_groups": 2, "chunk_size": 8},
+    "minimax": {"layer_types": ["full_attention", "linear_attention"], "block_size": 8},
+    "nemotron_h": {"layers_block_type": ["mamba", "attention"], "mamba_num_heads": 8, "mamba_head_dim": 8}
+    | {"ssm_state_size": 8, "n_groups": 2, "chunk_size": 8, "initializer_range": 0.6},
+    "phi3 (LongRoPE)": {"rope_parameters": TURNED, "original_max_position_embeddings": 32},
+    "qwen3_5_text": LINEAR,
+    "qwen3_next": LINEAR,
+    "recurrent_gemma": {"num_hidden_layers": 3, "block_types": ["recurrent", "recurrent", "attention"]},
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128, "qk_dim_factor": 0.5, "v_dim_factor": 1.0, "chunk_size": 8},
+    "zamba2": ZAMBA | {"num_mem_blocks": 1, "attention_hidden_size": 64, "attention_head_dim": 16, "chunk_size": 8},
+}
+FORGET = {"bamba", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "xlstm", "zamba2"}
+KEEP_NO_CACHE = {"minimax", "openai-gpt", "recurrent_gemma", "rwkv"}
+NO_NORM = {"openai-gpt"}
+SEE_THE_FUTURE = ("bert", "roformer", "xlm")
+FEW = Corpus("tales", "narrative", TEXTS[:4], None, "tales")
+
+
+def miniature(name, folder, tokenizer):
+    """Save a random model of an architecture, as small as its configuration allows."""
+    kind = transformers.CONFIG_MAPPING[name.split()[0]]
+    known = set(kind().to_dict()) | set(kind.attribute_map)
+    sizes = {key: value for key, value in USUAL.items() if key in known and kind.attribute_map.get(key) not in USUAL}
+    ids = {f"{each}_id": getattr(tokenizer, f"{each}_id") for each in ("bos_token", "eos_token", "pad_token")}
+    torch.manual_seed(0)
+    made = kind(vocab_size=len(tokenizer), **(sizes | TABLE.get(name, {}) | ids))
+    transformers.AutoModelForCausalLM.from_config(made).eval().save_pretrained(folder / name)
+    tokenizer.save_pretrained(folder / name)
+    return pairs.Model(str(folder / name))
+
+
+def far(found, plain):
+    return float(np.abs(np.asarray(found) - np.asarray(plain)).max())
+
+
+def scored_from_plain(loaded, tokenizer, _):
+    found = scoring.score(loaded, tokenizer, FEW.texts)
+    sequences = [[tokenizer.bos_token_id, *tokenizer(text).input_ids] for text in FEW.texts]
+    plain = [-dense(loaded, len(tokenizer), ids)[range(len(ids) - 1), ids[1:]] for ids in sequences]
+    return far(found.nll, torch.cat(plain))
+
+
+def sampled_from_plain(loaded, tokenizer, _):
+    given = [[tokenizer.bos_token_id, *tokenizer(text).input_ids][:7] for text in FEW.texts[:2]]
+    settings = sampling.Settings(generations=3, max_new_tokens=16)
+    numbers = sampling.uniforms(0, [str(place) for place in range(6)], settings, sampling.room_after(loaded, 7, ""))
+    made = sampling.sample(loaded, tokenizer, given, numbers, settings)
+    wholes = [[*before, *each.ids] for before, each in zip(sorted(given * 3, key=given.index), made, strict=True)]
+    plain = [dense(loaded, len(tokenizer), ids[:-1])[range(6, len(ids) - 1), ids[7:]] for ids in wholes]
+    assert sum(map(len, plain)) > 20
+    return far(np.concatenate([each.log_probabilities for each in made]), torch.cat(plain))
+
+
+def probed_from_plain(loaded, tokenizer, _):
+    passages, depth = gold_passages(tokenizer, [FEW]), loaded.config.get_text_config().num_hidden_layers
+    (held, *_), *_ = probing.states(loaded, passages, [depth], quiet=True)
+    width = held[0].shape[-1]
+    eye = torch.eye(width, dtype=torch.float64).expand(OFFSETS + 1, width, width)
+    identity = Probe(eye, torch.zeros(OFFSETS + 1, width, dtype=torch.float64), torch.zeros(OFFSETS + 1))
+    read = probing.read(loaded, len(tokenizer), passages, [depth], [identity])
+    found = torch.cat([logits for _, target, _, logits, _ in read if target == 1])
+    texts = sorted(zip(passages.sequences, passages.given, strict=True), key=lambda text: -len(text[0]))
+    plain = [dense(loaded, len(tokenizer), ids)[given - 1 : len(ids) - OFFSETS] for ids, given in texts]
+    return far(log_softmax(found.double(), -1), torch.cat(plain))
+
+
+def checked(loaded, tokenizer, model):
+    pair = pairs.Pair("alike", {"Base": model, "RLHF": model})
+    found = check.findings(runs.Run("alike", pair, runs.checked({}), "full", Path(model.source), 0))
+    refused = [finding.text for finding in found if finding.text.startswith("Not measured.")]
+    if refused:
+        raise UserError(refused[0])
+    return 0.0
+
+
+STAGES = {
+    "scored": scored_from_plain,
+    "sampled": sampled_from_plain,
+    "probed": probed_from_plain,
+    "checked": checked,
+}
+
+
+def outcomes(name, folder, tokenizer):
+    """What comes of an architecture in each stage: how far it is from a plain pass, or the line that refuses it."""
+    model, found = miniature(name, folder, tokenizer), {}
+    loaded = loading.load(model)
+    for stage, do in STAGES.items():
+        try:
+            found[stage] = do(*loaded, model)
+        except UserError as error:
+            found[stage] = str(error)
+    return found
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_architecture_is_right_or_refused_in_one_line(name, tmp_path, tokenizer, monkeypatch):
+    if name.split()[0] not in transformers.CONFIG_MAPPING:
+        pytest.skip("this version of transformers does not know it")
+    monkeypatch.setattr(check, "_rate", lambda run: run() / 1.0)  # once
+    monkeypatch.setattr(check, "_WIDTH", 2)
+    found = outcomes(name, tmp_path, tokenizer)
+    refused = {stage: line for stage, line in found.items() if isinstance(line, str)}
+    assert {stage: apart for stage, apart in found.items() if stage not in refused and not apart <= 1e-4} == {}
+    assert all("pair: " in line and "\n" not in line for line in refused.values())
+    assert ("sampled" in refused) == ("checked" in refused) == (name in FORGET | KEEP_NO_CACHE)
+    assert ("probed" in refused) == (name in NO_NORM) and "scored" not in refused
+    if name in FORGET | KEEP_NO_CACHE:
+        assert ("forgets" if name in FORGET else "keeps no cache") in refused["sampled"]
+        assert refused["checked"] == f"Not measured. {refused['sampled']}"
+
+
+@pytest.mark.parametrize("name", SEE_THE_FUTURE)
+def test_a_model_that_sees_what_it_is_to_predict_is_refused(name, tmp_path, tokenizer):
+    model = miniature(name, tmp_path, tokenizer)
+    with pytest.raises(UserError, match="^pair: the model .* cannot be loaded .*"):
+        loading.load(model)
+    pair = pairs.Pair("alike", {"Base": model, "RLHF": model})
+    with pytest.raises(UserError, match="^pair: the model .* cannot be loaded .*"):
+        scoring.score_pair_tokens(tmp_path / "store", pair, [FEW])

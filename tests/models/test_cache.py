@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, FalconH1Config, Gemma2Config, LlamaConfig, MambaConfig
 
 from predact.models import cache
 
@@ -50,3 +50,8 @@ def rows(held, first):
     """Rows that a cache holds; so many where it is still empty."""
     keys = held.layers[0].keys
     return range(first if keys is None else len(keys))
+
+
+def test_which_models_keep_more_than_keys_and_values():
+    kinds = {kind: cache.holds_states(kind()) for kind in (LlamaConfig, Gemma2Config, MambaConfig, FalconH1Config)}
+    assert kinds == {LlamaConfig: False, Gemma2Config: False, MambaConfig: True, FalconH1Config: True}

@@ -9,10 +9,19 @@ import pandas as pd
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
-from transformers import FalconH1Config, FalconH1ForCausalLM, Gemma2Config, Gemma2ForCausalLM
+from transformers import (
+    FalconH1Config,
+    FalconH1ForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+)
 
 from predact.errors import UserError
-from predact.models import loading, pairs, sampling
+from predact.models import loading, pairs, runs, sampling, scoring, shannon, tokens
 from predact.models.sampling import Generation, Settings
 from predact.texts.prompts import Prompt
 
@@ -211,6 +220,97 @@ def test_caches_of_other_kinds_follow_their_rows(kind, config, tokenizer):
     assert len({len(each.ids) for each in made}) > 2
 
 
+@pytest.fixture
+def forgetful():
+    """A function that makes a model whose cache transformers does not read."""
+
+    def make():
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "state_size": 8, "num_hidden_layers": 2, "initializer_range": 0.3}
+        model = MambaForCausalLM(MambaConfig(vocab_size=320, **sizes)).eval()
+        model.name_or_path = "forgetful"
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_model_that_forgets_is_scored_but_not_sampled(forgetful, make_model, tokenizer, dtype):
+    ids, settings = encode(tokenizer, "the cat sat"), Settings(max_new_tokens=4)
+    model = forgetful().to(getattr(torch, dtype))
+    with pytest.raises(UserError, match=r"^pair: the model 'forgetful' cannot be sampled: .* forgets .*") as refused:
+        sampling.sample(model, tokenizer, [ids], numbers_for(2, settings), settings)
+    assert "\n" not in str(refused.value) and model not in sampling._verified
+    assert scoring.score(model, tokenizer, ["the cat sat"]).nll.notna().all()
+    sampling.verify(make_model(3).to(getattr(torch, dtype)), tokenizer)
+
+
+def test_a_model_is_tried_once_and_always_in_the_same_way(make_model, forgetful, tokenizer, monkeypatch):
+    told = []
+    for _ in range(2):
+        with pytest.raises(UserError) as refused:
+            sampling.verify(forgetful(), tokenizer)
+        told.append(str(refused.value))
+    assert told[0] == told[1]
+    continued, calls, model = sampling.continued, [], make_model(4)
+    monkeypatch.setattr(sampling, "continued", lambda *given: calls.append(given) or continued(*given))
+    for _ in range(3):
+        sampling.verify(model, tokenizer)
+    ((_, _, _, numbers, _, stops),) = calls
+    assert numbers.shape == (3, 8) and len(stops) == 0
+
+
+def test_what_models_that_may_forget_wrote_before_they_were_tried_is_not_used(pair, turning, forgetful, monkeypatch):
+    usual = sampling.key(pair.models["Base"], SETTINGS, 0)
+    for model in (turning, forgetful()):
+        monkeypatch.setattr(loading, "config", lambda _, model=model: model.config)
+        assert sampling.key(pair.models["Base"], SETTINGS, 0) == usual | {"verified": True}
+    assert "verified" not in usual
+
+
+def test_a_cache_whose_rows_are_mixed_up_is_found(make_model, tokenizer, monkeypatch):
+    monkeypatch.setattr(sampling.caches.DynamicCache, "reorder_cache", lambda *_: None)
+    with pytest.raises(UserError, match="cannot be sampled"):
+        sampling.verify(make_model(5), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def turning(tokenizer):
+    """A model with LongRoPE: texts of more than 16 tokens it reads in another way than shorter ones."""
+    torch.manual_seed(0)
+    turned = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [6.0] * 4, "rope_theta": 1e4}
+    lengths = {"max_position_embeddings": 40, "original_max_position_embeddings": 16}
+    config = Phi3Config(**SMALL, **lengths, rope_parameters=turned)
+    return Phi3ForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize(("given", "written"), [(5, 12), (15, 2), (16, 1), (17, 23), (30, 10)])
+def test_a_generation_does_not_go_beyond_the_turn_of_longrope(turning, tokenizer, given, written):
+    ids, settings = list(range(5, 5 + given)), Settings(max_new_tokens=100)
+    numbers = numbers_for(2, settings, sampling.room_after(turning, given, "prompts: this"))
+    made = sampling.sample(turning, tokenizer, [ids], numbers, settings)
+    assert numbers.shape[1] == written
+    assert_same(made, one_by_one(turning, tokenizer, ids, numbers, settings))
+
+
+def test_a_generation_across_the_turn_of_longrope_is_refused(turning, tokenizer):
+    message = (
+        r"^max_new_tokens: .* from 5 tokens to 17, but this model \(LongRoPE\) reads texts longer than 16 in another"
+    )
+    with pytest.raises(UserError, match=message):
+        sampling.sample(turning, tokenizer, [[5] * 5], numbers_for(1, Settings(), room=13), Settings())
+
+
+def test_ids_that_are_half_a_character_are_text_again(tokenizer):
+    (cut,) = tokens.encode(tokenizer, ["a 🙂 naïve 北京"])
+    for place in range(len(cut)):
+        for part in (cut[place:], cut[:place]):
+            text = tokenizer.decode(part)
+            assert text.encode().decode() == text
+            assert len(tokens.encode(tokenizer, [text])[0]) >= (text != "")
+            assert isinstance(shannon._first_word(tokenizer, cut, part), str)
+
+
 def test_stop_tokens_and_ids_without_a_token_are_not_in_generations(soon_ending, tokenizer):
     settings = Settings(top_p=1, max_new_tokens=30)
     numbers = numbers_for(100, settings)
@@ -265,12 +365,31 @@ def test_without_a_stop_token_generations_are_as_long_as_they_may_be(make_model,
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("generations", 0), ("top_p", 0), ("top_p", 1.1), ("top_p", math.nan), ("temperature", 0)]
-    + [("temperature", math.nan), ("top_k", -1), ("max_new_tokens", 0)],
+    [("generations", 0), ("top_p", 0), ("top_p", 1.1), ("top_p", math.nan), ("top_k", -1), ("max_new_tokens", 0)]
+    + [("temperature", value) for value in (0, -1, 1e-45, 1e-7, 1e7, math.inf, math.nan)],
 )
 def test_a_setting_out_of_range_is_named(name, value):
     with pytest.raises(UserError, match=rf"^{name}: expected a (whole )?number.*, not {value}\.$"):
         Settings(**{name: value})
+    with pytest.raises(UserError, match=rf"^{name}: expected .*, not {value}\.$"):
+        runs.checked({name: value})
+
+
+@pytest.mark.parametrize("how", [{"temperature": 1e-6}, {"top_p": 5e-324}])
+def test_the_smallest_temperature_and_top_p_draw_the_likeliest_token(model, tokenizer, how):
+    runs.checked(how)
+    given, settings = encode(tokenizer, "the cat"), Settings(max_new_tokens=10, **how)
+    made = sampling.sample(model, tokenizer, [given], numbers_for(3, settings), settings)
+    greedy = Settings(max_new_tokens=10, top_k=1)
+    assert_same(made, one_by_one(model, tokenizer, given, numbers_for(3, greedy), greedy))
+    numbers = torch.linspace(0, 1, 7, dtype=torch.float64)[:-1]
+    for logits in many_logits()[[0, 4, 5]]:
+        assert set(sampling.draw(logits.expand(6, -1), numbers, settings).tolist()) == {int(logits.argmax())}
+
+
+def test_the_largest_temperature_draws_any_token():
+    logits, numbers = torch.tensor([[-80.0, 0.0, 80.0, 20.0]]).expand(4, -1), torch.tensor([0.1, 0.3, 0.6, 0.8])
+    assert sampling.draw(logits, numbers.double(), Settings(top_p=1, temperature=1e6)).tolist() == [0, 1, 2, 3]
 
 
 @pytest.fixture
