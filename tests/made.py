@@ -165,3 +165,15 @@ def write_notebook(path, *sources, title="A chapter", tag="parameters"):
 def shuffled(frame, seed=0):
     """The rows of a frame in another order, with their labels."""
     return frame.sample(frac=1, random_state=seed)
+
+
+# What a name must not do on a page: be a tag, an attribute, mathematics, a directive, a role, a substitution, a cell of
+# a table; nor end the line, the block or the script that it stands in
+_IMAGE = """<img src=x onerror="window.PWN=1">"""
+HOSTILE = [
+    *(f"a{end}{end}{_IMAGE}{end}b" for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"),
+    *(f"{fence}\n{_IMAGE}\n{fence}" for fence in ("```", "````", ":::", "-->", "]]>", "|", "</code></td></table>")),
+    "{{7*7}} {% print(7*7) %} $x^2$ \\(y\\) $$z$$ **bold** [a](javascript:window.PWN=1) {eval-rst}`x` `` ` \" ' & < >",
+    "```{include} ../_config.yml\n```\n```{raw} html\n<script>window.PWN=1</script>\n```",
+    "</script><script>window.PWN=1</script><!--",
+]

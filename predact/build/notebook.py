@@ -67,7 +67,7 @@ def show(verdict: Verdict) -> None:
     """
     from IPython.display import display
 
-    display({"text/markdown": verdict._repr_markdown_(), MIME: verdict.of_run(_started.run)}, raw=True)
+    display({"text/html": verdict._repr_html_(), MIME: verdict.of_run(_started.run)}, raw=True)
 
 
 def provenance() -> None:

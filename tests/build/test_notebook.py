@@ -118,7 +118,7 @@ def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):
     verdict = Verdict("C1", "…", "holds", 1.5, 1.4, 1.6, "perplexity ratio", 200)
     notebook.show(verdict)
     (bundle,) = shown
-    assert bundle["text/markdown"] == verdict._repr_markdown_()
+    assert bundle["text/html"] == verdict._repr_html_()
     numbers = {"estimate": 1.5, "low": 1.4, "high": 1.6, "n": 200}
     assert bundle[MIME] == row(scale="laptop, documents 7", **numbers) == json.loads(json.dumps(bundle[MIME]))
 
