@@ -12,6 +12,7 @@ from filelock import FileLock
 from predact.build import pages
 from predact.build.execute import Failed, find, verdicts
 from predact.discussion import across
+from predact.errors import UserError
 from predact.store import writing
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
@@ -35,8 +36,11 @@ def build(project: Path, out: Path, pair: str) -> Path:
 
     Raises:
         Failed: jupyter-book warned or failed.
-        UserError: `out` cannot be written to.
+        UserError: `out` cannot be written to, or a source is missing.
     """
+    missing = [name for name in SOURCES if not (project / name).exists()]
+    if missing:
+        raise UserError(f"no book here ({', '.join(missing)} missing); run predact in the project's folder.")
     with writing(out, "out"), FileLock(out / "building.lock"):
         _restore(out / "html")
         for name in SOURCES:

@@ -46,10 +46,14 @@ def find(project: Path, only: str = "") -> list[Path]:
     Raises:
         UserError: `project` is not a folder with the book's sources, or no notebook's name begins with `only`.
     """
-    if not (project / "_toc.yml").exists():
-        raise UserError("no book here (_toc.yml and notebooks/ are missing); run predact in the project's folder.")
-    toc = yaml.safe_load((project / "_toc.yml").read_text(encoding="utf-8"))
-    files = [project / f"{chapter['file']}.ipynb" for part in toc["parts"] for chapter in part["chapters"]]
+    try:
+        toc = yaml.safe_load((project / "_toc.yml").read_text(encoding="utf-8"))
+        files = [project / f"{chapter['file']}.ipynb" for part in toc["parts"] for chapter in part["chapters"]]
+    except FileNotFoundError:
+        raise UserError("no book here (_toc.yml is missing); run predact in the project's folder.") from None
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"_toc.yml is no table of contents ({why}); take that of the project.") from error
     notebooks = [path for path in files if path.exists()]
     names = [path.stem for path in notebooks]
     if not any(name.startswith(only) for name in names):
