@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Kills runs of chapters 2, 4 and 6 with SIGKILL at random moments and begins them again; in every third round two
-# runs share one store and one folder. What is in the store afterwards must be, bit by bit, what runs that nobody
-# disturbed have left there, and so must the verdicts; no process may outlive the run that it belongs to.
+# runs share the store and the folder of the book. What is there when the chapters have come to their end must be, bit
+# by bit, what runs that nobody disturbed leave, and so must the verdicts; no process may outlive its run.
 #
 #     tests/kill.sh [KILLS] [SEED]
 #
@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export PYTHONPATH=$PWD OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 
-run() {  # chapter, folder of store and pages: one run, known by a mark that all its processes inherit
+run() {  # chapter, folder of store and book, mark: one run, known by a mark that all its processes inherit
     KILL_MARK=$3 exec .venv/bin/predact run --only "$1" --scale classroom --store "$2/store" --out "$2/out"
 }
 
@@ -47,8 +47,20 @@ bury() {  # mark: count and end what has outlived a run
     xargs kill -9 <<<"$left"
 }
 
-compare() {  # chapter, folder: against the undisturbed run
-    .venv/bin/python - "$work/whole/$1" "$2" <<'PYTHON'
+end() {  # chapter, folder: run it to its end
+    local began=$SECONDS
+    if (run "$1" "$2" "end of $1") >"$work/log" 2>&1; then
+        echo "chapter $1 has come to its end in $((SECONDS - began)) s"
+    else
+        echo "chapter $1 has failed: $(tail -n 3 "$work/log")"
+        ((broken += 1))
+    fi
+    bury "end of $1"
+}
+
+compare() {  # folder: end the chapters, compare with the undisturbed ones, and begin with nothing again
+    for chapter in "${chapters[@]}"; do end "$chapter" "$1"; done
+    .venv/bin/python - "$work/whole" "$1" <<'PYTHON'
 import hashlib
 import sys
 from pathlib import Path
@@ -65,63 +77,47 @@ def contents(folder):
 
 expected, found = contents(whole), contents(other)
 wrong = [name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name)]
-told = [execute.verdicts((folder / "out/notebooks").glob("*.ipynb")) for folder in (whole, other)]
+told = [execute.verdicts(sorted((folder / "out/notebooks").glob("*.ipynb"))) for folder in (whole, other)]
 wrong += ["verdicts"] if told[0] != told[1] else []
-left = [str(path) for path in other.rglob("*") if path.suffix in (".tmp", ".lock")]
-print(f"{len(expected)} results and {len(told[0])} verdicts compared; different: {wrong or 'none'}; left: {left or 'none'}")
+print(f"{len(expected)} results and {len(told[0])} verdicts compared, different are {wrong or 'none'}")
 sys.exit(min(len(wrong), 100))
 PYTHON
-}
-
-finish() {  # chapter, folder: run to the end what was killed, and compare
-    [[ -d $2 ]] || return
-    if (run "$1" "$2" "end $2") >"$work/log" 2>&1; then
-        ((survivors += pending[10#$1]))
-    else
-        echo "chapter $1 did not run again:"
-        tail -n 5 "$work/log"
-        ((broken += 1))
-    fi
-    bury "end $2"
-    compare "$1" "$2"
     ((wrong += $?))
-    pending[10#$1]=0
-    rm -rf "$2"
+    ((wrong + broken)) || survivors=$done
+    ended=()
+    rm -rf "$1"
 }
 
-done=0 survivors=0 wrong=0 orphans=0 broken=0 round=0 ended=0 pending=()
+done=0 survivors=0 wrong=0 orphans=0 broken=0 round=0 ended=()
 for chapter in "${chapters[@]}"; do
     began=$SECONDS
-    (run "$chapter" "$work/whole/$chapter" whole) >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-    times[10#$chapter]=$((SECONDS - began))
-    echo "chapter $chapter, undisturbed: ${times[10#$chapter]} s"
+    end "$chapter" "$work/whole"
+    most[10#$chapter]=$(((SECONDS - began) * 7))  # tenths of a second until the kill, at most
+    ((most[10#$chapter] > 240)) && most[10#$chapter]=240
 done
-while ((done < kills)); do
-    chapter=${chapters[round % 3]} folder=$work/$chapter before=$done
-    most=$((times[10#$chapter] * 5))  # tenths of a second: half of an undisturbed run, 24 seconds at most
-    ((most > 240)) && most=240
-    (run "$chapter" "$folder" "a $round") >"$work/log" 2>&1 &
+while ((done < kills && broken == 0)); do
+    chapter=${chapters[round % 3]} before=$done
+    ((round += 1))
+    [[ " ${ended[*]-} " == *" $chapter "* ]] && continue
+    (run "$chapter" "$work/killed" "a $round") >"$work/log a" 2>&1 &
     first=$!
-    if ((round % 9 >= 6)); then  # each chapter in turn has a second writer
-        (run "$chapter" "$folder" "b $round") >"$work/log b" 2>&1 &
+    if ((round % 9 >= 6)); then  # each chapter in its turn has a second writer
+        (run "$chapter" "$work/killed" "b $round") >"$work/log b" 2>&1 &
         second=$!
-        doze $((RANDOM % most))
+        doze $((RANDOM % most[10#$chapter]))
         kill_one "b $round" $second
     fi
-    doze $((10 + RANDOM % most))
+    doze $((10 + RANDOM % most[10#$chapter]))
     kill_one "a $round" $first
     bury "a $round"
     bury "b $round"
-    ((pending[10#$chapter] += done - before))
     echo "round $round, chapter $chapter: $done kills"
-    if ((done == before)); then  # it was faster than we: it must have come to a good end
-        wait "$first" && ((ended += 1)) || { ((broken += 1)); tail -n 5 "$work/log"; }
-        finish "$chapter" "$folder"
+    if ((done == before)); then  # it was faster: it must have come to a good end
+        wait "$first" || { ((broken += 1)); tail -n 3 "$work/log a"; }
+        ended+=("$chapter")
     fi
-    ((round += 1))
+    ((${#ended[@]} < ${#chapters[@]})) || compare "$work/killed"
 done
-for chapter in "${chapters[@]}"; do
-    finish "$chapter" "$work/$chapter"
-done
+compare "$work/killed"
 echo "kills $done, survived $survivors, runs that failed $broken, wrong results $wrong, processes left behind $orphans"
-((wrong + orphans + broken == 0 && survivors == done))
+((wrong + orphans + broken == 0))
