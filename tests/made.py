@@ -1,11 +1,14 @@
 """Frames made by hand that tests of several modules begin with."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
+import yaml
 
 from predact.claims import verdict
 from predact.methods import alignment
@@ -14,6 +17,8 @@ from predact.models import distributions
 from predact.models.distributions import Measured
 from predact.models.finetuned import AFTER, BEFORE
 from predact.models.passages import GOLD, OWN
+
+ROOT = Path(__file__).parents[1]
 
 
 def written(texts, model="Base"):
@@ -160,6 +165,16 @@ def write_notebook(path, *sources, title="A chapter", tag="parameters"):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path.parent.mkdir(exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+
+
+def prose(project):
+    """Copy the repository's prose and settings into a project, and return the names of its chapters."""
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, project)
+    shutil.copytree(ROOT / "book", project / "book", ignore=shutil.ignore_patterns("_generated"))
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    names = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    return [name for name in names if name.startswith("notebooks/")]
 
 
 def shuffled(frame, seed=0):

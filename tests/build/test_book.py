@@ -11,22 +11,15 @@ from predact.build import book, execute, pages
 from predact.claims.verdict import claims
 from predact.discussion import across
 from predact.errors import UserError
-from tests.made import COMPUTE, PARAMETERS, write_notebook
-
-ROOT = Path(__file__).parents[2]
+from tests.made import COMPUTE, PARAMETERS, prose, write_notebook
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The repository's prose and settings, with a toy in the place of every notebook."""
     project = tmp_path_factory.mktemp("project")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, project)
-    shutil.copytree(ROOT / "book", project / "book")
-    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-    for name in (chapter["file"] for part in parts for chapter in part["chapters"]):
-        if name.startswith("notebooks/"):
-            write_notebook(project / f"{name}.ipynb", PARAMETERS, COMPUTE, "notebook.provenance()", title=name)
+    for name in prose(project):
+        write_notebook(project / f"{name}.ipynb", PARAMETERS, COMPUTE, "notebook.provenance()", title=name)
     return project
 
 

@@ -123,6 +123,13 @@ def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):
     assert bundle[MIME] == row(scale="laptop, documents 7", **numbers) == json.loads(json.dumps(bundle[MIME]))
 
 
+def test_a_sentence_is_text_but_for_what_is_strong(shown):
+    notebook.say("A **b <i>** & [c](d) *e*")
+    assert shown[0]["text/html"] == (
+        '<p class="mathjax_ignore">A <b>b &lt;i&gt;</b> &amp; [c](d) *e*</p>\n'.rstrip("\n")
+    )
+
+
 def test_brief():
     assert notebook.brief({"model": "ab" * 32, "seed": 3, "names": ["x"]}) == 'model abababababab, seed 3, names ["x"]'
 
