@@ -1,6 +1,7 @@
 """From executed notebooks and prose to HTML, with warnings as errors."""
 
 import ctypes
+import errno
 import os
 import shutil
 import subprocess
@@ -83,6 +84,9 @@ def _render(out: Path) -> Path:
     html = work / "html"
     if done.returncode or not (html / "index.html").exists():
         shutil.rmtree(work, ignore_errors=True)
+        full = os.strerror(errno.ENOSPC)
+        if full in done.stderr:
+            raise OSError(errno.ENOSPC, full)
         said = done.stderr.replace(f"{out.resolve()}/", "").splitlines()
         warned = [line for line in said if "WARNING" in line or "ERROR" in line]
         raise Failed("\n  ".join(["the book did not build:", *(warned or said[-3:])]))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from predact.build import book, execute, pages
 from predact.claims.verdict import claims
 from predact.discussion import across
 from predact.errors import UserError
+from predact.store import writing
 from tests.made import COMPUTE, PARAMETERS, prose, write_notebook
 
 
@@ -149,3 +151,12 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_book(project, built, monkey
         book.build(project, project / "out", "pocket")
     assert len(str(caught.value)) < 300 and built[1].stat().st_mtime_ns == before
     assert not (project / "out/html.new").exists()
+
+
+def test_a_disk_that_is_full_for_jupyter_book_is_one_line(tmp_path, monkeypatch):
+    said = subprocess.CompletedProcess([], 1, stderr="WARNING: x\nWARNING: OSError(28, 'No space left on device')\n")
+    monkeypatch.setattr(book.subprocess, "run", lambda *_, **__: said)
+    with pytest.raises(UserError, match="^out: cannot write to .* .No space left on device.; name a folder") as caught:
+        with writing(tmp_path, "out"):
+            book._render(tmp_path)
+    assert "\n" not in str(caught.value)
