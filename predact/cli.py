@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -57,6 +57,7 @@ Whose = Annotated[
 Page = Annotated[Path, typer.Option(help="Folder of the page.")]
 
 STORE = Path("_build/store")
+INTERRUPTED = 130  # the status with which Typer, as a shell, ends after Ctrl-C
 
 
 @app.command("book")
@@ -169,12 +170,34 @@ def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = Fals
 
 
 def main() -> None:
-    """Run the command. A user's mistake prints one line and exits with status 2, a failed build with status 1."""
+    """Run the command. What goes wrong is one line.
+
+    The status is 2 after a mistake of the user, 1 after a failed build or where the system refuses a file, and 130
+    after Ctrl-C.
+    """
     try:
-        app(_joined(sys.argv[1:]))
+        app(_joined(map(_readable, sys.argv[1:])))
     except (UserError, execute.Failed) as error:
-        typer.echo(f"predact: {error}", err=True)
-        sys.exit(2 if isinstance(error, UserError) else 1)
+        _end(str(error), 2 if isinstance(error, UserError) else 1)
+    except OSError as error:
+        _end(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 1)
+    except SystemExit as stopped:
+        if stopped.code == INTERRUPTED:
+            _end("interrupted; what is done is kept, and the same command goes on from there.", INTERRUPTED)
+        raise
+
+
+def _end(why: str, status: int) -> NoReturn:
+    typer.echo(f"predact: {why}", err=True)
+    sys.exit(status)
+
+
+def _readable(word: str) -> str:
+    """Return a word of the command line, unless it is no text."""
+    try:
+        return word.encode().decode()
+    except UnicodeEncodeError:
+        raise UserError(f"{word!r} is not UTF-8; rename the file, or type the name anew.") from None
 
 
 def _pair(pair: str, base: str, rlhf: str, name: str) -> str:

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import tempfile
 import time
 import warnings
@@ -192,7 +193,7 @@ def _take(left: list[Path], count: int, timeout: float, locks: ExitStack) -> lis
 def _lock(path: Path, timeout: float) -> Iterator[None]:
     """Hold the lock of a result, if it can be had in time (seconds; below 0: wait for it)."""
     file = path.with_suffix(".lock")
-    with _writing(path.parent) as folder:
+    with writing(path.parent) as folder:
         tempfile.TemporaryFile(dir=folder).close()
         lock = FileLock(file, timeout=timeout).acquire()
     with lock:
@@ -227,7 +228,7 @@ def write(path: Path, data: bytes, parameter: str = "store") -> None:
     Raises:
         UserError: it cannot be written; the message names the parameter that says where.
     """
-    with _writing(path.parent, parameter) as folder:
+    with writing(path.parent, parameter) as folder:
         handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -247,15 +248,21 @@ def _umask() -> int:
 
 
 @contextmanager
-def _writing(folder: Path, parameter: str = "store") -> Iterator[Path]:
-    """Make the folder; turn an OSError, here or while a file in it is written, into a UserError."""
+def writing(folder: Path, parameter: str = "store") -> Iterator[Path]:
+    """Make the folder; turn an OSError, here or while something in it is written, into a UserError.
+
+    Args:
+        folder: what is written to.
+        parameter: says where it is.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
     except Timeout:  # a lock that another process holds
         raise
     except OSError as error:
-        reason = error.strerror or error
+        copied = isinstance(error, shutil.Error)  # of many files: the first one's reason
+        reason = error.args[0][0][2] if copied else error.strerror or error
         raise UserError(
             f"{parameter}: cannot write to {folder} ({reason}); name a folder that can be written to."
         ) from error

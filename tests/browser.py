@@ -10,10 +10,20 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair as alt
+import nbformat
+import pandas as pd
 import pytest
 import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+
+from predact import markup
+from predact.build import notebook
+from predact.build.book import build
+from predact.claims.verdict import MIME, Verdict
+from predact.figures import style
+from tests.made import HOSTILE, prose, write_notebook
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "pocket" / "html"
@@ -68,12 +78,12 @@ def browser():
 def visit(browser):
     """A function that opens a page at a width and returns when its figures and formulas are drawn."""
 
-    def visit(page, width):
+    def visit(page, width, book=HTML):
         for log in ("browser", "performance"):
             browser.get_log(log)
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        browser.get((HTML / page).with_suffix(".html").as_uri())
+        browser.get((book / page).with_suffix(".html").as_uri())
         browser.set_script_timeout(20)
         browser.execute_async_script("window.MathJax?.startup?.promise.then(arguments[0]) ?? arguments[0]()")
         wait(lambda: all(figure.get_attribute("data-drawn") for figure in figures(browser)))
@@ -229,3 +239,73 @@ def test_search_works_offline(browser):
     browser.get((HTML / "search.html").as_uri() + "?q=perplexity")
     wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li"))
     assert browser.find_elements(By.CSS_SELECTOR, "#search-results li")
+
+
+def outputs(row):
+    """What a chapter shows about hostile names: text, a table, a verdict, a sentence, figures, and its provenance."""
+    table = pd.DataFrame({"word": HOSTILE, "n": range(len(HOSTILE))})
+    names = alt.binding_select(options=HOSTILE, name=HOSTILE[0])
+    chart = alt.Chart(table, width="container", title=HOSTILE[0], description=HOSTILE[-1])
+    chart = (
+        chart.mark_bar(size=20)
+        .encode(x="n:Q", y="word:N", tooltip=["word:N"])
+        .add_params(alt.param("name", value=HOSTILE[0], bind=names))
+    )
+    guess = {"word": HOSTILE[0], "hit": True, "p": "0.50", "offset": 1}
+    text = {"prompt": HOSTILE[1], "tokens": [{"word": word, "guesses": [guess]} for word in HOSTILE]}
+    token = {"space": " ", "color": "red", "peak": True, "base": 1, "rlhf": 2}
+    passage = {"corpus": HOSTILE[0], "bits": 1, "base": 1, "rlhf": 2, "tokens": [token | {"word": w} for w in HOSTILE]}
+    verdict = Verdict("C1", HOSTILE[0], "holds", 1.0, 1.0, 1.0, " ".join(HOSTILE), 2)
+    results = [
+        {"stage": word, "inputs": {word: word}, "versions": {word: word}, "device": word, "seconds": 1.0}
+        | {"created": "2026-11-26T01:02:03", "sha256": "f" * 64}
+        for word in HOSTILE
+    ]
+    settings = {"corpora": HOSTILE, "prompts": HOSTILE[0]}
+    yield {"text/plain": "\n".join(HOSTILE)}
+    yield {"text/html": style.table(table).to_html()}
+    yield {"text/html": style.render(chart.to_dict())["text/html"]}
+    yield {"text/html": markup.render("sentence.html", parts=HOSTILE)}
+    yield {"text/html": markup.render("lens.html", texts=[text])}
+    yield {"text/html": markup.render("passages.html", passages=[passage])}
+    yield {"text/html": verdict._repr_html_(), MIME: row}
+    yield {"text/html": notebook._table(results), notebook.PROVENANCE: {"settings": settings, "results": results}}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A book that was run with hostile names only: of pairs, prompts, corpora, files, stages, tokens."""
+    project = tmp_path_factory.mktemp("hostile")
+    for place, name in enumerate(prose(project)):
+        parameters = 'scale: str = ""  # how much\nname: str = ""  # any'
+        write_notebook(project / f"{name}.ipynb", parameters, title=name)
+        made = nbformat.read(project / f"{name}.ipynb", 4)
+        pair = HOSTILE[place % len(HOSTILE)]
+        row = {"id": f"C{place + 1}", "claim": pair, "verdict": "fails", "estimate": 1.0, "low": 1.0, "high": 1.0}
+        row |= {"unit": pair, "n": 9, "null": None, "protocol": "paper", "pair": pair, "scale": pair}
+        made.cells[1].outputs = [nbformat.v4.new_output("display_data", data) for data in outputs(row)]
+        made.cells[1].outputs += [nbformat.v4.new_output("stream", text="\n".join(HOSTILE))]
+        given = {f"p{number}": word for number, word in enumerate(HOSTILE)}
+        made.metadata["papermill"] = {"parameters": given, "start_time": "2026-11-26T01:02:03", "duration": 1.0}
+        (project / "out/notebooks").mkdir(parents=True, exist_ok=True)
+        nbformat.write(made, project / "out/notebooks" / f"{name.partition('/')[2]}.ipynb")
+    return build(project, project / "out", HOSTILE[0]).parent
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_name_is_markup_or_runs(visit, hostile, page):
+    browser = visit(page, 1300, hostile)
+    assert browser.execute_script("return window.PWN") is None
+    assert not browser.find_elements(By.CSS_SELECTOR, 'article img[src="x"], article a[href^="javascript"]')
+    assert not browser.find_elements(By.CSS_SELECTOR, "mjx-container:not(.math *)")
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    if page in ("book/status", *CHAPTERS):
+        shown = browser.find_element(By.TAG_NAME, "article").get_attribute("textContent")
+        words = " ".join(shown.split())
+        assert [word for word in HOSTILE if " ".join(word.split()) not in words] == []
+
+
+def test_search_shows_hostile_names_as_text(browser, hostile):
+    browser.get((hostile / "search.html").as_uri() + "?q=onerror")
+    wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li"))
+    assert browser.execute_script("return window.PWN") is None

@@ -1,11 +1,14 @@
 """Frames made by hand that tests of several modules begin with."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
+import yaml
 
 from predact.claims import verdict
 from predact.methods import alignment
@@ -14,6 +17,8 @@ from predact.models import distributions
 from predact.models.distributions import Measured
 from predact.models.finetuned import AFTER, BEFORE
 from predact.models.passages import GOLD, OWN
+
+ROOT = Path(__file__).parents[1]
 
 
 def written(texts, model="Base"):
@@ -162,6 +167,28 @@ def write_notebook(path, *sources, title="A chapter", tag="parameters"):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
 
 
+def prose(project):
+    """Copy the repository's prose and settings into a project, and return the names of its chapters."""
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, project)
+    shutil.copytree(ROOT / "book", project / "book", ignore=shutil.ignore_patterns("_generated"))
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    names = [chapter["file"] for part in parts for chapter in part["chapters"]]
+    return [name for name in names if name.startswith("notebooks/")]
+
+
 def shuffled(frame, seed=0):
     """The rows of a frame in another order, with their labels."""
     return frame.sample(frac=1, random_state=seed)
+
+
+# What a name must not do on a page: be a tag, an attribute, mathematics, a directive, a role, a substitution, a cell of
+# a table; nor end the line, the block or the script that it stands in
+_IMAGE = """<img src=x onerror="window.PWN=1">"""
+HOSTILE = [
+    *(f"a{end}{end}{_IMAGE}{end}b" for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"),
+    *(f"{fence}\n{_IMAGE}\n{fence}" for fence in ("```", "````", ":::", "-->", "]]>", "|", "</code></td></table>")),
+    "{{7*7}} {% print(7*7) %} $x^2$ \\(y\\) $$z$$ **bold** [a](javascript:window.PWN=1) {eval-rst}`x` `` ` \" ' & < >",
+    "```{include} ../_config.yml\n```\n```{raw} html\n<script>window.PWN=1</script>\n```",
+    "</script><script>window.PWN=1</script><!--",
+]

@@ -1,7 +1,9 @@
 """The command: what it prints, and how it refuses."""
 
 import json
+import os
 import sys
+import tempfile
 
 import pytest
 
@@ -128,6 +130,8 @@ def test_scorecard_of_all_pairs(predact, tmp_path):
         ("C1", "pocket-dpo"),
         ("C2", "pocket"),
     ]
+    executed(tmp_path / "_build/older/notebooks/02_one.ipynb", row("C99"), row("C1") | {"protocol": "gone"})
+    assert json.loads(predact("scorecard", "--all", "--json")[1]) == found, "claims and rules that are no more"
     lines = predact("scorecard", "--all")[1].splitlines()
     assert lines[1].startswith("    mine holds: 1.400") and lines[2].startswith("    pocket holds: 1.400")
     assert lines[3].startswith("    pocket-dpo holds: 1.400") and lines.count("    not yet run") == len(claims()) - 2
@@ -207,6 +211,45 @@ class TestInAProject:
         refused(predact("run", "-p", "seed", "5"), "write --seed 5")
         refused(predact("run", "--only", "7"), "only: no notebook begins with '7'", "02_one")
         assert not (tmp_path / "_build").exists()
+
+    @pytest.mark.parametrize("text", ["parts: [", "parts: 3", "[]", "\x00"])
+    def test_a_damaged_table_of_contents_is_one_line(self, predact, tmp_path, text):
+        (tmp_path / "_toc.yml").write_text(text)
+        refused(predact("run"), "_toc.yml is no table of contents (")
+
+    @pytest.mark.parametrize(
+        ("error", "status", "said"),
+        [
+            (OSError(28, "No space left on device", "/there/x"), 1, "/there/x: No space left on device"),
+            (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied"),
+            (OSError("no reason"), 1, "no reason"),
+            (KeyboardInterrupt(), 130, "interrupted; what is done is kept, and the same command goes on from there."),
+        ],
+    )
+    def test_what_the_system_or_the_user_stops_is_one_line(self, predact, monkeypatch, error, status, said):
+        def stop(*_):
+            raise error
+
+        monkeypatch.setattr(execute, "run", stop)
+        assert predact("run") == (status, "", f"predact: {said}\n")
+
+    def test_a_word_that_is_no_text_is_one_line(self, predact):
+        refused(predact("run", "-p", "corpora", "a\udcff.txt"), "'a\\udcff.txt' is not UTF-8")
+
+    def test_what_is_there_is_read_where_nothing_can_be_written(self, predact, monkeypatch, tmp_path):
+        """A pair file named as one of its results might be, run twice, the second time on a disk that is read only."""
+        (tmp_path / "mine.json").write_text('{"models": {"Base": "a", "RLHF": "b"}}')
+        arguments = ("run", "--only", "02", "--workers", "1", "--pair", "mine.json")
+        assert predact(*arguments)[0] == 0
+
+        def refuse(*arguments, **_):
+            raise OSError(30, "Read-only file system", str(arguments[0]))
+
+        for module, name in ((os, "mkdir"), (os, "replace"), (os, "unlink"), (tempfile, "mkstemp"), (os, "rmdir")):
+            monkeypatch.setattr(module, name, refuse)
+        code, out, err = predact(*arguments)
+        assert (code, err) == (0, "") and "02_one" in out and "(unchanged)" in out
+        assert predact("scorecard", "--pair", "mine.json")[0] == 0 == predact("scorecard", "--all")[0]
 
     def test_a_failed_build_is_one_line_and_status_1(self, predact, monkeypatch):
         def fail(*_):

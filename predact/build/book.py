@@ -1,13 +1,20 @@
 """From executed notebooks and prose to HTML, with warnings as errors."""
 
+import ctypes
+import errno
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from predact.build import pages
 from predact.build.execute import Failed, find, verdicts
 from predact.discussion import across
+from predact.errors import UserError
+from predact.store import writing
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
 PUBLISHED = Path("book", "published", "claims")  # verdicts of other pairs and other scales
@@ -17,7 +24,8 @@ JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main im
 def build(project: Path, out: Path, pair: str) -> Path:
     """Build the book of a pair from the prose of the project and the notebooks that `execute.run` left in `out`.
 
-    The HTML of an earlier build is replaced in one step at the end, and stays when this build fails.
+    The HTML of an earlier build is replaced in one step at the end, and stays when this build fails or is killed.
+    Where another process is building the same book, this one waits for it.
 
     Args:
         project: folder of the sources.
@@ -29,23 +37,34 @@ def build(project: Path, out: Path, pair: str) -> Path:
 
     Raises:
         Failed: jupyter-book warned or failed.
+        UserError: `out` cannot be written to, or a source is missing.
     """
-    for name in SOURCES:
-        _copy(project / name, out / name)
+    missing = [name for name in SOURCES if not (project / name).exists()]
+    if missing:
+        raise UserError(f"no book here ({', '.join(missing)} missing); run predact in the project's folder.")
+    with writing(out, "out"), FileLock(out / "building.lock"):
+        _restore(out / "html")
+        for name in SOURCES:
+            _copy(project / name, out / name)
+        generated = out / "book" / "_generated"
+        generated.mkdir()
+        for name, page in _computed(project, out, pair).items():
+            (generated / name).write_text(page, encoding="utf-8")
+        return _publish(_render(out), out / "html") / "index.html"
+
+
+def _computed(project: Path, out: Path, pair: str) -> dict[str, str]:
+    """Return the computed parts of the pages, by the names of their files."""
     notebooks = [out / "notebooks" / source.name for source in find(project)]
     mine, published = verdicts(notebooks), across.published(project / PUBLISHED)
     everyone = across.in_order([*published, *mine])
-    computed = {
-        "scorecard.md": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), published),
-        "pairs.md": pages.pairs(everyone, pair),
-        "pairs_short.md": pages.pairs(everyone, pair, numbers=False),
-        "settings.md": pages.settings(),
-        "status.md": pages.status(notebooks),
+    return {
+        "scorecard.html": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), published),
+        "pairs.html": pages.pairs(everyone, pair),
+        "pairs_short.html": pages.pairs(everyone, pair, numbers=False),
+        "settings.html": pages.settings(),
+        "status.html": pages.status(notebooks),
     }
-    (out / "book" / "_generated").mkdir()
-    for name, text in computed.items():
-        (out / "book" / "_generated" / name).write_text(text, encoding="utf-8")
-    return _publish(_render(out), out / "html") / "index.html"
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -65,6 +84,9 @@ def _render(out: Path) -> Path:
     html = work / "html"
     if done.returncode or not (html / "index.html").exists():
         shutil.rmtree(work, ignore_errors=True)
+        full = os.strerror(errno.ENOSPC)
+        if full in done.stderr:
+            raise OSError(errno.ENOSPC, full)
         said = done.stderr.replace(f"{out.resolve()}/", "").splitlines()
         warned = [line for line in said if "WARNING" in line or "ERROR" in line]
         raise Failed("\n  ".join(["the book did not build:", *(warned or said[-3:])]))
@@ -72,13 +94,43 @@ def _render(out: Path) -> Path:
 
 
 def _publish(built: Path, html: Path) -> Path:
-    """Replace the HTML of the last build by a copy of the new one."""
-    new, old = html.with_name("html.new"), html.with_name("html.old")
+    """Replace the HTML of the last build by a copy of the new one; `html` is a whole book before, then and after."""
+    new, old = _beside(html)
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(built, new)
-    if html.exists():
+    try:
+        shutil.copytree(built, new)
+    except BaseException:  # a full disk, or the user
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if not html.exists():
+        new.rename(html)
+    elif _exchange(new, html):
+        shutil.rmtree(new, ignore_errors=True)
+    else:
         html.rename(old)
-    new.rename(html)
-    shutil.rmtree(old, ignore_errors=True)
+        new.rename(html)  # killed just before, the next build finds the last one: see `_restore`
+        shutil.rmtree(old, ignore_errors=True)
     return html
+
+
+def _restore(html: Path) -> None:
+    """Bring back the last book where a build was killed on a system that cannot exchange two folders in one step."""
+    old = _beside(html)[1]
+    if old.exists() and not html.exists():
+        old.rename(html)
+
+
+def _beside(html: Path) -> tuple[Path, Path]:
+    """The folders of the next and of the last book while one is published."""
+    return html.with_name("html.new"), html.with_name("html.old")
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders exchange their names in one step; False where the system or the disk cannot."""
+    if os.name == "nt":
+        return False
+    system, names = ctypes.CDLL(None), (os.fsencode(one.absolute()), os.fsencode(other.absolute()))
+    if hasattr(system, "renameat2"):  # Linux: AT_FDCWD is -100, RENAME_EXCHANGE 2
+        return system.renameat2(-100, names[0], -100, names[1], 2) == 0
+    return hasattr(system, "renamex_np") and system.renamex_np(*names, 2) == 0  # macOS: RENAME_SWAP is 2

@@ -1,7 +1,7 @@
 """What to know about a pair before a run: do tokenizers agree, is there enough memory, how many tokens, how long.
 
-Only configurations and tokenizers are read. If the weights are on this machine, they are loaded for a measurement of
-ten seconds.
+Only configurations and tokenizers are read. If the weights are on this machine, Base is loaded and measured: for ten
+seconds, or for one pass of each kind where that takes longer.
 """
 
 import time
@@ -17,7 +17,7 @@ from predact.claims.verdict import claims
 from predact.discussion import nudging
 from predact.errors import UserError
 from predact.models import chat, finetuned, loading, memory, sampling, scoring, tokens
-from predact.models.pairs import DTYPES, Model, Pair
+from predact.models.pairs import AUTO, DTYPES, Model, Pair
 from predact.models.runs import Run
 from predact.pocket import world
 
@@ -63,7 +63,7 @@ def findings(run: Run) -> Iterator[Finding]:
     yield Finding("work", f"{work.scored:,.0f} tokens to score, {work.sampled:,.0f} to sample at most, by all models.")
     yield Finding("work", f"{work.learned:,.0f} tokens to learn from, in finetuning.")
     yield _disk(run, configs["Base"].get_text_config(), sizes["Base"])
-    yield _time(pair, work)
+    yield from _time(pair, work)
 
 
 def _about(step: str, model: Model, config: Any, size: int) -> str:
@@ -97,7 +97,7 @@ def _tokens(step: str, tokenizer: Any, config: Any, lead: list[int]) -> Iterator
     begins, own = "nothing stands before a document, its first token is not scored", tokens.lead(tokenizer)
     if lead:
         kind = "EOS" if tokenizer.bos_token_id is None else "BOS"
-        whose = kind if lead == own else "as for Base"
+        whose = "set by the pair" if tokenizer.document_prefix != AUTO else kind if lead == own else "as for Base"
         begins = f"{tokenizer.convert_ids_to_tokens(lead[0])} ({whose}) stands before a document"
     pads = {None: "no padding token", tokenizer.eos_token_id: "EOS is the padding token"}.get(tokenizer.pad_token_id)
     says = [begins] + ([f"{pads}, which harms nothing: padding is never read"] if pads else [])
@@ -189,20 +189,26 @@ def _disk(run: Run, config: Any, size: int) -> Finding:
     return Finding("work", f"The store takes {_bytes(sum(held.values()))} at most: {parts}.")
 
 
-def _time(pair: Pair, work: Work) -> Finding:
+def _time(pair: Pair, work: Work) -> Iterator[Finding]:
     """Estimate how long the book takes, from a measurement with the largest model that can be loaded here."""
     base = pair.models["Base"]
     if not loading.at_hand(base):
-        return Finding("time", "Not measured: the weights are not here. A second check, once they are, will tell.")
+        yield Finding("time", "Not measured: the weights are not here. A second check, once they are, will tell.")
+        return
+    yield Finding("time", "Loading Base and measuring it; this can take minutes if it is large.")
+    start = time.perf_counter()
     try:
         model, tokenizer = loading.load(base)
+        loaded = time.perf_counter()
         sampling.verify(model, tokenizer)
         rates = measure_rates(model, tokenizer, pair.frame)
     except UserError as error:
-        return Finding("time", f"Not measured. {error}", warns=True)
+        yield Finding("time", f"Not measured. {error}", warns=True)
+        return
+    took = f"loaded in {loaded - start:,.0f} s, measured for {time.perf_counter() - loaded:,.0f} s"
     said = f"Base scores {rates.scored:,.0f} and samples {rates.sampled:,.0f} tokens/s here"
     hours = book_seconds(work, rates) / 3600
-    return Finding("time", f"{said} (measured for ten seconds): about {_duration(hours)} for the book.")
+    yield Finding("time", f"{said} ({took}): about {_duration(hours)} for the book.")
 
 
 def _duration(hours: float) -> str:
@@ -258,9 +264,11 @@ def book_seconds(work: Work, rates: Rates) -> float:
 
 
 def _rate(run: Callable[[], int]) -> float:
-    """Return the tokens processed per second, after one run to warm up."""
-    run()
-    start, tokens = time.perf_counter(), 0
-    while time.perf_counter() - start < _SECONDS:
-        tokens += run()
+    """Return the tokens processed per second, after one run to warm up, which counts where it takes long enough."""
+    start = time.perf_counter()
+    tokens = run()
+    if time.perf_counter() - start < _SECONDS:
+        start, tokens = time.perf_counter(), 0
+        while time.perf_counter() - start < _SECONDS:
+            tokens += run()
     return tokens / (time.perf_counter() - start)

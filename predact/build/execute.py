@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from predact.build.notebook import PROVENANCE
-from predact.build.parameters import changes, check_names, of_notebook, read
+from predact.build.parameters import Parameter, changes, check_names, of_notebook, read
 from predact.claims.verdict import MIME
 from predact.errors import UserError, near
 from predact.models import pairs, runs
 from predact.models.runs import Settings
-from predact.store import write
+from predact.store import write, writing
 from predact.texts import sources
 
 CELL_TIMEOUT = 24 * 3600  # seconds; papermill's default is to wait for ever
@@ -46,10 +46,14 @@ def find(project: Path, only: str = "") -> list[Path]:
     Raises:
         UserError: `project` is not a folder with the book's sources, or no notebook's name begins with `only`.
     """
-    if not (project / "_toc.yml").exists():
-        raise UserError("no book here (_toc.yml and notebooks/ are missing); run predact in the project's folder.")
-    toc = yaml.safe_load((project / "_toc.yml").read_text(encoding="utf-8"))
-    files = [project / f"{chapter['file']}.ipynb" for part in toc["parts"] for chapter in part["chapters"]]
+    try:
+        toc = yaml.safe_load((project / "_toc.yml").read_text(encoding="utf-8"))
+        files = [project / f"{chapter['file']}.ipynb" for part in toc["parts"] for chapter in part["chapters"]]
+    except FileNotFoundError:
+        raise UserError("no book here (_toc.yml is missing); run predact in the project's folder.") from None
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"_toc.yml is no table of contents ({why}); take that of the project.") from error
     notebooks = [path for path in files if path.exists()]
     names = [path.stem for path in notebooks]
     if not any(name.startswith(only) for name in names):
@@ -69,7 +73,7 @@ def plan(notebooks: list[Path], common: Mapping[str, str], given: Mapping[str, s
     Raises:
         UserError: a name is neither a parameter nor a setting, or a text does not have the type of its parameter.
     """
-    known, fields = {path: of_notebook(path) for path in notebooks}, Settings.model_fields
+    known, fields = {path: _declared(path) for path in notebooks}, Settings.model_fields
     check_names({name: None for each in known.values() for name in each} | fields, given)
     settings = {name: read(name, word, fields[name].annotation) for name, word in given.items() if name in fields}
     runs.checked(settings)
@@ -77,6 +81,17 @@ def plan(notebooks: list[Path], common: Mapping[str, str], given: Mapping[str, s
         path: changes(known[path], {**common, **given}) | (settings if "scale" in known[path] else {})
         for path in notebooks
     }
+
+
+def _declared(source: Path) -> dict[str, Parameter]:
+    """Return the parameters of a source; UserError where its file is no notebook, or one without a kernel."""
+    from nbformat import ValidationError
+
+    try:
+        return of_notebook(source)
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"notebooks: {source} cannot be read ({why}); save it anew in Jupyter.") from error
 
 
 def values(notebook: Path) -> dict[str, Any]:
@@ -139,7 +154,19 @@ def run(project: Path, out: Path, work: Mapping[Path, dict[str, Any]]) -> Iterat
 
 
 def _load(notebook: Path) -> dict[str, Any]:
-    return json.loads(notebook.read_text(encoding="utf-8"))
+    """Return an executed notebook.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        found = json.loads(notebook.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    whole = isinstance(found, dict) and isinstance(found.get("cells"), list) and isinstance(found.get("metadata"), dict)
+    if not whole:
+        raise UserError(f"out: {notebook} is missing or damaged; execute it again with `predact run`.")
+    return found
 
 
 def _execute(project: Path, source: Path, target: Path, failed: Path, injected: dict[str, Any], key: str) -> str:
@@ -151,7 +178,8 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    _make(target.parent)
+    with writing(target.parent, "out") as folder:
+        tempfile.TemporaryFile(dir=folder).close()  # found out before the execution, not after it
     with tempfile.TemporaryDirectory(prefix="predact-", ignore_cleanup_errors=True) as private:
         unfinished = Path(private, source.name)
         try:
@@ -159,6 +187,8 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
                 source,
                 unfinished,
                 injected,
+                kernel_name="python3",
+                language="python",
                 cwd=project,
                 config=_transport(private),
                 execution_timeout=CELL_TIMEOUT,
@@ -172,7 +202,7 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
                 raise UserError(error.evalue) from error
             why = f"in cell {error.exec_count}: {error.ename}: {error.evalue.strip().partition(chr(10))[0]}"
             raise _failed(source.stem, f"failed {why}", unfinished, failed) from error
-        except (CellTimeoutError, DeadKernelError) as error:
+        except (CellTimeoutError, DeadKernelError, RuntimeError) as error:  # the last: no kernel has started
             why = str(error).splitlines()[0].strip(".")
             raise _failed(source.stem, f"failed: {why}", unfinished, failed) from error
     for kept in ("input_path", "output_path"):
@@ -199,15 +229,6 @@ def _transport(folder: str) -> Any:
     return Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"out: cannot make {folder} ({error.strerror}); name a folder that can be written to."
-        ) from error
-
-
 def _remove_empty(*folders: Path) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -219,7 +240,7 @@ def _is_current(project: Path, target: Path, key: str) -> bool:
     try:
         if _load(target)["metadata"]["predact"]["key"] != key:
             return False
-    except (OSError, ValueError, KeyError, TypeError):  # none, or no whole one
+    except (UserError, KeyError, TypeError):  # none, or no whole one
         return False
     used, given = {result["sha256"] for result in results(target)}, values(target)
     stores = [project / given[name] for name in ("store", "published") if name in given]

@@ -1,4 +1,4 @@
-"""What every notebook calls: `start` after its parameters, `show` for a verdict, `provenance` in its last cell."""
+"""What notebooks call: `start` after their parameters, `say` and `show` for a sentence and a verdict, `provenance`."""
 
 import contextlib
 import functools
@@ -67,7 +67,14 @@ def show(verdict: Verdict) -> None:
     """
     from IPython.display import display
 
-    display({"text/markdown": verdict._repr_markdown_(), MIME: verdict.of_run(_started.run)}, raw=True)
+    display({"text/html": verdict._repr_html_(), MIME: verdict.of_run(_started.run)}, raw=True)
+
+
+def say(sentence: str) -> None:
+    """Show a sentence; what stands between two pairs of asterisks is strong, all else is text as it is."""
+    from IPython.display import display
+
+    display({"text/html": markup.render("sentence.html", parts=sentence.split("**")), "text/plain": sentence}, raw=True)
 
 
 def provenance() -> None:

@@ -1,4 +1,7 @@
-"""The computed pages of the book, as MyST Markdown: the claims with their verdicts, and how each notebook ran."""
+"""The computed parts of the book's pages, as HTML: the claims with their verdicts, and how each notebook ran.
+
+They are filled templates, whose values are escaped, and the pages load them as files: what a name says is never markup.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,9 +14,6 @@ from predact.claims.verdict import claims, told
 from predact.discussion.across import Row
 from predact.models.pairs import title
 from predact.models.runs import Settings, scales
-
-OURS = "↳ *by our own, stricter measure*"
-BADGES = {"holds": "success", "fails": "danger", "undecided": "warning"}
 
 
 def numbers(row: Mapping[str, Any]) -> str:
@@ -39,23 +39,20 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
     other = {
         (row["id"], row["protocol"]): row for row in published if row["pair"] == pair and row["scale"] not in scales
     }
-    rows: list[tuple[str, ...]] = []
+    lines = []
     for claim in claims().values():
-        name = f"[{claim.id}](../notebooks/{claim.chapter}.ipynb)" if claim.chapter in chapters else claim.id
-        told = f"{claim.claim} *({claim.figure})*" + (f"<br>*The paper's models:* {claim.paper}" if claim.paper else "")
-        for protocol, first in (("paper", (name, told)), ("book", ("", OURS))):
+        for protocol in ("paper", "book"):
             key = (claim.id, protocol)
             if protocol == "paper" or key in found or key in other:
-                beside = (_verdict(other[key]) if key in other else "–",) if other else ()
-                rows.append((*first, _verdict(found.get(key)), *beside))
-    last = ("Published, at full scale",) if other else ()
-    head = ("", "Claim *(where in the paper)*", "Verdict, estimate [95 % interval]", *last)
-    at = f", at the scale {_code('; '.join(scales))}" if scales else ""
-    return f"Computed for the pair {_code(pair)}{at}.\n\n{_table(head, rows)}\n"
+                cells = [found.get(key), other.get(key)] if other else [found.get(key)]
+                told = [row and {"verdict": row["verdict"], "numbers": numbers(row)} for row in cells]
+                line = {"claim": claim, "linked": claim.chapter in chapters, "ours": protocol == "book", "cells": told}
+                lines.append(line)
+    return markup.render("scorecard.html", pair=pair, scales=scales, lines=lines, published=bool(other))
 
 
 def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
-    """Return the table of all claims and pairs as an HTML block; the colour of a cell shows its verdict.
+    """Return the table of all claims and pairs; the colour of a cell shows its verdict.
 
     A claim has a line for the paper's rule, and one for ours where a pair has such a verdict.
 
@@ -80,8 +77,7 @@ def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
     ]
     at = {row["pair"]: row["scale"] for row in found.values()}
     heads = [{"name": title(pair), "scale": at[pair]} for pair in names]
-    page = markup.render("verdicts.html", pairs=heads, claims=lines, numbers=numbers)
-    return f"```{{raw}} html\n{page}\n```\n"
+    return markup.render("verdicts.html", pairs=heads, claims=lines, numbers=numbers)
 
 
 def _cell(row: Row | None) -> dict[str, str] | None:
@@ -95,73 +91,60 @@ def settings() -> str:
     """Return the table of all settings: the value at every scale (one where they agree), and what each says."""
     rows = []
     for name, field in Settings.model_fields.items():
-        values = [_code(at.get(name, field.default)) for at in scales().values()]
-        rows.append((_code(name), *(values if len(set(values)) > 1 else [values[0], "", ""]), str(field.description)))
-    return _table(("Setting", *(f"`{scale}`" for scale in scales()), "Says"), rows) + "\n"
+        values = [_shown(at.get(name, field.default)) for at in scales().values()]
+        shown = values if len(set(values)) > 1 else [values[0], "", ""]
+        rows.append({"name": name, "values": shown, "says": field.description})
+    return markup.render("settings.html", scales=list(scales()), rows=rows)
 
 
 def status(notebooks: Iterable[Path]) -> str:
     """Return the tables of the status page, from the metadata and the provenance of executed notebooks."""
     notebooks = list(notebooks)
-    head = ("Notebook", "Executed (UTC)", "Time", "Seed", "Stored results")
-    parts = [_table(head, map(_summary, notebooks)), _changed(notebooks), *map(_details, notebooks)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markup.render("status.html", chapters=list(map(_chapter, notebooks)), changed=_changed(notebooks))
 
 
-def _changed(notebooks: Iterable[Path]) -> str:
-    """Tell the settings in which the notebooks differ from the full scale, each once."""
+def _changed(notebooks: Iterable[Path]) -> list[tuple[str, str]]:
+    """Return the settings in which the notebooks differ from the full scale, each once."""
     full = {name: field.default for name, field in Settings.model_fields.items()}
-    told = {
-        (name, _code(value))
-        for each in notebooks
-        for name, value in execute.settings(each).items()
-        if value != full[name]
+    return sorted(
+        {
+            (name, _shown(value))
+            for each in notebooks
+            for name, value in execute.settings(each).items()
+            if value != full[name]
+        }
+    )
+
+
+def _chapter(notebook: Path) -> dict[str, Any]:
+    """What the status page tells about one notebook."""
+    run, values, results = execute.metadata(notebook), execute.values(notebook), execute.results(notebook)
+    return {
+        "name": notebook.stem,
+        "executed": _minute(run["start_time"]),
+        "seconds": f"{run['duration']:.1f}",
+        "seed": values.get("seed", ""),
+        "parameters": {name: _shown(value) for name, value in values.items()},
+        "versions": sorted({f"{name} {told}" for result in results for name, told in result["versions"].items()}),
+        "devices": sorted({result["device"] for result in results}),
+        "results": [_result(result) for result in results],
     }
-    said = "Notebooks were run with the [settings](#settings) of the full scale, but for these:"
-    return f"## Settings\n\n{said}\n\n{_table(('Setting', 'Value'), sorted(told))}" if told else ""
 
 
-def _verdict(row: Row | None) -> str:
-    return f"{{bdg-{BADGES[row['verdict']]}}}`{row['verdict']}` {numbers(row)}" if row else "not yet run"
-
-
-def _summary(notebook: Path) -> tuple[str, ...]:
-    run, seed = execute.metadata(notebook), execute.values(notebook).get("seed", "")
-    time, count = f"{run['duration']:.1f} s", len(execute.results(notebook))
-    return f"[{notebook.stem}](../notebooks/{notebook.name})", _minute(run["start_time"]), time, str(seed), str(count)
-
-
-def _details(notebook: Path) -> str:
-    results, parameters = execute.results(notebook), execute.values(notebook).items()
-    parts = [
-        f"## {notebook.stem}",
-        _table(("Parameter", "Value"), ((name, _code(value)) for name, value in parameters)),
-    ]
-    if results:
-        versions = sorted({f"{name} {version}" for result in results for name, version in result["versions"].items()})
-        devices = sorted({result["device"] for result in results})
-        parts += [
-            f"Stored results made with {', '.join(versions)} on {'; '.join(devices)}.",
-            "````{dropdown} Stored results, with the fingerprints of models and data",
-            _table(("Stage", "Inputs", "Time", "Made (UTC)", "Checksum"), map(_result, results)),
-            "````",
-        ]
-    return "\n\n".join(parts)
-
-
-def _result(sidecar: Mapping[str, Any]) -> tuple[str, ...]:
-    time, checksum = f"{sidecar['seconds']:.1f} s", _code(sidecar["sha256"][:12])
-    return sidecar["stage"], _code(brief(sidecar["inputs"])), time, _minute(sidecar["created"]), checksum
+def _result(sidecar: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "stage": sidecar["stage"],
+        "inputs": brief(sidecar["inputs"]),
+        "seconds": f"{sidecar['seconds']:.1f}",
+        "made": _minute(sidecar["created"]),
+        "checksum": sidecar["sha256"][:12],
+    }
 
 
 def _minute(timestamp: str) -> str:
     return timestamp[:16].replace("T", " ")
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rows))
-
-
-def _code(value: object) -> str:
-    """Return a value as code inside a table: shown as it is, never as markup; an empty text as ``''``."""
-    return "`" + (str(value) or "''").replace("`", "'").replace("|", "\\|").replace("\n", " ") + "`"
+def _shown(value: object) -> str:
+    """Return a value as text; an empty one as ``''``."""
+    return str(value) or "''"

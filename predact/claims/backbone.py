@@ -13,7 +13,7 @@ import pandas as pd
 from predact import stats
 from predact.claims import materials
 from predact.claims.shared_ngrams import counted
-from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude
+from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, too_few
 from predact.methods import alignment, overlap
 from predact.methods.alignments import TEXTS, alignment_units, matrix
 from predact.methods.ngrams import GENERATIONS, SHUFFLED
@@ -191,7 +191,7 @@ def null_mean(curves: Curves) -> float:
     return max(float(each.mean()) for (model, text), each in curves.items() if model == "RLHF" and text != GENERATIONS)
 
 
-def judge(curves: Curves) -> Verdict:
+def judge(curves: Curves, generations: int = 100) -> Verdict:
     """C8 by the paper's rule: do RLHF generations overlap more than Base's all along, and most at beginning and end?
 
     The rule, `all_above` 0, covers the twelve cases of `overlap_cases`: RLHF minus Base in each tenth of the text, and
@@ -199,11 +199,14 @@ def judge(curves: Curves) -> Verdict:
 
     Args:
         curves: what `overlap_curves` returns, nulls included, of generations with diversity matched.
+        generations: how many there are of a prompt; of fewer than `overlap.LEAST` it stays undecided.
     """
-    return judge_along(CLAIM, overlap_cases(curves), curves, OVERLAP)
+    return judge_along(CLAIM, overlap_cases(curves), curves, OVERLAP, generations, overlap.LEAST)
 
 
-def judge_along(claim: Claim, each: pd.DataFrame, curves: Curves, measure: str) -> Verdict:
+def judge_along(
+    claim: Claim, each: pd.DataFrame, curves: Curves, measure: str, generations: int, least: int
+) -> Verdict:
     """The rule of C7 and C8, `all_above` 0 in all cases; the estimate is RLHF's mean along the text.
 
     Args:
@@ -211,22 +214,27 @@ def judge_along(claim: Claim, each: pd.DataFrame, curves: Curves, measure: str) 
         each: its cases, as `cases` returns them.
         curves: for each model and text [prompts, points], nulls included.
         measure: what the curves are.
+        generations: how many there are of a prompt.
+        least: how many of them the measure takes; of fewer it can only be 0.
     """
+    if generations < least:
+        return too_few(claim, measure, generations)
     rlhf = curves["RLHF", GENERATIONS].mean(1)
     unit = f"{measure}, RLHF's mean along the text (Base's {curves['Base', GENERATIONS].mean():.3f})"
     mean = pd.Series(vars(stats.mean(rlhf)))
     return conclude(claim, all_above(each.low, each.high, nothing=0), mean, unit, len(rlhf), null_mean(curves))
 
 
-def judge_beyond(curves: Curves, others: int = ENOUGH) -> tuple[pd.DataFrame, Verdict]:
+def judge_beyond(curves: Curves, others: int = ENOUGH, generations: int = 100) -> tuple[pd.DataFrame, Verdict]:
     """C8 by our measure: of 100 generations, those aligned with at least `others` others, against chance too.
 
     The rule, `all_above` 0, covers the cases of the paper's rule and one more: RLHF all along minus the higher one of
-    its nulls. The estimate is RLHF's mean along the text.
+    its nulls. The estimate is RLHF's mean along the text. Where a generation has not so many others, it is undecided.
 
     Args:
         curves: what `companion_curves` returns for all of `LEAST_OTHERS`.
         others: one of these.
+        generations: how many there are of a prompt.
 
     Returns:
         case, estimate, low, high, and the verdict.
@@ -238,6 +246,8 @@ def judge_beyond(curves: Curves, others: int = ENOUGH) -> tuple[pd.DataFrame, Ve
     each = cases(_all_along(rlhf, base) | {"all along, minus the higher null": rlhf.mean(1) - null})
     unit = f"of 100 RLHF generations aligned with at least {others} others (Base's {base.mean():.1f})"
     mean = pd.Series(vars(stats.mean(rlhf.mean(1))))
+    if generations <= others:
+        return each, too_few(CLAIM, unit, generations, "book")
     verdict = all_above(each.low, each.high, nothing=0)
     return each, conclude(CLAIM, verdict, mean, unit, len(rlhf), null, protocol="book")
 

@@ -8,7 +8,6 @@ import pandas as pd
 from predact import stats
 from predact.claims import materials
 from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only, unmeasured
-from predact.errors import UserError
 from predact.methods.ngrams import GENERATIONS, most_shared, samples, shares, spread
 from predact.models.pairs import ENDS
 from predact.models.tokens import Per
@@ -30,13 +29,15 @@ DIFFERENCE = "RLHF - Base"
 BINS = 10  # of Figure 7B
 PER_PROMPT = f"{LONG}-grams per prompt"
 LESS = "share of RLHF's generations with their commonest {}-gram less Base's"
+SHORT = f"not measured, for that takes two generations of {LENGTHS[0]} tokens of each prompt"
 NOT_MEASURED = stats.Interval(np.nan, np.nan, np.nan)
 
 
 def commonest_shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Share of a prompt's generations that contain the commonest n-gram, for each n of LENGTHS (Figure 7A, E7).
 
-    Where most prompts have no generation of n tokens there is nothing to share: not measured, NaN.
+    Where most prompts have no generation of n tokens, or a prompt a single generation, there is nothing to share: not
+    measured, NaN.
 
     Args:
         frame: generations of Base and RLHF for the same prompts, as `sampling.sample_pair` returns them.
@@ -48,10 +49,11 @@ def commonest_shares(frame: pd.DataFrame) -> pd.DataFrame:
     units = {place: list(ids) for place, ids in frame.groupby(["prompt", "model"], sort=False).ids}
     longest = pd.Series({place: max(map(len, ids)) for place, ids in units.items()}).unstack()
     most = {place: shares(ids, max(LENGTHS)) for place, ids in units.items()}
+    alone = min(map(len, units.values())) < 2
     rows = []
     for n in LENGTHS:
         share = pd.Series({place: each[n - 1] for place, each in most.items()}).unstack()
-        share.loc[:, (longest >= n).mean() <= 0.5] = np.nan
+        share.loc[:, alone | ((longest >= n).mean() <= 0.5)] = np.nan
         share[DIFFERENCE] = share["RLHF"] - share["Base"]
         for model in (*ENDS, DIFFERENCE):
             value = stats.mean(share[model].to_numpy()) if share[model].notna().all() else NOT_MEASURED
@@ -177,7 +179,7 @@ def judge(frame: pd.DataFrame, per: Per) -> Verdict:
 
     The measure is the share of generations with the commonest n-gram, RLHF minus Base. The rule, `all_above` 0, covers
     the LENGTHS; with one that was not measured the claim does not hold. The estimate is the difference whose interval
-    ends lowest, which decides where the claim fails.
+    ends lowest, which decides where the claim fails. With none that was measured it stays undecided.
 
     Args:
         frame: what `commonest_shares` returns for `materials.matched`.
@@ -187,7 +189,7 @@ def judge(frame: pd.DataFrame, per: Per) -> Verdict:
     if per is not Per.TOKEN:
         return unmeasured(CLAIM, LESS.format("n"))
     if apart.estimate.isna().all():
-        raise UserError(f"max_new_tokens: C6 needs generations of {LENGTHS[0]} tokens and more, and these are shorter.")
+        return unmeasured(CLAIM, LESS.format("n"), why=SHORT)
     least = only(apart.nsmallest(1, ["high", "estimate"]))
     short = "".join(f"; n = {n} not measured: too few long generations" for n in apart.n[apart.estimate.isna()])
     unit = f"{LESS.format(least.n)}, diversity matched{short}"
@@ -208,6 +210,8 @@ def judge_beyond(frame: pd.DataFrame, lengths: pd.DataFrame, per: Per) -> Verdic
     if per is not Per.TOKEN:
         return unmeasured(CLAIM, LESS.format("n"), "book")
     apart = frame[frame.model == DIFFERENCE]
+    if apart.estimate.isna().all():
+        return unmeasured(CLAIM, LESS.format("n"), "book", SHORT)
     rlhf, base, null = beside_nulls(lengths[lengths.n == LONG])
     low, high = (pd.concat([apart[end], pd.Series([rlhf[end] - null])]) for end in ("low", "high"))
     unit = f"share of RLHF's generations with their commonest {LONG}-gram (Base's {base.estimate:.3f}), equal p"

@@ -12,7 +12,7 @@ import pandas as pd
 from predact import stats
 from predact.claims import materials
 from predact.claims.backbone import Curves, by_condition, cases, judge_along, null_mean
-from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only
+from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, only, too_few
 from predact.methods import anchors
 from predact.methods.alignments import HALVES, TEXTS, matrix, text_of
 from predact.methods.ngrams import GENERATIONS
@@ -65,7 +65,7 @@ def inside_cases(curves: Curves) -> pd.DataFrame:
     return cases({"RLHF's, minus Base's": rlhf - base, "RLHF's, minus the higher null": rlhf - null_mean(curves)})
 
 
-def judge(curves: Curves) -> Verdict:
+def judge(curves: Curves, generations: int = 100) -> Verdict:
     """C7 by the paper's protocol: are RLHF's generations inside anchor spans more than Base's, and than chance has it?
 
     The rule, `all_above` 0, covers the two cases of `inside_cases`: the mean along the text of the share of RLHF's
@@ -74,8 +74,9 @@ def judge(curves: Curves) -> Verdict:
 
     Args:
         curves: what `inside_curves` returns, nulls included, of generations with diversity matched.
+        generations: how many there are of a prompt; of fewer than two it stays undecided.
     """
-    return judge_along(CLAIM, inside_cases(curves), curves, INSIDE)
+    return judge_along(CLAIM, inside_cases(curves), curves, INSIDE, generations, least=2)
 
 
 def anchored(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
@@ -136,19 +137,22 @@ def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def judge_beyond(frame: pd.DataFrame) -> Verdict:
+def judge_beyond(frame: pd.DataFrame, generations: int = 100) -> Verdict:
     """C7 by our measure: do anchor spans, found in one half of RLHF's generations, keep their order in the other half?
 
     It holds if the share of pairs of spans in the common order lies above `CHANCE`, `all_above`. Without two spans in
-    any generation there is no order, and it fails.
+    any generation there is no order, and it fails; with two spans in generations of one prompt only, it is undecided.
 
     Args:
         frame: what `share_and_order` returns.
+        generations: how many there are of a prompt; of fewer than two it stays undecided.
     """
+    unit = "share of pairs of RLHF's anchor spans in the common order, held out"
+    if generations < 2:
+        return too_few(CLAIM, unit, generations, "book")
     kept = frame[(frame.measure == ORDER) & (frame.model == "RLHF") & (frame.text == GENERATIONS)]
     nothing = pd.Series({"estimate": 0.0, "low": 0.0, "high": 0.0, "prompts": 0})
     order = only(kept) if len(kept) else nothing
-    unit = "share of pairs of RLHF's anchor spans in the common order, held out"
     verdict = all_above(pd.Series([order.low]), pd.Series([order.high]), nothing=CHANCE)
     return conclude(CLAIM, verdict, order, unit, int(order.prompts), CHANCE, "book")
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 import predact.claims
+from predact import markup
 from predact.claims.materials import Work
-from predact.errors import UserError
 from predact.models.runs import Run
 
 Protocol = Literal["paper", "book"]  # the paper's measure and rule, or ours, which is stricter
@@ -82,15 +82,8 @@ class Verdict:
         """Return the row as JSON data, with the pair and the scale of a run."""
         return asdict(self) | {"pair": run.name, "scale": run.scale}
 
-    def _repr_markdown_(self) -> str:
-        estimate, low, high = map(told, (self.estimate, self.low, self.high))
-        interval = f"95 % interval {low} to {high}"
-        chance = "" if self.null is None else f", by chance {self.null:.3f}"
-        whose = ", by our own measure" if self.protocol == "book" else ""
-        return (
-            f"**{self.id} {self.verdict}** for this pair{whose}: *{self.claim}* "
-            f"Estimate: {self.unit} {estimate}, {interval}{chance}, n = {self.n:,}."
-        )
+    def _repr_html_(self) -> str:
+        return markup.render("verdict.html", verdict=self, told=told)
 
 
 def told(number: float | None) -> str:
@@ -131,18 +124,21 @@ def conclude(
 ) -> Verdict:
     """Return the verdict on a claim by the paper's rule or by ours, with the estimate and the interval of a row.
 
-    Raises:
-        UserError: there is no interval.
+    Without an interval it stays undecided: fewer than two prompts or documents had what the claim is about.
     """
     numbers = float(row.estimate), float(row.low), float(row.high)
     if not np.isfinite(numbers).all():
-        raise UserError(
-            f"prompts_limit, documents: {claim.id} needs two prompts and two documents at least for its interval."
-        )
+        return unmeasured(claim, unit, protocol, "fewer than two prompts or documents could be measured")
     return Verdict(claim.id, claim.claim, verdict, *numbers, unit, int(n), null, protocol)
 
 
-def unmeasured(claim: Claim, unit: str, protocol: Protocol = "paper") -> Verdict:
-    """Return the verdict on a claim that needs one tokenizer, for models whose tokenizers differ: undecided."""
-    missing = f"{unit}: not compared, for the tokenizers differ"
-    return Verdict(claim.id, claim.claim, "undecided", None, None, None, missing, 0, None, protocol)
+def unmeasured(
+    claim: Claim, unit: str, protocol: Protocol = "paper", why: str = "not compared, for the tokenizers differ"
+) -> Verdict:
+    """Return the verdict on a claim that could not be measured, undecided; by default for models of two tokenizers."""
+    return Verdict(claim.id, claim.claim, "undecided", None, None, None, f"{unit}: {why}", 0, None, protocol)
+
+
+def too_few(claim: Claim, unit: str, generations: int, protocol: Protocol = "paper") -> Verdict:
+    """Return the verdict on a claim whose measure has only one value for so few generations of a prompt: undecided."""
+    return unmeasured(claim, unit, protocol, f"generations {generations} are too few")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,22 +11,17 @@ import yaml
 from predact.build import book, execute, pages
 from predact.claims.verdict import claims
 from predact.discussion import across
-from tests.made import COMPUTE, PARAMETERS, write_notebook
-
-ROOT = Path(__file__).parents[2]
+from predact.errors import UserError
+from predact.store import writing
+from tests.made import COMPUTE, PARAMETERS, prose, write_notebook
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The repository's prose and settings, with a toy in the place of every notebook."""
     project = tmp_path_factory.mktemp("project")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, project)
-    shutil.copytree(ROOT / "book", project / "book")
-    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-    for name in (chapter["file"] for part in parts for chapter in part["chapters"]):
-        if name.startswith("notebooks/"):
-            write_notebook(project / f"{name}.ipynb", PARAMETERS, COMPUTE, "notebook.provenance()", title=name)
+    for name in prose(project):
+        write_notebook(project / f"{name}.ipynb", PARAMETERS, COMPUTE, "notebook.provenance()", title=name)
     return project
 
 
@@ -62,8 +58,8 @@ def test_front_page_lists_the_claims_and_status_page_the_runs(project, built):
     assert (project / "out/html/book/index.html").read_text().count("not yet run") == lines
     assert all(path.stem in (project / "out/html/book/status.html").read_text() for path in execute.find(project))
     text = pages.status(sorted((project / "out/notebooks").glob("*.ipynb")))
-    assert "| name | `''` |" in text, "an empty text is not raw markup"
-    assert "| toy | `n 3, seed 0` |" in text and "| n | `3` |" in text and "torch 2." in text
+    assert "<td>name</td><td><code>&#39;&#39;</code></td>" in text, "an empty text is shown"
+    assert "<td>toy</td><td><code>n 3, seed 0</code></td>" in text and "torch 2." in text
 
 
 def test_a_warning_fails_the_build_and_is_not_forgotten_by_the_next(project, built):
@@ -77,3 +73,90 @@ def test_a_warning_fails_the_build_and_is_not_forgotten_by_the_next(project, bui
     finally:
         page.write_text(text)
     assert built[1].stat().st_mtime_ns == before
+
+
+def html(folder, text):
+    (folder / "sub").mkdir(parents=True)
+    for name in ("index.html", "sub/page.html"):
+        (folder / name).write_text(text)
+    return folder
+
+
+def whole(folder):
+    """The one text that both pages of a book have."""
+    (text,) = {(folder / name).read_text() for name in ("index.html", "sub/page.html")}
+    return text
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_at(monkeypatch, step):
+    """Let the process end before a step of what changes the disk, counted from 0."""
+    steps = iter(range(100))
+
+    def stop(real):
+        def wrapped(*args, **named):
+            if next(steps) == step:
+                raise Killed
+            return real(*args, **named)
+
+        return wrapped
+
+    monkeypatch.setattr(shutil, "rmtree", stop(shutil.rmtree))
+    monkeypatch.setattr(shutil, "copytree", stop(shutil.copytree))
+    monkeypatch.setattr(Path, "rename", stop(Path.rename))
+    monkeypatch.setattr(book, "_exchange", stop(book._exchange))
+
+
+@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("at_once", [True, False])
+def test_killed_at_any_moment_it_leaves_a_whole_book(tmp_path, monkeypatch, step, at_once):
+    """Where folders can be exchanged at once it is always in its place, elsewhere when the next build begins."""
+    target, built = html(tmp_path / "html", "old"), html(tmp_path / "built", "new")
+    if at_once and not book._exchange(target, built):
+        pytest.skip("this system or disk cannot exchange folders")
+    if at_once:
+        book._exchange(target, built)
+    else:
+        monkeypatch.setattr(book, "_exchange", lambda *_: False)
+    ended = True
+    with monkeypatch.context() as patch:
+        killed_at(patch, step)
+        try:
+            book._publish(built, target)
+        except Killed:
+            ended = False
+    assert ended or not at_once or whole(target) in ("old", "new")
+    book._restore(target)
+    assert whole(target) == "new" if ended else whole(target) in ("old", "new")
+    book._publish(built, target)
+    assert whole(target) == "new" and {path.name for path in tmp_path.iterdir()} == {"html", "built"}
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_book(project, built, monkeypatch):
+    before = built[1].stat().st_mtime_ns
+
+    def full(source, target):
+        target.mkdir()
+        raise shutil.Error([(source, target, "[Errno 28] No space left on device")] * 99)
+
+    def published(_):
+        monkeypatch.setattr(shutil, "copytree", full)
+        return project / "out/_build/html"
+
+    monkeypatch.setattr(book, "_render", published)
+    with pytest.raises(UserError, match="^out: cannot write to .*/out .*No space left on device.; name a") as caught:
+        book.build(project, project / "out", "pocket")
+    assert len(str(caught.value)) < 300 and built[1].stat().st_mtime_ns == before
+    assert not (project / "out/html.new").exists()
+
+
+def test_a_disk_that_is_full_for_jupyter_book_is_one_line(tmp_path, monkeypatch):
+    said = subprocess.CompletedProcess([], 1, stderr="WARNING: x\nWARNING: OSError(28, 'No space left on device')\n")
+    monkeypatch.setattr(book.subprocess, "run", lambda *_, **__: said)
+    with pytest.raises(UserError, match="^out: cannot write to .* .No space left on device.; name a folder") as caught:
+        with writing(tmp_path, "out"):
+            book._render(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 """What `predact check` finds: work counted by hand, mismatched tokenizers, odd templates, memory that ends."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -50,7 +51,9 @@ def test_a_pair_without_fault(run, tokenizer):
     assert "reads 64 tokens" in text and "They agree" in text
     assert f"{len(tokenizer):,} tokens; <s> (BOS) stands before a document; 7 ids of the output have no token" in text
     assert "RLHF: a chat template" in text and "takes a system role" in text
-    assert "measured for ten seconds" in text
+    assert "Loading Base and measuring it" in found[-2][1] and re.search(
+        r"\(loaded in \d+ s, measured for \d+ s\)", text
+    )
     work = check.total(run)
     assert "Scale: full." in text and f"{work.scored:,.0f} tokens to score, {work.sampled:,.0f} to sample" in text
     assert f"{work.learned:,.0f} tokens to learn from, in finetuning." in text
@@ -61,6 +64,21 @@ def test_no_weights_are_loaded_where_they_are_not_at_hand(run, monkeypatch):
     monkeypatch.setattr(loading, "load", lambda *_: pytest.fail("weights were loaded"))
     topic, text = told(run)[-1]
     assert topic == "time" and text.startswith("Not measured: the weights are not here.")
+
+
+@pytest.mark.parametrize(("seconds", "runs"), [(9, 1), (2, 4)])
+def test_a_run_that_takes_longer_than_the_measurement_is_the_measurement(monkeypatch, seconds, runs):
+    """The first run warms up, unless it is enough; the rate is that of what is counted."""
+    clock, done = [0.0], []
+    monkeypatch.setattr(check, "_SECONDS", 5)
+    monkeypatch.setattr(check.time, "perf_counter", lambda: clock[0])
+
+    def run():
+        clock[0] += seconds
+        done.append(1)
+        return 18
+
+    assert check._rate(run) == 18 / seconds and len(done) == runs
 
 
 def test_tokenizers_that_differ(tmp_path, run, make_tokenizer):

@@ -1,5 +1,6 @@
 """Executing notebooks: what is skipped, what a failure leaves behind, what an executed one tells."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import papermill
 import pytest
 
+from predact import store
 from predact.build import execute, pages
 from predact.errors import UserError
 from tests.made import COMPUTE, PARAMETERS, executed, row, write_notebook
@@ -151,7 +154,7 @@ def test_a_mistake_of_the_user_leaves_nothing_behind(project, chapter, tmp_path)
         chapter.write_text(source)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="^out: cannot make .*file/notebooks"):
+    with pytest.raises(UserError, match="^out: cannot write to .*file/notebooks"):
         next(execute.run(project, tmp_path / "file", {chapter: {}}))
 
 
@@ -187,6 +190,54 @@ def test_unknown_names_are_refused_before_anything_runs(project, chapter, tmp_pa
         execute.find(tmp_path)
 
 
+def changed(path, change):
+    made = json.loads(path.read_text())
+    change(made)
+    path.write_text(json.dumps(made))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda made: made["metadata"].pop("kernelspec"), "No kernel name found"),
+        (lambda made: made["metadata"]["kernelspec"].pop("language"), "No language found"),
+        (lambda made: made.pop("cells"), "missing an expected key: cells"),
+        (lambda made: made["cells"][1].update(source="n: int = len(3)  # how many"), "malformed"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_one_line(tmp_path, change, why):
+    source = tmp_path / "notebooks/01_odd.ipynb"
+    write_notebook(source, PARAMETERS, COMPUTE)
+    changed(source, change)
+    with pytest.raises(UserError, match=f"^notebooks: .*01_odd.ipynb cannot be read .*{why}") as caught:
+        execute.plan([source], {}, {"n": "4"})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_notebook_saved_under_another_kernel_is_executed_by_this_python(tmp_path):
+    source = tmp_path / "notebooks/01_odd.ipynb"
+    write_notebook(source, "n: int = 3  # how many")
+    changed(source, lambda made: made["metadata"]["kernelspec"].update(name="conda-of-somebody"))
+    assert next(execute.run(tmp_path, tmp_path / "out", {source: {}})).executed
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_run_as_it_was(project, chapter, done, monkeypatch):
+    target = project / "out/notebooks" / chapter.name
+    before = target.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    made = nbformat.read(target, 4)
+    made.metadata.papermill |= {"input_path": "", "output_path": ""}
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: made)
+    monkeypatch.setattr(store.os, "replace", full)
+    with pytest.raises(UserError, match="^out: cannot write to .*out/notebooks .No space left on device.") as caught:
+        run(project, chapter, n=2)
+    assert "\n" not in str(caught.value) and target.read_bytes() == before
+    assert {path.suffix for path in target.parent.iterdir()} == {".ipynb"}
+
+
 SHOWING = """\
 import pandas as pd
 from predact import store as keep
@@ -209,13 +260,21 @@ def test_verdicts_travel_with_the_executed_notebook(project, tmp_path):
     numbers = {"estimate": 30.0, "low": 1.0, "high": 99.0, "unit": "documents", "n": 9}
     assert shown == row(scale="laptop", **numbers)
     assert execute.settings(target)["documents"] == 30 and "documents" not in execute.values(target)
-    assert "| documents | `30` |" in pages.status([target])
+    assert "<td>documents</td><td><code>30</code></td>" in pages.status([target])
     by_hand = tmp_path / "by_hand.ipynb"
     papermill.execute_notebook(source, by_hand, {"documents": 7, "store": str(root)}, progress_bar=False, cwd=tmp_path)
     assert execute.verdicts([by_hand]) == [row(scale="laptop, documents 7", **numbers | {"estimate": 7.0})]
     assert execute.verdicts([target]) == [shown], "another run into another file changes nothing"
     shutil.rmtree(root)
     assert execute.verdicts([target]) == [shown], "nor does a store that is gone"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"cells": []}', None])
+def test_verdicts_of_a_damaged_notebook_are_refused_in_one_line(tmp_path, damage):
+    target = tmp_path / "one.ipynb"
+    target.write_text(damage) if damage is not None else target.mkdir()
+    with pytest.raises(UserError, match="^out: .*one.ipynb is missing or damaged; execute it again"):
+        execute.verdicts([target])
 
 
 def test_verdicts_come_notebook_by_notebook(tmp_path):

@@ -123,9 +123,16 @@ def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):
     verdict = Verdict("C1", "…", "holds", 1.5, 1.4, 1.6, "perplexity ratio", 200)
     notebook.show(verdict)
     (bundle,) = shown
-    assert bundle["text/markdown"] == verdict._repr_markdown_()
+    assert bundle["text/html"] == verdict._repr_html_()
     numbers = {"estimate": 1.5, "low": 1.4, "high": 1.6, "n": 200}
     assert bundle[MIME] == row(scale="laptop, documents 7", **numbers) == json.loads(json.dumps(bundle[MIME]))
+
+
+def test_a_sentence_is_text_but_for_what_is_strong(shown):
+    notebook.say("A **b <i>** & [c](d) *e*")
+    assert shown[0]["text/html"] == (
+        '<p class="mathjax_ignore">A <b>b &lt;i&gt;</b> &amp; [c](d) *e*</p>\n'.rstrip("\n")
+    )
 
 
 def test_brief():

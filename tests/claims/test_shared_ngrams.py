@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from predact.claims import paper, shared_ngrams
-from predact.errors import UserError
 from predact.methods import diversity, ngrams
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
 from predact.models.tokens import Per
@@ -89,8 +88,9 @@ def test_without_one_tokenizer_or_without_texts_there_is_nothing_to_judge():
     ):
         assert (found.verdict, found.estimate) == ("undecided", None)
     nothing = commonest(n5=MISSING, n10=MISSING, n25=MISSING, n50=MISSING)
-    with pytest.raises(UserError, match=r"^max_new_tokens: C6 needs generations of 5 tokens"):
-        shared_ngrams.judge(nothing, Per.TOKEN)
+    for found in (shared_ngrams.judge(nothing, Per.TOKEN), shared_ngrams.judge_beyond(nothing, shares(), Per.TOKEN)):
+        assert (found.verdict, found.estimate) == ("undecided", None)
+        assert found.unit.endswith(": not measured, for that takes two generations of 5 tokens of each prompt")
 
 
 def long(size, *starts):
@@ -115,12 +115,21 @@ def test_the_commonest_ngrams_by_hand():
 
 
 def test_a_length_is_measured_where_most_prompts_have_a_generation_of_it():
-    few = {"a": long(25, 0), "b": long(25, 0), "c": [[]]}
+    few = {"a": long(25, 0, 100), "b": long(25, 0, 100), "c": [[], []]}
     frame = pd.concat([written(few), written(few, "RLHF")], ignore_index=True)
     found = shared_ngrams.commonest_shares(frame).set_index(["n", "model"]).estimate
-    assert found[25].tolist() == [2 / 3, 2 / 3, 0] and found[50].isna().all()
+    assert found[25].tolist() == [1 / 3, 1 / 3, 0] and found[50].isna().all()
     half = frame[frame.prompt != "b"]
     assert shared_ngrams.commonest_shares(half).set_index("n").loc[25].estimate.isna().all()
+
+
+def test_a_single_generation_shares_nothing_and_nothing_is_judged():
+    one = {"a": long(60, 0), "b": long(60, 0)}
+    frame = pd.concat([written(one), written(one, "RLHF")], ignore_index=True)
+    found = shared_ngrams.commonest_shares(frame)
+    assert found.estimate.isna().all() and shared_ngrams.judge(found, Per.TOKEN).verdict == "undecided"
+    lengths = shared_ngrams.shares_by_length(frame, 10)
+    assert shared_ngrams.judge_beyond(found, lengths, Per.TOKEN).verdict == "undecided"
 
 
 def test_the_histogram_by_hand():

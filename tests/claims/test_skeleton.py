@@ -11,7 +11,7 @@ from predact.claims.skeleton import COVERED, SPANS
 from predact.methods import alignment, alignments
 from predact.methods.alignments import HALVES, TEXTS
 from predact.methods.ngrams import ACROSS, GENERATIONS, SHUFFLED
-from tests.made import shuffled, values, written
+from tests.made import shuffled, values, word, written
 
 
 def ordered(order=(0.8, 0.7, 0.9)):
@@ -194,6 +194,37 @@ def test_texts_of_nothing_are_aligned_and_hold_nothing(tmp_path, generations):
 def test_one_generation_of_a_prompt_leaves_none_to_hold_out(tmp_path):
     aligned = alignments.align_pair(tmp_path, written({"a": [[1, 2, 3, 4, 5, 6]]}))
     assert not skeleton.count_anchored(aligned)[["spans", "covered", "pairs"]].any(axis=None)
+
+
+@pytest.mark.parametrize("generations", range(1, 7))
+def test_too_few_generations_are_undecided_not_a_claim_that_fails(tmp_path, generations):
+    """A single generation has nothing to share, and five have no five others: zero there is no measurement."""
+    passage = list(range(40))
+    texts = {prompt: [own(row, passage) for row in range(generations)] for prompt in "ab"}
+    made = pd.concat([written(texts), written(texts, "RLHF")], ignore_index=True)
+    characters = alignments.align_characters(tmp_path, made, dict.fromkeys(("Base", "RLHF"), word))
+    inside, overlap = skeleton.inside_curves(characters), backbone.overlap_curves(characters)
+    aligned = alignments.align_pair(tmp_path, made)
+    counts = skeleton.share_and_order(skeleton.count_anchored(aligned))
+    found = {
+        "C7": (skeleton.judge(inside, generations), 2),
+        "C7, ours": (skeleton.judge_beyond(counts, generations), 2),
+        "C8": (backbone.judge(overlap, generations), 5),
+        "C8, ours": (backbone.judge_beyond(backbone.companion_curves(aligned), 5, generations)[1], 6),
+    }
+    for name, (verdict, least) in found.items():
+        measured = generations >= least
+        assert (verdict.estimate is not None) == measured, name
+        assert measured or (verdict.verdict, verdict.n) == ("undecided", 0), name
+
+
+def test_an_order_that_rests_on_one_prompt_is_undecided(tmp_path):
+    left, right = list(range(10)), list(range(50, 58))
+    texts = {"a": [own(row, left, right) for row in range(8)], "b": [own(row) for row in range(8)]}
+    counts = skeleton.count_anchored(alignments.align_pair(tmp_path, written(texts, "RLHF")))
+    found = skeleton.judge_beyond(skeleton.share_and_order(counts))
+    assert (found.verdict, found.estimate, found.protocol) == ("undecided", None, "book")
+    assert found.unit.endswith("held out: fewer than two prompts or documents could be measured")
 
 
 def test_its_rung_is_the_share_of_tokens_in_spans():

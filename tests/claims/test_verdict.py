@@ -15,7 +15,6 @@ from predact.build import check, pages
 from predact.claims import verdict
 from predact.claims.verdict import Verdict
 from predact.discussion import ladder
-from predact.errors import UserError
 from predact.models import runs
 from tests.made import executed
 
@@ -51,10 +50,13 @@ def test_the_one_row_of_a_frame_is_its_only_one():
             verdict.only(none_or_two)
 
 
-def test_without_an_interval_there_is_no_verdict():
-    row = pd.Series({"estimate": 1.0, "low": float("nan"), "high": float("nan")})
-    with pytest.raises(UserError, match=r"^prompts_limit, documents: C1 needs two prompts and two documents at least"):
-        verdict.conclude(CLAIMS["C1"], "holds", row, "perplexity ratio", 1)
+@pytest.mark.parametrize("estimate", [1.0, float("nan")])
+def test_without_an_interval_it_is_undecided_and_the_book_goes_on(estimate):
+    row = pd.Series({"estimate": estimate, "low": float("nan"), "high": float("nan")})
+    found = verdict.conclude(CLAIMS["C1"], "holds", row, "perplexity ratio", 1, protocol="book")
+    assert (found.verdict, found.estimate, found.low, found.high, found.n) == ("undecided", None, None, None, 0)
+    assert found.unit == "perplexity ratio: fewer than two prompts or documents could be measured"
+    assert found.protocol == "book"
 
 
 def test_what_cannot_be_compared_is_undecided():
@@ -72,9 +74,11 @@ def test_a_row_has_the_pair_and_the_scale_of_its_run():
 
 
 def test_a_verdict_reads_as_a_sentence():
-    assert "C1 holds** for this pair, by our own measure: *" in replace(ROW, protocol="book")._repr_markdown_()
-    text = ROW._repr_markdown_()
-    assert "C1 holds" in text and "1.500" in text and "1.400 to 1.600" in text and "n = 200." in text
+    assert "C1 holds</b> for this pair, by our own measure: <em>" in replace(ROW, protocol="book")._repr_html_()
+    text = " ".join(ROW._repr_html_().split())
+    assert "Estimate: perplexity ratio 1.500, 95 % interval 1.400 to 1.600, n = 200." in text
+    assert "by chance 0.500, n" in replace(ROW, null=0.5)._repr_html_()
+    assert "perplexity –, 95 % interval – to –" in verdict.unmeasured(CLAIMS["C1"], "", why="perplexity")._repr_html_()
 
 
 TOY = '''"""C99: a toy is a toy."""
@@ -119,8 +123,11 @@ def test_one_file_is_enough_for_a_claim_more(toy, tmp_path, monkeypatch, capsys)
     shown = module.judge(frame).of_run(run)
     assert (shown["id"], shown["verdict"], shown["pair"], shown["scale"]) == ("C99", "holds", "pocket", "laptop")
     card = pages.scorecard([shown], "pocket", ["02_world_modeling"])
-    told = "A toy is a toy. *(Figure 0)* | {bdg-success}`holds` 2.000 [1.000, 3.000] toys, n = 9 |"
-    assert f"| [C99](../notebooks/02_world_modeling.ipynb) | {told}" in card
+    assert (
+        '<a href="../notebooks/02_world_modeling.html">C99</a></td>\n<td>A toy is a toy. <em>(Figure 0)</em></td>'
+        in card
+    )
+    assert ">holds</span> 2.000 [1.000, 3.000] toys, n = 9</td>" in card
     assert card.count("not yet run") == len(CLAIMS)
     table = pages.pairs([shown], "pocket").replace("\n", "")
     assert '<th scope="row" title="A toy is a toy."><b>C99</b> toys</th><td class="holds"><b>2.000</b>' in table
