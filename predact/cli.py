@@ -48,13 +48,15 @@ Every = Annotated[
     bool, typer.Option("--all", help="All pairs: those run in this folder, and those with published verdicts.")
 ]
 
-WRITTEN = 'JSON Lines: {"prompt": "...", "generation": "..."}, written by any model.'
+WRITTEN = 'Generations of any model: JSON Lines, JSON or CSV, also .gz: {"prompt": "...", "generation": "..."}.'
+PATIENCE = 5  # seconds: of work that takes longer, an estimate is printed first
 Generations = Annotated[Path, typer.Argument(help=WRITTEN, metavar="FILE")]
 Whose = Annotated[
     Literal["paper", "book"],
     typer.Option(help="paper: spans of characters, as in the paper; book: ours, of words, with their order."),
 ]
 Page = Annotated[Path, typer.Option(help="Folder of the page.")]
+Sample = Annotated[int | None, typer.Option(help="Take so many generations of each prompt, drawn at random.")]
 
 STORE = Path("_build/store")
 INTERRUPTED = 130  # the status with which Typer, as a shell, ends after Ctrl-C
@@ -135,11 +137,19 @@ def list_corpora() -> None:
 
 
 @app.command()
-def blueprint(file: Generations, out: Page = Path("blueprint"), protocol: Whose = "book") -> None:
+def blueprint(
+    file: Generations, out: Page = Path("blueprint"), protocol: Whose = "book", sample: Sample = None, seed: Seed = 0
+) -> None:
     """Draw what the generations in FILE have in common, on one self-contained page, and print its path."""
     from predact.build import standalone
 
-    page = standalone.page(standalone.read(file), f"Blueprint of {file.name}", protocol)
+    texts = standalone.read(file, sample, seed)
+    for note in texts.notes:
+        typer.echo(note, err=True)
+    wanted = standalone.seconds(texts)
+    if wanted > PATIENCE:
+        typer.echo(f"This takes about {wanted:.0f} seconds.", err=True)
+    page = standalone.page(texts, f"Blueprint of {file.name}", protocol, bar=True)
     write(out / "index.html", page.encode(), "out")
     typer.echo(out / "index.html")
 

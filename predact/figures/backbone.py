@@ -105,6 +105,7 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     models, most = list(cells.model.unique()), int(cells.row.max()) + 1
     model = alt.param("model", value=models[-1], bind=alt.binding_radio(options=models, name="Model "))
     widest = 1 + max((max(others) for others in cells.others if len(others)), default=0)
+    size = max(most, widest)  # of the alignment; the cells may be those of its first generations only
     known = {number: label for number, label in SHOWN.items() if number <= widest}  # more: nothing would be shown
     select = alt.binding_radio(options=list(known), labels=list(known.values()), name="Columns where so many agree ")
     least = alt.param("agreeing", value=max(each for each in known if each <= max(1, agreeing)), bind=select)
@@ -124,7 +125,7 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
             token=one_line("'[' + datum.tokens + ']'"),
             after=one_line("join(slice(datum.all, datum.index + 1, datum.index + 9), '')"),
             said="datum.before + datum.token + datum.after",
-            agree=f"datum.others + ' of ' + {most - 1}",
+            agree=f"datum.others + ' of ' + {size - 1}",
         )
     )
     names = {"row": "generation", "said": "text", "agree": "others with this token here"}
@@ -133,7 +134,7 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     color = alt.Color(
         "others:Q",
         title="others that agree",
-        scale=alt.Scale(scheme="viridis", domain=[0, most - 1]),
+        scale=alt.Scale(scheme="viridis", domain=[0, size - 1]),
         legend=alt.Legend(orient="top", gradientLength=160, titleFontWeight="normal", **ink),
     )
     x = alt.X(

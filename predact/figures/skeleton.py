@@ -7,6 +7,7 @@ share one vertical axis, of pixels.
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unicodedata import bidirectional
 
 import altair as alt
 import pandas as pd
@@ -35,7 +36,7 @@ def sankey(
 
     Args:
         drawn: by protocol ("paper", "book"), what `blueprint.of_paper` and `blueprint.blueprint` return; the first is
-            shown at first, a switch shows the other.
+            shown at first, a switch shows the other. Or by names of a page's own, which chooses among them.
         prompts: the text of each prompt, by its id; the first is shown at first.
         models: drawn one above the other, to one scale.
     """
@@ -50,8 +51,9 @@ def sankey(
     color = style.models(models)["color"].legend(None)
     pick = alt.selection_point("pick", fields=["prompt", "model", "slot", "protocol"], empty=False)
     y = alt.Y("y:Q", scale=alt.Scale(domain=[0, height], reverse=True, nice=False, zero=False), **FLAT)
-    heads = pd.concat([_heads(spans[spans.protocol == name], prompts, models, name) for name in drawn])
-    node, span, head = (_of(frame).encode(x=_x("x"), y=y) for frame in (nodes, spans, heads))
+    heads = pd.concat([_heads(spans[spans.protocol == name], drawn[name], prompts, models, name) for name in drawn])
+    node, head = (_of(frame).encode(x=_x("x"), y=y) for frame in (nodes, heads))
+    span = node.transform_filter(f"datum.state == {IN_PLACE} && !datum.ends")  # of the same rows: held once
     ends = _of(nodes[nodes.ends]).encode(x=_x("x"), y=_y("above"), text="name:N")
     quiet: Any = {"fontSize": 11, "opacity": 0.75}
     hits = span.mark_rule(strokeWidth=24, opacity=0.001).encode(
@@ -68,22 +70,34 @@ def sankey(
         ),
         ends.transform_filter("datum.slot == 0").mark_text(align="left", baseline="bottom", **quiet),
         ends.transform_filter("datum.slot > 0").mark_text(align="right", baseline="bottom", **quiet),
-        head.mark_text(align="left", fontSize=13, fontWeight=700, **top).encode(
+        head.mark_text(align="left", fontSize=13, fontWeight=700, limit=alt.ExprRef("width - 230"), **top).encode(
             x=alt.value(0), text="model:N", color=color
         ),
         head.mark_text(align="right", **quiet, **top).encode(x=alt.value("width"), text="told:N"),
-        *_list(spans, color, listed),
+        *_list(span, color, listed),
         *_texts(drawn, read),
         hits.add_params(pick),
     ]
     most = 1 + max(int(each.texts.row.max()) for each in drawn.values()) // LISTED * LISTED
     pages: Any = {"bind": alt.binding_range(min=1, max=most, step=LISTED, name="Listed from ")} if most > 1 else {}
-    labels = [PROTOCOLS[name] for name in drawn]
+    labels = [PROTOCOLS.get(name, name) for name in drawn]
     switch: Any = {"bind": alt.binding_radio(options=list(drawn), labels=labels, name="Protocol ")}
     controls = [choose(prompts), alt.param("protocol", value=next(iter(drawn)), **(switch if len(drawn) > 1 else {}))]
     controls += [alt.param("from_row", value=1, **pages), alt.param("first_model", value=models[0])]
     text = _in_words(spans[spans.protocol == next(iter(drawn))], prompts)
     return style.figure(layers, controls, description=text, height=height)
+
+
+def isolated(text: str) -> str:
+    """Return a text that begins right to left between marks that let it have this direction."""
+    strong = next((each for each in map(bidirectional, text) if each in ("L", "R", "AL")), "L")
+    return text if strong == "L" else f"\u2068{text}\u2069"
+
+
+def _isolated(expression: str) -> str:
+    """The same in Vega, for Hebrew, Arabic and the scripts between them in Unicode."""
+    marked = f"'\u2068' + {expression} + '\u2069'"
+    return f"test(/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/, {expression}) ? {marked} : {expression}"
 
 
 def _x(field: str) -> alt.X:
@@ -138,9 +152,9 @@ def _flows(ribbons: pd.DataFrame, color: alt.Color, grey: Any) -> list[alt.Chart
     ]
 
 
-def _list(spans: pd.DataFrame, color: alt.Color, top: int) -> list[alt.Chart]:
+def _list(span: alt.Chart, color: alt.Color, top: int) -> list[alt.Chart]:
     """The spans of the clicked model, each with its number and how many generations contain it."""
-    rows = _of(spans).transform_filter(f"datum.model == {MODEL}")
+    rows = span.transform_filter(f"datum.model == {MODEL}")
     rows = rows.transform_calculate(
         y=f"{top} + {ROW} * datum.slot",
         label="width < 480 ? datum.short : width < 900 ? datum.middle : datum.long",
@@ -168,8 +182,8 @@ def _texts(drawn: Mapping[str, Blueprint], top: int) -> list[alt.Chart]:
         .transform_filter(f"datum.rank >= datum.first && datum.rank < datum.first + {LISTED}")
         .transform_calculate(
             y=f"{top} + {ROW} * (datum.rank - datum.first + 1)",
-            before=style.one_line("slice(datum.text, max(0, datum.at - 90), datum.at)"),
-            after=style.one_line("slice(datum.text, datum.at, datum.at + 240)"),
+            before=_isolated(style.one_line("slice(datum.text, max(0, datum.at - 90), datum.at)")),
+            after=_isolated(style.one_line("slice(datum.text, datum.at, datum.at + 240)")),
         )
         .encode(y=_y("y"))
     )
@@ -223,13 +237,14 @@ def _sized(frame: pd.DataFrame, drawn: Blueprint, models: Sequence[str]) -> tupl
 def _nodes(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
     frame, top, unit = _sized(drawn.nodes, drawn, models)
     y = top + frame.top * unit + frame.state * GAP
-    labels = {name: [shortened(text.strip(), most) for text in frame.text] for name, most in LABELS.items()}
+    texts = frame.text.where(frame.state == IN_PLACE, "")  # others need none
+    labels = {name: [isolated(shortened(text.strip(), most)) for text in texts] for name, most in LABELS.items()}
     told = [f"{held} of {size} generations" for held, size in zip(frame.contained, frame["size"], strict=True)]
     shade = frame.state.map({IN_PLACE: 1.0, ELSEWHERE: 0.5, OTHER: 0.4})
     place = {"x": frame.slot / frame["last"], "y": y, "y2": y + frame["count"] * unit, "above": top - 3}
     place |= {"hit": top - 16, "hit2": top + FLOW + 2 * GAP}
     name = [text.split()[0] if ends else "" for text, ends in zip(frame.text, frame.ends, strict=True)]  # start, end
-    made = frame.assign(**place, kind=frame.state, shade=shade, told=told, name=name, **labels)
+    made = frame.assign(**place, kind=frame.state, text=texts, shade=shade, told=told, name=name, **labels)
     return made[(made["count"] > 0) | (made.state == IN_PLACE)].drop(columns=["top", "size", "last", "held"])
 
 
@@ -264,13 +279,16 @@ def _name(texts: dict, place: tuple, state: int) -> str:
     return (name, f"{name} (out of order)", f"other text than {name}")[state]
 
 
-def _heads(spans: pd.DataFrame, prompts: Mapping[str, str], models: Sequence[str], protocol: str) -> pd.DataFrame:
+def _heads(
+    spans: pd.DataFrame, drawn: Blueprint, prompts: Mapping[str, str], models: Sequence[str], protocol: str
+) -> pd.DataFrame:
+    counts = spans.groupby(["prompt", "model"]).size().to_dict()
     rows = []
-    for prompt in prompts:
-        for place, model in enumerate(models):
-            count = int(((spans.prompt == prompt) & (spans.model == model)).sum())
+    for prompt, model in drawn.texts[["prompt", "model"]].drop_duplicates().itertuples(index=False):
+        if prompt in prompts and model in models:
+            count = counts.get((prompt, model), 0)
             told = f"{count} anchor span{'s' * (count > 1)}" if count else "no anchor spans: other text throughout"
-            row = {"prompt": prompt, "model": model, "x": 0, "y": BLOCK * place}
+            row = {"prompt": prompt, "model": model, "x": 0, "y": BLOCK * list(models).index(model)}
             rows.append(row | {"told": told, "protocol": protocol})
     return pd.DataFrame(rows)
 

@@ -6,6 +6,7 @@ specification serves light and dark pages. The book's own script draws the HTML 
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -16,6 +17,7 @@ from predact import markup
 
 BASE, STEP, RLHF, NULL = "#2a7fc0", "#16a05c", "#d9602b", "#8b8b8b"  # distinct in any colour vision, on white and black
 RUNS = ["#d9602b", "#b3431a", "#f09a6c", "#8a5cc0", "#c79a00"]  # shades of RLHF's colour for its seeds, then variants
+OTHERS = [(STEP, "diamond"), ("#8a5cc0", "triangle-up"), ("#c79a00", "cross"), ("#c0487f", "triangle-down")]
 DOCUMENT, CHAT = "as a document", "as a chat"  # labels of one model in both roles, as Base and as RLHF
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LINE = 21  # pixels: height of a row in a figure that lists items
@@ -127,7 +129,8 @@ def models(present: Sequence[str]) -> dict[str, Any]:
     """Return the encodings of colour and shape by model, the same in every figure: Base, the steps between, RLHF."""
     looks = {"Base": (BASE, "circle"), "RLHF": (RLHF, "square")}
     looks |= {DOCUMENT: looks["Base"], CHAT: looks["RLHF"]}
-    colors, shapes = zip(*(looks.get(name, (STEP, "diamond")) for name in present), strict=True)
+    looks |= dict(zip([name for name in present if name not in looks], cycle(OTHERS), strict=False))
+    colors, shapes = zip(*(looks[name] for name in present), strict=True)
     return {
         "color": alt.Color("model:N", scale=alt.Scale(domain=list(present), range=colors)),
         "shape": alt.Shape("model:N", scale=alt.Scale(domain=list(present), range=shapes)),

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
+from scipy.sparse import csr_array
 
 from predact.errors import UserError
 
@@ -21,6 +22,7 @@ _ROUNDS = 1  # of refinement; a second one adds about 1 % of pairs and 50 % of t
 _WIDEST = 8  # times the longest sequence: an alignment with more columns is packed
 _CODES = [byte for byte in range(1, 256) if byte not in b"><=- \r\n"]  # the 248 bytes that --text distinguishes
 _SCALE = 2**20  # a pair outweighs any number of runs
+_TRACE = 2**26  # bytes of the trace of a path; where it would be more, parts of it are made again
 
 Ids = Sequence[int] | np.ndarray
 
@@ -47,14 +49,14 @@ def align(sequences: Sequence[Ids]) -> np.ndarray:
     if longest == 0:
         return np.empty((len(rows), 0), np.int64)
     chain = _chain(parts, words)
-    table, widest = np.empty((0, 0), np.int32), _WIDEST * longest
-    for number, place in enumerate(chain * (1 + _ROUNDS)):
-        others = table[int(number >= len(rows)) :]  # in refinement, the first row is removed and appended again
-        table = _added(others[:, (others != GAP).any(0)], parts[place], words)
-        if table.shape[1] > widest:
-            table = _packed(table)
-            widest = max(widest, 2 * table.shape[1])
-    return np.append(known, GAP)[_packed(table)][np.argsort([order[place] for place in chain])]
+    chained = [parts[place] for place in chain]
+    bounds = np.cumsum([0, *map(len, chained)])
+    columns = _columns(np.concatenate(chained), bounds, words, _ROUNDS, _WIDEST * longest, _TRACE)
+    result = np.full((len(rows), 1 + columns.max()), GAP, np.int64)
+    for number, place in enumerate(chain):
+        own = slice(bounds[number], bounds[number + 1])
+        result[order[place], columns[own]] = known[chained[number]]
+    return result
 
 
 def mafft(sequences: Sequence[Ids]) -> np.ndarray:
@@ -172,67 +174,246 @@ def _chain(parts: list[np.ndarray], words: int) -> list[int]:
     """Order sequences for alignment: next is always the one that shares most bigrams, on average, with those before."""
     grams = [part[:-1].astype(np.int64) * words + part[1:] for part in parts]
     flat = np.unique(np.concatenate(grams), return_inverse=True)[1]
-    holds = np.zeros((len(parts), flat.max(initial=-1) + 1), dtype=bool)
-    holds[np.repeat(np.arange(len(parts)), [len(each) for each in grams]), flat] = True
-    counts, dense = holds.sum(1), holds[:, holds.sum(0) > 1].astype(np.float32)
-    likeness = (dense @ dense.T).astype(float) / np.minimum(counts[:, None], counts).clip(1)
+    row = np.repeat(np.arange(len(parts)), [len(each) for each in grams])
+    holds = csr_array((np.ones(len(flat)), (row, flat)), (len(parts), flat.max(initial=-1) + 1))
+    holds.data[:] = 1  # a bigram counts once
+    counts, shared = holds.sum(1), holds[:, holds.sum(0) > 1]
+    likeness = (shared @ shared.T).toarray() / np.minimum(counts[:, None], counts).clip(1)
     chain = [int(likeness.sum(0).argmax())]
+    total = np.zeros(len(parts))
     for _ in parts[1:]:
-        likeness[:, chain[-1]] = -np.inf  # never again
-        chain.append(int(likeness[chain].sum(0).argmax()))
+        total += likeness[chain[-1]]
+        total[chain[-1]] = -np.inf  # never again
+        chain.append(int(total.argmax()))
     return chain
 
 
-def _added(table: np.ndarray, part: np.ndarray, words: int) -> np.ndarray:
-    """Align one more sequence, as the last row; it gets columns of its own for tokens that match nothing."""
-    occurs = np.zeros(words + 1, dtype=bool)  # the last for gaps
-    occurs[part] = True
-    some = np.flatnonzero(occurs[table].any(0))
-    places = np.argsort(part, kind="stable")
-    bounds = np.searchsorted(part[places], np.arange(words + 1))
-    matches = _path(np.ascontiguousarray(table.T[some]), len(part), bounds, places)
-    a, b = some[matches >= 0], matches[matches >= 0]
-    before = np.searchsorted(b, np.arange(len(part)))  # matches before a token
-    columns = np.arange(len(part)) - before + np.append(a, table.shape[1])[before]  # of the tokens
-    result = np.full((len(table) + 1, table.shape[1] + len(part) - len(a)), GAP, np.int32)
-    result[:-1, np.delete(np.arange(result.shape[1]), np.delete(columns, b))] = table
-    result[-1, columns] = part
-    return result
+@njit(cache=True, nogil=True)
+def _columns(flat: np.ndarray, bounds: np.ndarray, words: int, rounds: int, widest: int, room: int) -> np.ndarray:
+    """Align sequences one after the other, then remove each one and add it again, so many rounds; return columns.
 
+    Sequence s is ``flat[bounds[s] : bounds[s + 1]]``; the column of every token is returned. Memory is linear in the
+    tokens but for the trace of `_path`, which has `room` bytes or, of very long sequences, a little more.
 
-@njit(cache=True)
-def _packed(table: np.ndarray) -> np.ndarray:
-    """Use the fewest columns: move tokens as far left as those before them allow; those that agree move together."""
-    result = np.full(table.shape, -1, np.int32)
-    last, done = np.full(len(table), -1), np.zeros(len(table), np.bool_)
-    for column in table.T:
-        done[:] = column < 0
-        for row in range(len(table)):
-            if not done[row]:
-                same = np.flatnonzero(column == column[row])
-                place = last[same].max() + 1
-                for other in same:
-                    result[other, place], last[other], done[other] = column[row], place, True
-    return result[:, : last.max() + 1].copy()
-
-
-@njit(cache=True)
-def _path(table: np.ndarray, width: int, bounds: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """For each column its match in a sequence, or -1: the most identical pairs; among ties, the fewest runs of matches.
-
-    `table` is [columns, rows]; id w occurs in the sequence at ``places[bounds[w] : bounds[w + 1]]``.
+    A column keeps its name while others come and go: only their `order` changes. Tokens are looked up by word, where
+    `slots` tells the place of each.
     """
-    trace = np.zeros((len(table) + 1, width + 1), np.uint8)  # 1: follows a match, 2: match is best, 4: left is best
+    size, total = len(bounds) - 1, len(flat)
+    slots, first = np.empty(total, np.int64), np.zeros(words + 2, np.int64)
+    for word in flat:
+        first[word + 2] += 1
+    first = np.cumsum(first)
+    for token, word in enumerate(flat):
+        slots[token] = first[word + 1]
+        first[word + 1] += 1
+    at, order = np.full(total, -1), np.empty(0, np.int64)  # the name of the column of each slot; names in their order
+    used, free = np.zeros(total, np.int64), np.arange(total)[::-1].copy()  # tokens of each column; names not in use
+    spare = total
+    for number in range(size * (1 + rounds)):
+        begin, end = bounds[number % size], bounds[number % size + 1]
+        own = slots[begin:end]
+        if number >= size:
+            for slot in own:
+                used[at[slot]] -= 1
+                if used[at[slot]] == 0:
+                    free[spare] = at[slot]
+                    spare += 1
+                at[slot] = -1
+            order = order[used[order] > 0]
+        part = flat[begin:end]
+        distinct = np.unique(part)
+        shared, counts, starts = _profile(at, first, distinct, order)
+        matches = _path(shared, counts, starts, np.searchsorted(distinct, part), len(distinct), room)
+        order, spare = _merged(at, own, matches, order, free, spare)
+        for slot in own:
+            used[at[slot]] += 1
+        if len(order) > widest:
+            columns, width = _packed(flat, _ranks(at, slots, order), bounds, words, len(order))
+            at[slots], order = columns, np.arange(width)
+            used[:] = 0
+            for column in columns:
+                if column >= 0:
+                    used[column] += 1
+            spare = total - width
+            free[:spare] = np.arange(width, total)[::-1]
+            widest = max(widest, 2 * width)
+    return _packed(flat, _ranks(at, slots, order), bounds, words, len(order))[0]
+
+
+@njit(cache=True, nogil=True)
+def _ranks(at: np.ndarray, slots: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The place of the column of each token; -1 of tokens without one."""
+    rank = np.full(len(at) + 1, -1)
+    rank[order] = np.arange(len(order))
+    return rank[at[slots]]
+
+
+@njit(cache=True, nogil=True)
+def _profile(
+    at: np.ndarray, first: np.ndarray, distinct: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which of some words stand in the columns: the number and count of each, by column.
+
+    Those of the c-th column are from ``starts[c]`` to ``starts[c + 1]``.
+    """
+    count, rank = np.zeros(len(at), np.int64), np.empty(len(at), np.int64)
+    rank[order] = np.arange(len(order))
+    starts = np.zeros(len(order) + 2, np.int64)
+    most = 0
+    for word in distinct:
+        most += first[word + 1] - first[word]
+    found, names, kept = np.empty((2, most), np.int64), np.empty(most, np.int64), 0
+    for name, word in enumerate(distinct):
+        begin = kept
+        for column in at[first[word] : first[word + 1]]:
+            if column >= 0:
+                if count[column] == 0:
+                    found[0, kept], names[kept] = column, name
+                    kept += 1
+                count[column] += 1
+        for place in range(begin, kept):
+            column = found[0, place]
+            found[0, place], found[1, place], count[column] = rank[column], count[column], 0
+            starts[rank[column] + 2] += 1
+    starts = np.cumsum(starts)
+    shared, counts = np.empty(kept, np.int64), np.empty(kept, np.int64)
+    for place in range(kept):
+        here = starts[found[0, place] + 1]
+        shared[here], counts[here] = names[place], found[1, place]
+        starts[found[0, place] + 1] += 1
+    return shared, counts, starts[: len(order) + 1]
+
+
+@njit(cache=True, nogil=True)
+def _merged(
+    at: np.ndarray, own: np.ndarray, matches: np.ndarray, order: np.ndarray, free: np.ndarray, spare: int
+) -> tuple[np.ndarray, int]:
+    """Put a sequence into the columns that it matches; what matches nothing gets columns of its own before the next.
+
+    Returns the new order of columns, and how many names are free.
+    """
+    merged, size, done = np.empty(len(order) + len(own), np.int64), 0, 0
+    waiting = 0  # the first token without a column
+    for place in range(len(own) + 1):
+        if place < len(own) and matches[place] < 0:
+            continue
+        stop = matches[place] if place < len(own) else len(order)
+        merged[size : size + stop - done] = order[done:stop]
+        size, done = size + stop - done, stop
+        for other in range(waiting, place):
+            spare -= 1
+            merged[size] = at[own[other]] = free[spare]
+            size += 1
+        if place < len(own):
+            at[own[place]] = order[stop]
+        waiting = place + 1
+    return merged[:size], spare
+
+
+@njit(cache=True, nogil=True)
+def _packed(
+    flat: np.ndarray, columns: np.ndarray, bounds: np.ndarray, words: int, width: int
+) -> tuple[np.ndarray, int]:
+    """Use the fewest columns: move tokens as far left as those before them allow; those that agree move together.
+
+    Returns the new column of each token, and how many there are.
+    """
+    result = np.full(len(flat), -1)
+    starts = np.zeros(width + 2, np.int64)
+    for column in columns:
+        if column >= 0:
+            starts[column + 2] += 1
+    starts = np.cumsum(starts)
+    tokens, rows, row = np.empty(starts[-1], np.int64), np.empty(len(flat), np.int64), 0
+    for token, column in enumerate(columns):
+        while token >= bounds[row + 1]:
+            row += 1
+        rows[token] = row
+        if column >= 0:
+            tokens[starts[column + 1]] = token
+            starts[column + 1] += 1
+    last, place = np.full(len(bounds), -1), np.full(words, -1)
+    for column in range(width):
+        own = tokens[starts[column] : starts[column + 1]]
+        for token in own:
+            place[flat[token]] = max(place[flat[token]], last[rows[token]] + 1)
+        for token in own:
+            result[token] = last[rows[token]] = place[flat[token]]
+        for token in own:
+            place[flat[token]] = -1
+    return result, last.max() + 1
+
+
+@njit(cache=True, nogil=True)
+def _path(
+    shared: np.ndarray, counts: np.ndarray, starts: np.ndarray, names: np.ndarray, distinct: int, room: int
+) -> np.ndarray:
+    """For each token of a sequence the column that it matches, or -1.
+
+    The most identical pairs are chosen; among ties, the fewest runs of matches. What stands in the columns is told as
+    `_profile` returns it, the sequence by the numbers of its words. The trace is kept for some columns at a time; the
+    scores at the first column of each such block are kept, and all but the last block are computed twice.
+    """
+    some = np.flatnonzero(np.diff(starts) > 0)
+    width = len(names)
+    places = np.argsort(names, kind="mergesort")
+    bounds = np.zeros(distinct + 1, np.int64)
+    for name in names:
+        bounds[name + 1] += 1
+    bounds = np.cumsum(bounds)
+    block = max(1, room // (width + 1))
+    if block < len(some):
+        block = max(block, int(np.sqrt(16 * len(some))))  # a score takes 16 bytes, a step of the trace one
+    blocks = max(1, -(-len(some) // block))
+    kept = np.empty((blocks, 2, width + 1), np.int64)
+    kept[0, 0], kept[0, 1] = -(2**60), 0
+    trace = np.zeros((min(block, len(some)) + 1, width + 1), np.uint8)
+    for number in range(blocks - 1):
+        kept[number + 1] = kept[number]
+        _swept(
+            shared, counts, starts, some[number * block : (number + 1) * block], places, bounds, kept[number + 1], trace
+        )
+    matches = np.full(width, -1)
+    column, forced = width, 0
+    for number in range(blocks - 1, -1, -1):
+        own = some[number * block : (number + 1) * block]
+        _swept(shared, counts, starts, own, places, bounds, kept[number], trace)
+        row = len(own)
+        while row > 0 and column > 0:
+            step = trace[row, column]
+            if forced or step & 2:
+                row, column, forced = row - 1, column - 1, step & 1
+                matches[column] = own[row]
+            elif step & 4:
+                column -= 1
+            else:
+                row -= 1
+    return matches
+
+
+@njit(cache=True, nogil=True)
+def _swept(
+    shared: np.ndarray,
+    counts: np.ndarray,
+    starts: np.ndarray,
+    some: np.ndarray,
+    places: np.ndarray,
+    bounds: np.ndarray,
+    scores: np.ndarray,
+    trace: np.ndarray,
+) -> None:
+    """Go through some columns: bring the scores, of paths that end in a match and of all, up to date, and the trace.
+
+    A step of the trace tells by its bits: 1: it follows a match, 2: a match is best, 4: left is best.
+    """
+    width = len(places)
     gain = np.zeros(width, np.int64)
-    matched, best = np.full(width + 1, -(2**60)), np.zeros(width + 1, np.int64)
-    for row in range(1, len(table) + 1):
-        gain[:] = times = 0
-        for other, word in enumerate(table[row - 1]):
-            times += _SCALE
-            if other + 1 == table.shape[1] or table[row - 1, other + 1] != word:
-                for place in places[bounds[word] : bounds[word + 1] if word >= 0 else 0]:
-                    gain[place] += times
-                times = 0
+    matched, best = scores
+    for row in range(1, len(some) + 1):
+        gain[:] = 0
+        for each in range(starts[some[row - 1]], starts[some[row - 1] + 1]):
+            for place in places[bounds[shared[each]] : bounds[shared[each] + 1]]:
+                gain[place] = _SCALE * counts[each]
         corner, corner_matched, beside = best[0], matched[0], 0
         for column in range(1, width + 1):
             above, above_matched = best[column], matched[column]
@@ -243,15 +424,3 @@ def _path(table: np.ndarray, width: int, bounds: np.ndarray, places: np.ndarray)
                 value = max(value, match)
             matched[column], best[column], beside, trace[row, column] = match, value, value, step
             corner, corner_matched = above, above_matched
-    partners = np.full(len(table), -1)
-    row, column, forced = len(table), width, 0
-    while row > 0 and column > 0:
-        step = trace[row, column]
-        if forced or step & 2:
-            row, column, forced = row - 1, column - 1, step & 1
-            partners[row] = column
-        elif step & 4:
-            column -= 1
-        else:
-            row -= 1
-    return partners

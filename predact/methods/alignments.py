@@ -5,12 +5,15 @@ the two halves of the generations are also aligned separately, so that the order
 held-out generations.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
@@ -43,6 +46,27 @@ def align_pair(root: Path, written: pd.DataFrame, engine: str = "native", seed: 
         UserError: the engine is unknown, or MAFFT is absent.
     """
     return _made(root, list(_units(written, seed)), engine)
+
+
+def align_here(written: pd.DataFrame, texts: Sequence[str], seed: int = 0, bar: bool = False) -> pd.DataFrame:
+    """Align generations and nulls as `align_pair` does, by the native engine, without a store, on all cores.
+
+    Args:
+        written: generations, as `sampling.sample_pair` returns them.
+        texts: kinds of text, of `TEXTS`.
+        seed: of the nulls.
+        bar: whether to show a progress bar.
+    """
+    units = [
+        ({"model": model, "category": category, "prompt": prompt}, text, rows)
+        for model, category, prompt, own in _units(written, seed, halves=False)
+        for text, rows in own.items()
+        if text in texts
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what takes the time needs no interpreter
+        made = pool.map(lambda unit: _aligned("native", *unit[1:]).assign(**unit[0]), units)
+        parts = list(tqdm(made, "alignments", len(units), leave=False, disable=None if bar else True))
+    return pd.concat(parts, ignore_index=True)[["model", "category", "prompt", "text", "row", "ids", "columns"]]
 
 
 def align_characters(

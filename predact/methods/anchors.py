@@ -62,7 +62,7 @@ def indexed(
         UserError: the share or the length is out of its range.
     """
     _check(share, length)
-    least = max(2, int(np.ceil(share * len(texts) - 1e-9)))
+    enough = least(share, len(texts))
     held: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)  # (index, first characters): places by generation
     for row, (text, where) in enumerate(zip(texts, columns, strict=True)):
         for place, column in enumerate(where[: max(0, len(text) - length + 1)].tolist()):
@@ -70,9 +70,9 @@ def indexed(
     room = [np.arange(len(text), 0, -1) for text in texts]  # from each place on, characters that no picked span has
     found: list[Indexed] = []
     while len(found) < most:
-        held = {key: _free(places, room, length) for key, places in held.items() if len(places) >= least}
+        held = {key: _free(places, room, length) for key, places in held.items() if len(places) >= enough}
         often = max(map(len, held.values()), default=0)
-        if often < least:
+        if often < enough:
             break
         longest = {
             key: commonprefix([texts[row][place : place + room[row][place]] for row, place in places.items()])
@@ -112,6 +112,11 @@ def inside(found: Sequence[Indexed], texts: Sequence[str], points: int = overlap
     return total / max(1, len(texts))
 
 
+def least(share: float, generations: int) -> int:
+    """The number of generations that a span must be in: a share of them, two at least."""
+    return max(2, int(np.ceil(share * generations - 1e-9)))
+
+
 def _check(share: float, length: int) -> None:
     if not 0 < share <= 1:
         raise UserError(f"share: expected a number above 0 and at most 1, not {share}.")
@@ -149,8 +154,7 @@ def spans(alignment: np.ndarray, share: float = SHARE, length: int = LENGTH) -> 
     nodes, ids = (np.insert(each, ends, -1) for each in (node, flat))  # a mark ends each generation
     tokens = np.argsort(nodes, kind="stable")[len(ends) :]
     bounds = np.searchsorted(nodes[tokens], np.arange(len(keys) + 1))
-    least = max(2, int(np.ceil(share * len(alignment) - 1e-9)))
-    found = _chosen(nodes, tokens, bounds, columns, alignment.shape[1], least, length)
+    found = _chosen(nodes, tokens, bounds, columns, alignment.shape[1], least(share, len(alignment)), length)
     kept: dict[int, np.ndarray] = {}
     for place in sorted(range(len(found)), key=lambda place: -found[place][0]):
         _, first, size = found[place]
@@ -170,6 +174,11 @@ def _chosen(
     ``tokens[bounds[v] : bounds[v + 1]]``. This is a dynamic program over columns from left to right: `worth` is the
     value of the best choice before a column, and at each node all spans that begin there are tried.
     """
+    follows = np.full(len(columns), -1)  # the node that follows a node in all texts, where it is one
+    for node in range(len(columns)):
+        after = nodes[tokens[bounds[node] : bounds[node + 1]] + 1]
+        if after.min() == after.max():
+            follows[node] = after[0]
     worth = np.zeros(width + 1, np.int64)
     first, sizes, starts = np.full(width + 1, -1), np.zeros(width + 1, np.int64), np.zeros(width + 1, np.int64)
     done = 0
@@ -184,14 +193,23 @@ def _chosen(
         waiting = [(tokens[bounds[node] : bounds[node + 1]], 1, column)]
         while waiting:
             here, size, last = waiting.pop()
-            value = worth[column] + (size - 1) * len(here)
-            if len(here) >= least and size >= length and value > worth[last + 1]:
-                worth[last + 1], first[last + 1], sizes[last + 1], starts[last + 1] = value, here[0], size, column
+            while True:
+                value = worth[column] + (size - 1) * len(here)
+                if len(here) >= least and size >= length and value > worth[last + 1]:
+                    worth[last + 1], first[last + 1], sizes[last + 1], starts[last + 1] = value, here[0], size, column
+                only = follows[nodes[here[0] + size - 1]]
+                if only < 0:
+                    break
+                size, last = size + 1, columns[only]
             after = nodes[here + size]
-            for each in np.unique(after):
-                kept = here[after == each]
-                if each >= 0 and len(kept) >= least:
-                    waiting.append((kept, size + 1, columns[each]))
+            sorted_by_next = np.argsort(after, kind="mergesort")
+            begin = 0
+            for stop in range(1, len(here) + 1):
+                each = after[sorted_by_next[begin]]
+                if stop == len(here) or after[sorted_by_next[stop]] != each:
+                    if each >= 0 and stop - begin >= least:
+                        waiting.append((here[sorted_by_next[begin:stop]], size + 1, columns[each]))
+                    begin = stop
     found, end = [(0, 0, 0) for _ in range(0)], width
     while end > 0:
         if first[end] < 0:
@@ -215,11 +233,16 @@ def starts(found: Sequence[np.ndarray], generations: Sequence[Ids]) -> np.ndarra
     return np.array([[each[0] if len(each) else -1 for each in row] for row in places]).reshape(len(found), len(texts))
 
 
+@njit(cache=True)
 def _places(span: np.ndarray, text: np.ndarray) -> np.ndarray:
     """Where a text contains a span."""
-    if len(text) < len(span):
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero((np.lib.stride_tricks.sliding_window_view(text, len(span)) == span).all(1))
+    found = np.zeros(max(0, len(text) - len(span) + 1), np.bool_)
+    for place in range(len(found)):
+        same = 0
+        while same < len(span) and text[place + same] == span[same]:
+            same += 1
+        found[place] = same == len(span)
+    return np.flatnonzero(found)
 
 
 def order(places: np.ndarray) -> Order:

@@ -55,16 +55,96 @@ def blueprint(
     made: list[tuple[pd.DataFrame, ...]] = []
     own = aligned[aligned.text == GENERATIONS]
     for (prompt, model), part in own.groupby(["prompt", "model"], sort=False):
-        texts, word = list(part.ids), decode[str(model)]
         found = anchors.spans(alignments.matrix(part), share, length)
-        places = anchors.starts(found, texts)
-        weight = (places >= 0).sum(1) * np.array([len(span) - 1 for span in found], dtype=int)
-        chosen = np.sort(np.argsort(-weight, kind="stable")[:most])
-        found, places = [found[each] for each in chosen], places[chosen]
-        told = [word(span.tolist()) for span in found]
-        frames = (_nodes(found, places, told), _ribbons(found, places, texts, word), _texts(places, told, texts, word))
+        frames = _laid(found, list(part.ids), decode[str(model)], most)
         made.append(tuple(frame.assign(prompt=str(prompt), model=str(model)) for frame in frames))
     return _joined(made)
+
+
+class Grid(NamedTuple):
+    """Blueprints for many thresholds, each one that differs once; the first is that which a prompt begins with."""
+
+    drawn: dict[str, Blueprint]  # by name; a prompt is in the first ones, as many as it has
+    names: dict[str, list[list[str]]]  # for each prompt, by share, then by length, the name of its blueprint
+    first: dict[str, tuple[int, int] | None]  # the share and length, by place, that it begins with; None: no spans
+
+
+def grid(
+    aligned: pd.DataFrame,
+    decode: Mapping[str, Decode],
+    shares: Sequence[float],
+    lengths: Sequence[int],
+    length: int = anchors.LENGTH,
+    most: int = MOST,
+) -> Grid:
+    """Lay out anchor spans as `blueprint` does, for each of several shares and lengths.
+
+    A prompt begins with the largest share at which one of its models has a span of at least `length` tokens; if there
+    is none at any share, with the largest share and then the largest length at which there is one.
+
+    Args:
+        aligned: see `blueprint`.
+        decode: see `blueprint`.
+        shares: see `anchors.spans`, ascending.
+        lengths: see `anchors.spans`, ascending; one is `length`.
+        length: see above.
+        most: see `blueprint`.
+    """
+    layouts: dict[str, list[tuple[pd.DataFrame, ...]]] = {}
+    names: dict[str, list[list[str]]] = {}
+    first: dict[str, tuple[int, int] | None] = {}
+    begin = list(lengths).index(length)
+    own = aligned[aligned.text == GENERATIONS]
+    for prompt, unit in own.groupby("prompt", sort=False):
+        parts = {str(model): part for model, part in unit.groupby("model", sort=False)}
+        found = _all_spans(parts, shares, lengths)
+        some = [place for place, each in found.items() if any(each.values())]
+        start = max(some, key=lambda place: (place[1] == begin, place), default=None)
+        first[str(prompt)], names[str(prompt)] = start, [[""] * len(lengths) for _ in shares]
+        known: dict[tuple, str] = {}
+        for place in [*([start] if start else []), *found]:
+            spans = found[place]
+            key = tuple(tuple(span.tobytes() for span in each) for each in spans.values())
+            if key not in known:
+                known[key] = str(len(known))
+                for model, part in parts.items():
+                    frames = _laid(spans[model], list(part.ids), decode[model], most)
+                    layouts.setdefault(known[key], []).append(
+                        tuple(frame.assign(prompt=str(prompt), model=model) for frame in frames)
+                    )
+            names[str(prompt)][place[0]][place[1]] = known[key]
+    return Grid({name: _joined(made) for name, made in layouts.items()}, names, first)
+
+
+def _all_spans(
+    parts: Mapping[str, pd.DataFrame], shares: Sequence[float], lengths: Sequence[int]
+) -> dict[tuple[int, int], dict[str, list[np.ndarray]]]:
+    """The anchor spans of each model of a prompt, by the places of a share and of a length."""
+    made = {model: alignments.matrix(part) for model, part in parts.items()}
+    known: dict[tuple[str, int, int], list[np.ndarray]] = {}
+    found: dict[tuple[int, int], dict[str, list[np.ndarray]]] = {}
+    for row, share in enumerate(shares):
+        for column, length in enumerate(lengths):
+            here = found[row, column] = {}
+            for model, rows in made.items():
+                key = (model, anchors.least(share, len(rows)), length)
+                if key not in known:
+                    known[key] = anchors.spans(rows, share, length)
+                here[model] = known[key]
+    return found
+
+
+def _laid(
+    found: list[np.ndarray], texts: list, word: Decode, most: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Nodes, ribbons and texts of the spans of one model and prompt, of those with the most neighbouring tokens."""
+    places = anchors.starts(found, texts)
+    weight = (places >= 0).sum(1) * np.array([len(span) - 1 for span in found], dtype=int)
+    chosen = np.sort(np.argsort(-weight, kind="stable")[:most])
+    found, places = [found[each] for each in chosen], places[chosen]
+    told, state = [word(span.tolist()) for span in found], states(found, places)
+    nodes = _nodes(found, places, state, told)
+    return nodes, _ribbons(found, places, state, texts, word), _texts(places, told, texts, word)
 
 
 def of_paper(
@@ -171,8 +251,8 @@ def states(found: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
     return result
 
 
-def _nodes(found: list[np.ndarray], places: np.ndarray, told: list[str]) -> pd.DataFrame:
-    state, held = states(found, places), places >= 0
+def _nodes(found: list[np.ndarray], places: np.ndarray, state: np.ndarray, told: list[str]) -> pd.DataFrame:
+    held = places >= 0
     rows = []
     for slot, span in enumerate(found):
         counts = np.bincount(state[slot], minlength=len(STATES))
@@ -191,10 +271,10 @@ def _nodes(found: list[np.ndarray], places: np.ndarray, told: list[str]) -> pd.D
     return pd.DataFrame(rows, columns=columns).astype(kinds)  # also if there are no rows
 
 
-def _ribbons(found: list[np.ndarray], places: np.ndarray, texts: list, word: Decode) -> pd.DataFrame:
+def _ribbons(found: list[np.ndarray], places: np.ndarray, state: np.ndarray, texts: list, word: Decode) -> pd.DataFrame:
     """Ribbons of all generations from the beginning (a slot with one node) through all slots to the end."""
     whole = np.full((1, len(texts)), OTHER)
-    state = np.concatenate([whole, states(found, places), whole])
+    state = np.concatenate([whole, state, whole])
     rows = []
     for slot, (here, there) in enumerate(zip(state[:-1], state[1:], strict=True)):
         for source, target in np.ndindex(len(STATES), len(STATES)):

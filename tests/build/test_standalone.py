@@ -1,11 +1,10 @@
 import json
+import math
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from predact import cli
@@ -33,23 +32,13 @@ def row(generation, prompt="Tell me."):
     return {"prompt": prompt, "generation": generation}
 
 
-@given(st.text())
-def test_words_joined_are_the_text(text):
-    assert "".join(standalone.WORD.findall(text)) == text
-
-
-def test_a_word_has_the_space_before_it_and_scripts_without_spaces_are_cut_by_character():
-    assert standalone.WORD.findall("Don't  stop, naïve_x!\n\n東京です ") == [
-        *("Don", "'", "t", "  stop", ",", " naïve_x", "!", "\n\n東", "京", "で", "す", " ")
-    ]
-
-
 def test_a_file_becomes_generations_by_prompt(file):
     texts = standalone.read(file([row("a b"), row("c", "Sing."), row("a b c"), row("", "Sing."), row("x", "Alone.")]))
     assert texts.prompts == {"1": "Tell me.", "2": "Sing."}, "a prompt with one generation is left out"
     assert texts.written[["prompt", "sample"]].to_numpy().tolist() == [["1", 0], ["2", 0], ["1", 1], ["2", 1]]
     assert [texts.decode(ids) for ids in texts.written.ids] == ["a b", "c", "a b c", ""]
     assert ngrams.most_shared(list(texts.written.ids[::2]), 2)[1].tolist() == [0, 1]
+    assert texts.notes == ["1 prompt with a single generation left out."]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +47,14 @@ def test_a_file_becomes_generations_by_prompt(file):
         (b"", r"'.*mine\.jsonl' is empty; expected JSON Lines with \{\"prompt\": .*"),
         (b"\n \n", r"'.*' is empty; .*"),
         (b"\xff\xfe{}", r"'.*' cannot be read as UTF-8 text \(UnicodeDecodeError\)\."),
+        (b"[" * 100_000, r"'.*', line 1, is not JSON; expected JSON Lines .*"),
         (b"{nonsense\n", r"'.*', line 1, is not JSON; expected JSON Lines .*"),
-        ([row("a"), {"prompt": "Tell me."}], r"'.*', line 2, has no text in the field 'generation'; expected .*"),
-        ([row("a"), {"generation": "a"}], r"'.*', line 2, has no text in the field 'prompt'; .*"),
-        ([row("a"), {"prompt": "x", "generation": ["a"]}], r"'.*', line 2, has no text in the field 'generation'; .*"),
+        (
+            [row("a"), {"prompt": "Tell me."}],
+            r"'.*', line 2, has no text in the field 'generation'; found 'prompt'; .*",
+        ),
+        ([row("a"), {"generation": "a"}], r"'.*', line 2, has no text in the field 'prompt'; found 'generation'; .*"),
+        ([row("a"), row(["a", 3])], r"'.*', line 2, has no text in the field 'generation'; .*"),
         ([["a", "b"]], r"'.*', line 1, has no text in the field 'prompt'; .*"),
         ([row("a")], r"no prompt in '.*' has two generations; two at least are needed, better a hundred\."),
     ],
@@ -109,29 +102,143 @@ def test_the_page_loads_nothing(made):
     parser.handle_starttag = lambda tag, attributes: tags.append((tag, dict(attributes)))
     parser.feed(made)
     assert {"script", "style", "table", "div"} <= {tag for tag, _ in tags}
-    assert not {"link", "iframe", "img", "object", "embed", "a"} & {tag for tag, _ in tags}
-    assert not any({"src", "href", "srcset", "data", "onerror"} & set(attributes) for _, attributes in tags)
+    assert not {"link", "iframe", "img", "object", "embed"} & {tag for tag, _ in tags}
+    assert all(attributes["href"] in ("#prompt-1", "#prompt-2") for tag, attributes in tags if tag == "a")
+    assert not any({"src", "srcset", "data", "onerror"} & set(attributes) for _, attributes in tags)
     assert not re.search(r"@import|url\(", "".join(re.findall(r"<style>(.*?)</style>", made, re.DOTALL)))
     assert "$vega" in made and "$$x" in made, "a dollar in a text is a dollar"
 
 
 def test_texts_are_escaped_wherever_they_stand(made):
     assert "<script>alert" not in made and "<img src=x" not in made and "<b>" not in made
-    assert made.count("<script>") == 2 and made.count('<script type="application/json">') == 4
+    assert made.count("<script>") == 3 and made.count('<script type="application/json">') == 4
     specs = re.findall(r'<script type="application/json">(.*?)</script>', made)
     assert all(json.loads(spec) for spec in specs)
     assert EVIL in json.dumps(json.loads(specs[0]), ensure_ascii=False).replace('\\"', '"')
 
 
+def cells(page, begin):
+    """The rows of the first table after some text, each a list of cells as they are told."""
+    body = page[page.index("<tbody>", page.index(begin)) :]
+    lines = re.findall(r"<tr>(.*?)</tr>", body[: body.index("</tbody>")], re.DOTALL)
+    return [
+        [re.sub(r"<.*?>", "", each) for each in re.findall(r"<td.*?>(.*?)</td>", line, re.DOTALL)] for line in lines
+    ]
+
+
 def test_the_table_tells_who_contains_the_commonest_n_gram(made):
-    table = made[made.index("<tbody>") : made.index("</tbody>")]
-    lines = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
-    assert len(lines) == 2 * 2 and all("<td>4 of 4</td><td>0, 1, 2, 3</td>" in line for line in lines)
+    rows = cells(made, 'id="ngrams"')
+    assert len(rows) == 2 * 2 and all(row[-2:] == ["4 of 4", "0, 1, 2, 3"] for row in rows)
+
+
+JOKES = ["Why did the tomato turn red? It saw the salad.", "Why did the bicycle fall over? It was two tired.", "Knock!"]
+
+
+@pytest.fixture(scope="module")
+def jokes(tmp_path_factory):
+    """The page of forty jokes: three different ones, and one of them told in two ways; and of another model's."""
+    rows = [JOKES[0]] * 18 + [JOKES[1]] * 8 + [f"So. {JOKES[1]}"] * 6 + [JOKES[2]] * 8
+    lines = [row(text) | {"model": "A"} for text in rows] + [row(text) | {"model": "B"} for text in JOKES]
+    lines += [row(text, "العربية؟") | {"model": "B"} for text in ("لا", "نعم")]
+    path = tmp_path_factory.mktemp("jokes") / "jokes.jsonl"
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    return standalone.page(standalone.read(path), "Jokes")
+
+
+def test_the_page_begins_with_how_many_texts_are_different(jokes):
+    assert jokes.index("How many different texts") < jokes.index("Anchor spans")
+    rows = cells(jokes, "How many different texts")
+    assert rows[0][:6] == ["A", "1", "40", "4", "40", "3"]
+    assert rows[1] == ["B", "2", "5", "5", "0", "5", "not known of 2 prompts"]
+    shares = [18 / 40, 14 / 40, 8 / 40]
+    entropy = sum(-share * math.log(share) for share in shares) + 2 / 80
+    estimate, low, high = map(float, re.findall(r"[\d.]+", rows[0][6]))
+    assert estimate == pytest.approx(math.exp(entropy), abs=0.05) and 2 < low < estimate < high < 4
+
+
+def test_modes_are_listed_with_what_they_share_and_texts_with_their_counts(jokes):
+    rows = cells(jokes, "The largest modes of A")
+    assert [each[:2] for each in rows] == [["18 (45%)", "1"], ["14 (35%)", "2"], ["8 (20%)", "1"]]
+    assert [each[2] for each in rows] == JOKES and f"Why<mark>{JOKES[1][3:]}</mark>" in jokes
+    assert cells(jokes, "The commonest texts") == [
+        ["18", JOKES[0]],
+        ["8", JOKES[2]],
+        ["8", JOKES[1]],
+        ["6", f"So. {JOKES[1]}"],
+    ]
+    assert "each is alone in its mode" in jokes
+
+
+def test_the_diagram_begins_at_the_largest_share_at_which_there_is_something(jokes):
+    choices = json.loads(re.search(r'id="choices">(.*?)</script>', jokes)[1])["thresholds"]
+    share, length = choices["first"]["1"]
+    assert (choices["shares"][share], choices["lengths"][length]) == ("40%", 5), "18 of 40; the next share is 60 %"
+    assert choices["none"] == ["2"] and choices["names"]["1"][share][length] == "0"
+    spec = json.loads(re.search(r'<script type="application/json">(.*?)</script>', jokes, re.DOTALL)[1])
+    assert "A, 1: 18 of 40 generations hold" in spec["description"]
+    bound = {param["name"] for param in spec["params"] if "bind" in param}
+    assert not bound & {"prompt", "protocol"}, "the page chooses"
+
+
+def test_every_prompt_has_an_address_and_every_text_its_direction(jokes):
+    assert re.findall(r'<section id="(prompt-\d+)"', jokes) == ["prompt-1", "prompt-2"]
+    assert set(re.findall(r'<a href="#(.*?)"', jokes)) == {"prompt-1", "prompt-2"}
+    assert '<blockquote dir="auto">العربية؟</blockquote>' in jokes
+
+
+def test_prompts_are_drawn_as_far_as_the_page_stays_small(file, monkeypatch):
+    path = file([row("a b c", f"p{number}") for number in range(5) for _ in range(2)])
+    texts = standalone.read(path)
+    monkeypatch.setattr(standalone, "DRAWN", 12)
+    assert list(standalone.shown(texts)) == ["1", "2"]
+    monkeypatch.setattr(standalone, "DRAWN", 1)
+    assert list(standalone.shown(texts)) == ["1"], "one at least"
+    monkeypatch.setattr(standalone, "DRAWN", 99)
+    monkeypatch.setattr(standalone, "SHOWN", 3)
+    assert list(standalone.shown(texts)) == ["1", "2", "3"]
+
+
+def test_long_lists_of_numbers_fold(jokes):
+    (row,) = [row for row in cells(jokes, 'id="ngrams"') if row[:3] == ["Tell me.", "A", "5"]]
+    assert row[-1].startswith("0, 1, 2, 3, 4, 5, …0, 1,") and "<details><summary>0, 1, 2, 3, 4, 5, …</summary>" in jokes
+
+
+def test_a_sample_is_drawn_of_each_prompt_and_told(file):
+    path = file([row(f"{number}", f"p{number % 2}") for number in range(40)])
+    texts = standalone.read(path, 5)
+    assert texts.written.groupby("prompt").size().tolist() == [5, 5]
+    assert texts.notes == ["A random sample of 10 of 40 generations, 5 of a prompt."]
+    drawn = [list(standalone.read(path, 5, seed).written["sample"]) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    with pytest.raises(UserError, match=r"^sample: expected a whole number above 1, not 1\.$"):
+        standalone.read(path, 1)
+
+
+def test_too_much_is_refused_in_one_line_with_the_way_out(file, monkeypatch):
+    path = file([row(f"{number} b c") for number in range(60)])
+    monkeypatch.setattr(standalone, "PATIENCE", 1)
+    with pytest.raises(UserError, match=r"^file: this would take .*; draw a sample, for example --sample \d+\.$"):
+        standalone.seconds(standalone.read(path))
+    monkeypatch.setattr(standalone, "MOST", 50)
+    with pytest.raises(UserError, match=r"^file: 60 generations of one prompt, 50 at most: draw .* --sample 50\.$"):
+        standalone.read(path)
+    assert len(standalone.read(path, 50).written) == 50
+    monkeypatch.setattr(standalone, "LONGEST", 2)
+    with pytest.raises(UserError, match=r"^file: a generation in '.*' has 3 words, 2 at most: cut it, .*\.$"):
+        standalone.read(path, 9)
+
+
+def test_an_estimate_is_told_before_long_work(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "PATIENCE", 0)
+    monkeypatch.setattr(standalone, "page", lambda *texts, **settings: "")
+    done = CliRunner().invoke(cli.app, ["blueprint", str(file([row(TEXT)] * 2)), "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0 and re.match(r"This takes about \d+ seconds\.\n", done.stderr)
 
 
 def test_one_prompt_of_two_short_texts_gives_a_page(file):
     page = standalone.page(standalone.read(file([row("a"), row("b")])), "two")
     assert "2 generations for 1 prompt," in page and "no anchor spans" in page
+    assert cells(page, "How many different texts") == [["1", "2", "2", "0", "2", "more than 2"]]
 
 
 @pytest.mark.parametrize("mafft", [True, False])

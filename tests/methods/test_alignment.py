@@ -215,3 +215,11 @@ def test_a_mafft_that_fails_or_is_absent_is_one_clear_line(tmp_path, monkeypatch
     assert alignment.mafft_version() is None
     with pytest.raises(UserError, match=r"^mafft: no such program .* native engine \(needs nothing\)\.$"):
         alignment.mafft([[1, 2], [2, 1]])
+
+
+def test_a_path_whose_trace_is_made_in_parts_is_the_same(monkeypatch):
+    draw = np.random.default_rng(3)
+    rows = [draw.integers(0, 9, 60 + row).tolist() for row in range(6)]
+    whole = alignment.align(rows)
+    monkeypatch.setattr(alignment, "_TRACE", 500)  # bytes: eight columns at a time
+    assert np.array_equal(alignment.align(rows), whole) and alignment.pairs(whole) > 200

@@ -1,6 +1,6 @@
 """Nodes, ribbons and places of spans: by hand, and against a recount of the ids of generations made by chance."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -150,6 +150,28 @@ def test_spans_are_those_that_are_wanted_and_hold_most_neighbouring_pairs(settin
     drawn = made(planned(PLANS), **settings)
     assert drawn.nodes.groupby("slot").text.first().tolist() == [word(SPANS[each]) for each in spans]
     assert all(len(held) == len(spans) for held in [*drawn.nodes.held, *drawn.ribbons.held, *drawn.texts.places])
+
+
+def test_a_grid_holds_each_blueprint_once_and_begins_at_the_largest_share_with_a_span():
+    """A in nine of ten, B in seven, C in six; of the second prompt nothing."""
+    plans = {"p": PLANS, "q": [""] * 4}
+    aligned = pd.concat([aligned_rows(planned(each), prompt) for prompt, each in plans.items()])
+    shares, lengths = (0.25, 0.6, 0.7, 0.95), (3, 5, 8)
+    found = blueprint.grid(aligned, {"RLHF": word}, shares, lengths)
+    assert found.first == {"p": (2, 1), "q": None} and found.names["p"][2][1] == "0", "at 0.7 A, of five"
+    assert found.names["q"] == [["0"] * 3] * 4
+    for (row, share), (column, length) in product(enumerate(shares), enumerate(lengths)):
+        expected = blueprint.blueprint(aligned[aligned["prompt"] == "p"], {"RLHF": word}, share, length)
+        made = found.drawn[found.names["p"][row][column]]
+        for one, other in zip(made, expected, strict=True):
+            pd.testing.assert_frame_equal(one[one.prompt == "p"].reset_index(drop=True), other, check_dtype=False)
+    spans = {name: tuple(each.nodes[each.nodes.prompt == "p"].text.unique()) for name, each in found.drawn.items()}
+    assert len(set(spans.values())) == len(spans), "no two are the same"
+
+
+def test_a_grid_begins_with_shorter_spans_where_there_are_no_others():
+    rows = [[1, 2, 3, 10 + row] for row in range(4)]
+    assert blueprint.grid(aligned_rows(rows), {"RLHF": word}, (0.5, 1), (3, 5)).first == {"p": (1, 0)}
 
 
 def test_places_are_those_of_the_spans_in_the_text():
