@@ -7,6 +7,7 @@ take so many seconds and so many bytes; a tokenizer is never asked to render its
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -30,8 +31,8 @@ _LETTERS = 2**20  # of what is rendered, beyond those of the turns
 _MARK = "\0"  # stands for an answer: no template has this letter of its own
 _TOO_MUCH = {"error": ""}
 _context: Any = multiprocessing.get_context(
-    "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-)  # a fork takes some milliseconds; "spawn" imports transformers once more
+    "fork" if sys.platform == "linux" else "spawn"
+)  # a fork takes some milliseconds, but is not safe on macOS; "spawn" imports transformers once more
 
 
 def render(tokenizer: Any, chats: Sequence[Chat], prompt: bool) -> list[str]:

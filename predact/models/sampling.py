@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
-from predact.models import cache as caches
 from predact.models import chat, loading, memory, tokens
 from predact.models.pairs import Model, Pair
 from predact.texts.prompts import Prompt
@@ -136,6 +135,8 @@ def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:
 
     What models that may forget have written is found only where they were tried before (`verify`).
     """
+    from predact.models import cache as caches
+
     stops, config = stop_ids(loading.generation_config(model), loading.tokenizer(model)), loading.config(model)
     tried = {"verified": True} if _turn(config) or caches.holds_states(config) else {}
     return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)} | tried
@@ -348,6 +349,8 @@ def verify(model: Any, tokenizer: Any) -> None:
 
 def _begun(model: Any, given: Tensor, vocabulary: int) -> tuple[Any, Tensor]:
     """The cache of given ids [rows, tokens], and the logits [rows, V] of what comes next."""
+    from predact.models import cache as caches
+
     cache = caches.empty(model)
     output = model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
     if getattr(output, "past_key_values", None) is None:

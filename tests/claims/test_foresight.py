@@ -166,7 +166,7 @@ def test_where_neither_reads_the_other_the_claim_stays_open():
     nothing = rows().iloc[:0]
     found = foresight.judge_beyond(nothing)
     assert (found.verdict, found.estimate, found.n) == ("undecided", None, 0) and "tokenizers differ" in found.unit
-    assert "beyond Base's: not compared, for the tokenizers differ –, 95 % interval – to –" in found._repr_markdown_()
+    assert "not compared, for the tokenizers differ" in found._repr_html_() and "– to –" in found._repr_html_()
     assert "nothing tests the objection" in foresight.objection_in_words(nothing)
 
 

@@ -269,7 +269,7 @@ def test_what_models_that_may_forget_wrote_before_they_were_tried_is_not_used(pa
 
 
 def test_a_cache_whose_rows_are_mixed_up_is_found(make_model, tokenizer, monkeypatch):
-    monkeypatch.setattr(sampling.caches.DynamicCache, "reorder_cache", lambda *_: None)
+    monkeypatch.setattr("transformers.DynamicCache.reorder_cache", lambda *_: None)
     with pytest.raises(UserError, match="cannot be sampled"):
         sampling.verify(make_model(5), tokenizer)
 
