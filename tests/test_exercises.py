@@ -1,6 +1,8 @@
 """Every exercise's solution, run as its reader would run it: pasted into a fresh session, in a classroom's scale."""
 
+import contextlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -32,9 +34,12 @@ def blocks(text):
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
-    """A folder like the project's to a solution, with a store that all of them share."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "book").symlink_to(ROOT / "book")
+    """A folder like the project's to a solution, with a store that all of them share, also those of other workers."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "exercises"
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / "book").symlink_to(ROOT / "book")
     return folder
 
 
