@@ -80,15 +80,16 @@ PAIRS = ("pocket-dpo", "pocket-seed1", "pocket-seed2", "pocket-true")
 def test_every_published_verdict_is_by_a_rule_of_today():
     rows = across.published(VERDICTS)
     assert across.in_order(rows) and len(across.in_order(rows)) == len(rows), "each once, of claims that are known"
-    of_all = {(row["id"], row["protocol"]) for row in rows if row["pair"] == "pocket-dpo"}
-    assert of_all == {("C1", "paper"), ("C5", "book"), ("C9", "book")}
-    for name in ("pocket", *PAIRS):
-        assert {(row["id"], row["protocol"]) for row in rows if row["pair"] == name} >= of_all
+    of_pairs = {name: [row for row in rows if row["pair"] == name] for name in ("pocket", *PAIRS)}
+    said = {name: {(row["id"], row["protocol"]) for row in some} for name, some in of_pairs.items()}
+    assert all(told >= {("C1", "paper"), ("C5", "book"), ("C9", "book")} for told in said.values())
+    assert said["pocket"] >= {(name, "paper") for name in verdict.claims()}, "every claim, by the paper's rule"
     for row in rows:
         assert row["low"] <= row["estimate"] <= row["high"] and row["n"] >= 40
         ours = "-book" * (row["protocol"] == "book")
         assert json.loads((VERDICTS / row["pair"] / f"{row['id']}{ours}.json").read_text()) == row
-        assert row.keys() == {field.name for field in fields(verdict.Verdict)} and row["scale"] == "full"
+        assert row.keys() == {field.name for field in fields(verdict.Verdict)}
+        assert row["scale"].partition(",")[0] == "full"
     made = json.loads((VERDICTS / "made.json").read_text())
     assert {"commit", "finished", "device", "versions", "models"} <= made.keys()
     for name in ("pocket", *PAIRS):
