@@ -79,6 +79,7 @@ def visit(browser):
     """A function that opens a page at a width and returns when its figures and formulas are drawn."""
 
     def visit(page, width, book=HTML):
+        browser.get("about:blank")  # what the last page has begun says nothing into this one's log
         for log in ("browser", "performance"):
             browser.get_log(log)
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
