@@ -217,7 +217,10 @@ def _code(model: Model) -> str:
 
 
 def context_limit(model: Any) -> int | None:
-    """Return the most positions that a model can read at once, None where its architecture sets no limit."""
+    """Return the most positions that a model can read at once, None where its architecture sets no limit.
+
+    A model with LongRoPE is read within its original context only, see `turn`.
+    """
     return _positions(model.config)
 
 
@@ -228,7 +231,19 @@ def limit(model: Model) -> int | None:
 
 def _positions(config: Any) -> int | None:
     text = config.get_text_config()
-    return getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's own name
+    told = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's own name
+    return min((each for each in (told, turn(config)) if each), default=None)
+
+
+def turn(config: Any) -> int | None:
+    """Return the length up to which a model with LongRoPE reads texts; in longer ones it turns all positions otherwise.
+
+    So what it remembers of a shorter text is of no use in a longer one, and in a batch a long text changes the others.
+    """
+    told = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    parts = [told, *(part for part in told.values() if isinstance(part, dict))]  # there may be one for a kind of layers
+    found = [part["original_max_position_embeddings"] for part in parts if part.get("rope_type") == "longrope"]
+    return min(found, default=None)
 
 
 @cache

@@ -138,7 +138,7 @@ def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:
     from predact.models import cache as caches
 
     stops, config = stop_ids(loading.generation_config(model), loading.tokenizer(model)), loading.config(model)
-    tried = {"verified": True} if _turn(config) or caches.holds_states(config) else {}
+    tried = {"verified": True} if loading.turn(config) or caches.holds_states(config) else {}
     return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)} | tried
 
 
@@ -202,27 +202,13 @@ def _whole(texts: list[str]) -> list[str]:
 def room_after(model: Any, given: int, what: str) -> int:
     """Return how many tokens a model can still write after `given` ones.
 
-    A model with LongRoPE that has begun within its original context writes to the end of that, and no further.
-
     Raises:
         UserError: there is no room; `what` names what is too long.
     """
     limit = loading.context_limit(model) or 10**9
     if given >= limit:
         raise UserError(f"{what} has {given:,} tokens, the model reads at most {limit:,}; shorten it.")
-    turn = _turn(model.config)
-    return limit - given if turn is None or given > turn else min(limit - given, turn + 1 - given)
-
-
-def _turn(config: Any) -> int | None:
-    """The length up to which a model with LongRoPE reads texts; of longer ones it turns every position otherwise.
-
-    So what it remembers of a shorter text is of no use in a longer one.
-    """
-    told = getattr(config.get_text_config(), "rope_parameters", None) or {}
-    parts = [told, *(part for part in told.values() if isinstance(part, dict))]  # there may be one for a kind of layers
-    found = [part["original_max_position_embeddings"] for part in parts if part.get("rope_type") == "longrope"]
-    return min(found, default=None)
+    return limit - given
 
 
 def uniforms(seed: int, keys: Sequence[str], settings: Settings, room: int) -> np.ndarray:
@@ -278,8 +264,8 @@ def sample(
     verify(model, tokenizer)
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=model.device)
     given = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-    turn, end = _turn(model.config), given.shape[1] + numbers.shape[1] - 1
-    if turn is not None and given.shape[1] <= turn < end:
+    turn, end = loading.turn(model.config), given.shape[1] + numbers.shape[1] - 1
+    if turn is not None and turn < end:
         raise UserError(
             f"max_new_tokens: a generation would go on from {given.shape[1]:,} tokens to {end:,}, but this model "
             f"(LongRoPE) reads texts longer than {turn:,} in another way; lower max_new_tokens, context or the prompt."

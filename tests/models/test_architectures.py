@@ -188,7 +188,7 @@ LINEAR |= {"num_hidden_layers": 4, "initializer_range": 0.1}
 LATENT_HEADS = {"num_key_value_heads": 4, "head_dim": 4, "n_shared_experts": 1}
 BOTH_KINDS = {"layer_types": ["sliding_attention", "full_attention"]}
 TURNED = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "rope_theta": 1e4}
-TURNED |= {"original_max_position_embeddings": 32}
+TURNED |= {"original_max_position_embeddings": 56}
 SHARED = {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "num_kv_shared_layers": 2}
 TABLE: dict[str, dict] = dict.fromkeys(
     "apertus biogpt bitnet bloom codegen cohere ctrl diffllama ernie4_5 exaone4 falcon falcon_mamba gemma glm4 "
@@ -218,7 +218,7 @@ TABLE: dict[str, dict] = dict.fromkeys(
     "minimax": {"layer_types": ["full_attention", "linear_attention"], "block_size": 8},
     "nemotron_h": {"layers_block_type": ["mamba", "attention"], "mamba_num_heads": 8, "mamba_head_dim": 8}
     | {"ssm_state_size": 8, "n_groups": 2, "chunk_size": 8, "initializer_range": 0.6},
-    "phi3 (LongRoPE)": {"rope_parameters": TURNED, "original_max_position_embeddings": 32},
+    "phi3 (LongRoPE)": {"rope_parameters": TURNED, "original_max_position_embeddings": 56},
     "qwen3_5_text": LINEAR,
     "qwen3_next": LINEAR,
     "recurrent_gemma": {"num_hidden_layers": 3, "block_types": ["recurrent", "recurrent", "attention"]},
