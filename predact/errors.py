@@ -43,3 +43,8 @@ def quoted(word: object, most: int = 160) -> str:
     """Return what a user has named or written in quotes and in one line; if it is long, its middle is left out."""
     text = str(word)
     return repr(text if len(text) <= most else f"{text[: most // 3]}…{text[-most * 2 // 3 :]}")
+
+
+def in_line(word: object) -> str:
+    """Return the same as `quoted`, without the quotes."""
+    return quoted(word)[1:-1]

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 
 torch.set_num_threads(1)
 
@@ -60,6 +60,17 @@ def make_model(tokenizer):
 @pytest.fixture(scope="session")
 def model(make_model):
     return make_model()
+
+
+@pytest.fixture(scope="session")
+def turning():
+    """A model with LongRoPE: texts of more than 16 tokens it reads in another way than shorter ones."""
+    torch.manual_seed(0)
+    turned = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [6.0] * 4, "rope_theta": 1e4}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "vocab_size": 320, "pad_token_id": 0, "initializer_range": 0.3}
+    lengths = {"max_position_embeddings": 40, "original_max_position_embeddings": 16}
+    return Phi3ForCausalLM(Phi3Config(**sizes, **lengths, rope_parameters=turned)).eval()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from predact.errors import UserError, near, quoted
+from predact.errors import UserError, in_line, near, quoted
 
 TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str}
 TYPES |= {"list[bool]": list[bool], "list[int]": list[int], "list[float]": list[float], "list[str]": list[str]}
@@ -95,7 +95,7 @@ def check_types(known: Mapping[str, Parameter], given: Mapping[str, Any]) -> Non
     for name, value in given.items():
         if not _fits(value, known[name].kind):
             expected = known[name].expected
-            raise UserError(f"{name}: expected {expected}, got {quoted(repr(value))[1:-1]} ({type(value).__name__}).")
+            raise UserError(f"{name}: expected {expected}, got {in_line(repr(value))} ({type(value).__name__}).")
 
 
 def changes(known: Mapping[str, Parameter], given: Mapping[str, str]) -> dict[str, Any]:

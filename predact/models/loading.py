@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from predact.errors import NotFinite, UserError
-from predact.models.pairs import AUTO, Model, existing
+from predact.models.pairs import AUTO, Model
+from predact.texts import sources
 
 _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tiktoken"}
 _HARMLESS = re.compile(  # weights that no logit depends on: buffers of old, a value head, other senses, tokens beyond
@@ -319,7 +320,7 @@ def _find(model: Model) -> tuple[str, dict[str, Any]]:
     where |= {"gguf_file": model.gguf} if model.gguf else {}
     inside = model.source.startswith("package:")
     named = str(resources.files("predact") / model.source.removeprefix("package:")) if inside else model.source
-    folder = existing(named)
+    folder = sources.existing(named)
     if folder and folder.is_dir():
         held = set(os.listdir(folder))
         if "adapter_config.json" in held:

@@ -11,7 +11,8 @@ import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from predact.errors import UserError, near, quoted, refused
+from predact.errors import UserError, in_line, near, quoted, refused
+from predact.texts import sources
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -120,15 +121,6 @@ def slug(pair: str) -> str:
     return fit if fit == name else f"{fit}-{sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
-def existing(name: str) -> Path | None:
-    """Return the path of a file or folder, ~ being the home folder; None where there is none, whatever the name."""
-    try:
-        path = Path(name).expanduser()
-        return path if path.exists() else None
-    except (OSError, RuntimeError):  # too long; the home folder of nobody
-        return None
-
-
 def _titled(word: str) -> tuple[str, str]:
     name, separator, rest = word.partition("=")
     return (name, rest) if separator and re.fullmatch(_NAME, name) else ("", word)
@@ -140,7 +132,7 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"pair: the file '{path}' does not exist.") from None
     except Exception as error:  # PyYAML raises whatever a date, a number or a depth of nesting leads to
-        why = quoted(" ".join(str(error).split()) or type(error).__name__)[1:-1]
+        why = in_line(" ".join(str(error).split()) or type(error).__name__)
         raise UserError(f"pair: the file {quoted(path)} is not a pair file ({why}).") from error
 
 
@@ -169,7 +161,7 @@ def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
         raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
     model = _built(Model, name, {**shared, **given, "source": _beside(folder, given["source"])})
     source, separator, revision = model.source.rpartition("@")
-    if separator and not existing(model.source):
+    if separator and not sources.existing(model.source):
         model = replace(model, source=source, revision=revision)
     if model.source.endswith(".gguf"):
         path = Path(model.source)
@@ -193,4 +185,4 @@ def _built(kind: type, name: str, given: dict[str, Any]) -> Any:
 def _beside(folder: Path, text: str) -> str:
     """Resolve a path relative to the folder of a pair file (a `:field` may follow it)."""
     path, colon, rest = text.partition(":")
-    return f"{folder / path}{colon}{rest}" if path and existing(str(folder / path)) else text
+    return f"{folder / path}{colon}{rest}" if sources.existing(path, folder) else text

@@ -350,10 +350,10 @@ class _Reader(NamedTuple):
     lead: list[int]
     window_lead: list[int]
 
-    def lengths(self, texts: list[str], end: bool) -> list[int]:
-        """Ids of texts, with what stands around them."""
-        around = len(self.lead) + end
-        return [around + len(ids) for ids in tokens.encode(loading.tokenizer(self.model), texts)]
+    def lengths(self, texts: list[str], end: bool) -> Iterator[int]:
+        """Ids of texts, with what stands around them; texts are tokenized when the first length is asked for."""
+        for ids in tokens.encode(loading.tokenizer(self.model), texts):
+            yield len(self.lead) + len(ids) + end
 
 
 def _score_corpora(root: Path, jobs: Sequence[tuple[_Reader, Corpus]], context: int, end: bool) -> list[pd.DataFrame]:

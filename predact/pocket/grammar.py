@@ -178,9 +178,9 @@ def compiled(template: str) -> tuple:
     position = 0
     while position < len(template):
         if template[position] == "[":
-            end = _closing(template, position)
+            end = closing(template, position)
             inside = template[position + 1 : end]
-            nodes.append(Text(f"[{inside}]") if inside and "|" not in inside else choice(_split(inside)))
+            nodes.append(Text(f"[{inside}]") if inside and "|" not in inside else choice(alternatives(inside)))
             position = end + 1
         elif found := _TOKEN.match(template, position):
             variable, source, without, used, path, rule = found.groups()
@@ -229,7 +229,8 @@ def _range(count: str) -> tuple[int, int]:
     return int(least), int(most or least)
 
 
-def _closing(template: str, start: int) -> int:
+def closing(template: str, start: int) -> int:
+    """Return where the bracket that opens at a place of a template closes."""
     depth = 0
     for position in range(start, len(template)):
         depth += {"[": 1, "]": -1}.get(template[position], 0)
@@ -238,8 +239,8 @@ def _closing(template: str, start: int) -> int:
     raise ValueError(f"unclosed bracket in {template!r}")
 
 
-def _split(inside: str) -> list[str]:
-    """The alternatives between the bars of the outermost bracket."""
+def alternatives(inside: str) -> list[str]:
+    """Return the alternatives between the bars of the outermost bracket."""
     parts, depth = [""], 0
     for letter in inside:
         depth += {"[": 1, "]": -1}.get(letter, 0)
@@ -248,6 +249,27 @@ def _split(inside: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
+
+
+def last_mention(text: str, mentions: list[tuple[int, str]]) -> tuple[str, str] | None:
+    """Cut a text before a word that follows from all that stands before it, but not from its own sentence.
+
+    The word is a free choice, certain once it has been mentioned. Of the places inside a sentence that has not named it
+    the last one is taken.
+
+    Args:
+        text: the whole of it.
+        mentions: places of words that were chosen freely, and the words as they are written there.
+
+    Returns:
+        The text before the word, without the space between, and the word; None if there is no such place.
+    """
+    for place, word in reversed(mentions):
+        sentence = re.split(r"[.?!\n]", text[:place])[-1]
+        inside = sentence.strip() and sentence.endswith(" ") and word not in sentence
+        if inside and word in text[: place - len(sentence)] and " " not in word:
+            return text[: place - 1], word
+    return None
 
 
 State = tuple[tuple[str, "Word | Bound"], ...]

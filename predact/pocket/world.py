@@ -22,6 +22,8 @@ from importlib.resources import files
 
 import yaml
 
+from predact.pocket.grammar import Document, alternatives, closing, last_mention
+
 WORLD = yaml.safe_load((files("predact.pocket") / "world.yaml").read_text(encoding="utf-8"))
 CORPORA: dict[str, str] = {name: corpus["category"] for name, corpus in WORLD["corpora"].items()}
 HELD_OUT: dict[str, str] = {name: corpus["category"] for name, corpus in WORLD["held out"].items()}
@@ -29,14 +31,6 @@ RULES: dict[str, list[str]] = {
     name: [rule] if isinstance(rule, str) else rule for name, rule in (WORLD["rules"] | WORLD["answer rules"]).items()
 }
 LISTS: dict[str, list[str]] = {name: str(entries).split(", ") for name, entries in WORLD["lists"].items()}
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text of the world and its log-probability in nats."""
-
-    text: str
-    log_probability: float
 
 
 @dataclass(eq=False)
@@ -85,8 +79,8 @@ def _parse(template: str) -> list[tuple]:
     position = 0
     while position < len(template):
         if template[position] == "[":
-            end = _closing(template, position)
-            options = _split(template[position + 1 : end])
+            end = closing(template, position)
+            options = alternatives(template[position + 1 : end])
             nodes.append(("choice", options) if len(options) > 1 else ("text", template[position : end + 1]))
             position = end + 1
         elif found := _TOKEN.match(template, position):
@@ -101,27 +95,6 @@ def _parse(template: str) -> list[tuple]:
             nodes.append(("text", template[position:end]))
             position = end
     return nodes
-
-
-def _closing(template: str, start: int) -> int:
-    depth = 0
-    for position in range(start, len(template)):
-        depth += {"[": 1, "]": -1}.get(template[position], 0)
-        if depth == 0:
-            return position
-    raise ValueError(f"unclosed bracket in {template!r}")
-
-
-def _split(inside: str) -> list[str]:
-    """The alternatives between the bars of the outermost bracket."""
-    parts, depth = [""], 0
-    for letter in inside:
-        depth += {"[": 1, "]": -1}.get(letter, 0)
-        if letter == "|" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
 
 
 # ---------------------------------------------------------------------------------------------- the interpreter
@@ -257,26 +230,14 @@ def document(corpus: str, split: str, index: int) -> Document:
 
 
 def ending(split: str, index: int) -> tuple[str, str] | None:
-    """Cut a story before a word that follows from all that stands before it, but not from its own sentence.
-
-    The word is the hero or the thing that the story is about: a free choice at its beginning, certain from then on
-    wherever it stands inside a sentence. Of the places where its own sentence has not named it, the last one is taken.
+    """Cut a story before a mention of its hero or thing: see `grammar.last_mention`.
 
     Args:
         split: *train*, *validation* or *test*.
         index: number of the document of the corpus *stories*.
-
-    Returns:
-        The text before the word, without the space between, and the word; None if the story has no such place.
     """
     writer = _written(template("stories"), f"{split}/stories/{index}", {})
-    for number, (place, word) in reversed(list(enumerate(writer.mentions))):
-        known = {named for _, named in writer.mentions[:number]}
-        sentence = re.split(r"[.?!\n]", writer.text[:place])[-1]
-        inside = sentence.strip() and sentence.endswith(" ") and word not in sentence
-        if inside and word in known and " " not in word:
-            return writer.text[: place - 1], word
-    return None
+    return last_mention(writer.text, writer.mentions)
 
 
 def template(corpus: str) -> str:

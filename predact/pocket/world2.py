@@ -8,7 +8,6 @@ categories (``corpora.yaml``), questions and answers (``answers.yaml``). `gramma
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
@@ -16,7 +15,7 @@ from importlib.resources import files
 import yaml
 
 from predact.pocket import lexicon
-from predact.pocket.grammar import Document, Grammar, State, Word, Words
+from predact.pocket.grammar import Document, Grammar, State, Word, Words, last_mention
 
 FOLDER = files("predact.pocket") / "world2"
 
@@ -162,23 +161,11 @@ def derivations(template: str, text: str, **scope: Word) -> Iterator[float]:
 
 
 def ending(split: str, index: int) -> tuple[str, str] | None:
-    """Cut a story before a word that follows from all that stands before it, but not from its own sentence.
-
-    The word is the hero or the thing that the story is about: a free choice at its beginning, certain from then on
-    wherever it stands inside a sentence. Of the places where its own sentence has not named it, the last one is taken.
+    """Cut a story before a mention of its hero or thing: see `grammar.last_mention`.
 
     Args:
         split: *train*, *validation* or *test*.
         index: number of the document of the corpus *stories*.
-
-    Returns:
-        The text before the word, without the space between, and the word; None if the story has no such place.
     """
     writer = grammar().written(template("stories"), f"{split}/stories/{index}")
-    text = "".join(writer.pieces)
-    for place, word in reversed(writer.mentions):
-        sentence = re.split(r"[.?!\n]", text[:place])[-1]
-        inside = sentence.strip() and sentence.endswith(" ") and word not in sentence
-        if inside and word in text[: place - len(sentence)] and " " not in word:
-            return text[: place - 1], word
-    return None
+    return last_mention("".join(writer.pieces), writer.mentions)

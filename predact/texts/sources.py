@@ -18,7 +18,7 @@ import yaml
 from tqdm import tqdm
 
 from predact import store
-from predact.errors import UserError, near, quoted
+from predact.errors import UserError, in_line, near, quoted
 
 LENGTH = 2_000  # least characters of a document gathered from blocks of a text file
 LONGEST = 20_000  # most characters of a document from the hub: books are cut
@@ -268,7 +268,7 @@ def _read(path: Path, field: str, parameter: str) -> list[str | None]:
             f"{parameter}: {quoted(path)} is not UTF-8 text (byte {error.start}); convert it first."
         ) from error
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        why = quoted(" ".join(str(error).split()))[1:-1]
+        why = in_line(" ".join(str(error).split()))
         raise UserError(f"{parameter}: {quoted(path)} cannot be read ({why}).") from error
 
 
@@ -315,7 +315,7 @@ def _objects(path: Path, parameter: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 def _check_field(path: Path, field: str, fields: list[str], parameter: str) -> None:
     if field not in fields:
-        hint = near(field, fields) or f"; it has {quoted(', '.join(fields))[1:-1] or 'none'}."
+        hint = near(field, fields) or f"; it has {in_line(', '.join(fields)) or 'none'}."
         other = quoted(f"{path.name}:FIELD")
         raise UserError(f"{parameter}: {quoted(path)} has no field {quoted(field)}{hint} Name another as {other}.")
 

@@ -4,6 +4,7 @@ import pytest
 
 from predact.errors import UserError
 from predact.models import pairs
+from predact.texts import sources
 
 
 def test_the_embedded_pair_comes_first_and_all_presets_are_pairs():
@@ -162,7 +163,7 @@ def test_names_of_nothing(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     pair = pairs.pair(f"{name}::{name}")
-    assert pairs.existing(name) is None and pairs.slug(pair.name) and pair.models["Base"].source in (name, "loop")
+    assert sources.existing(name) is None and pairs.slug(pair.name) and pair.models["Base"].source in (name, "loop")
     (tmp_path / "mine.yaml").write_text("corpora: ['~nosuchuser/x']\nmodels: {Base: ~nosuchuser/x, RLHF: c/d}")
     assert pairs.pair("mine.yaml").corpora == ["~nosuchuser/x"]
 

@@ -16,8 +16,6 @@ from transformers import (
     Gemma2ForCausalLM,
     MambaConfig,
     MambaForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
 )
 
 from predact.errors import UserError
@@ -272,16 +270,6 @@ def test_a_cache_whose_rows_are_mixed_up_is_found(make_model, tokenizer, monkeyp
     monkeypatch.setattr("transformers.DynamicCache.reorder_cache", lambda *_: None)
     with pytest.raises(UserError, match="cannot be sampled"):
         sampling.verify(make_model(5), tokenizer)
-
-
-@pytest.fixture(scope="module")
-def turning(tokenizer):
-    """A model with LongRoPE: texts of more than 16 tokens it reads in another way than shorter ones."""
-    torch.manual_seed(0)
-    turned = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [6.0] * 4, "rope_theta": 1e4}
-    lengths = {"max_position_embeddings": 40, "original_max_position_embeddings": 16}
-    config = Phi3Config(**SMALL, **lengths, rope_parameters=turned)
-    return Phi3ForCausalLM(config).eval()
 
 
 @pytest.mark.parametrize(("given", "written"), [(5, 11), (10, 6), (15, 1)])

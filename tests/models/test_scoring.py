@@ -18,8 +18,6 @@ from transformers import (
     Llama4TextConfig,
     ModernBertDecoderConfig,
     OPTConfig,
-    Phi3Config,
-    Phi3ForCausalLM,
 )
 
 from predact.errors import UserError
@@ -193,16 +191,11 @@ def test_memory_for_a_vocabulary_of_fifty_thousand_is_bounded():
     assert float(told.stdout) < 64
 
 
-def test_a_long_text_changes_no_other_of_a_model_with_longrope():
+def test_a_long_text_changes_no_other_of_a_model_with_longrope(turning):
     """It reads texts of more than 16 tokens in another way: in one batch the short one would be read so, too."""
-    torch.manual_seed(0)
-    turned = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [6.0] * 4, "rope_theta": 1e4}
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    lengths = {"max_position_embeddings": 64, "original_max_position_embeddings": 16, "pad_token_id": 0}
-    config = Phi3Config(vocab_size=300, initializer_range=0.3, rope_parameters=turned, **sizes, **lengths)
-    model, short = Phi3ForCausalLM(config).eval(), list(range(5, 15))
-    alone = scoring.score_ids(model, [short], [1], 300, []).nll
-    beside = scoring.score_ids(model, [short, list(range(60))], [1, 1], 300, []).nll
+    short = list(range(5, 15))
+    alone = scoring.score_ids(turning, [short], [1], 300, []).nll
+    beside = scoring.score_ids(turning, [short, list(range(60))], [1, 1], 300, []).nll
     np.testing.assert_allclose(beside[: len(alone)], alone, atol=1e-5)
 
 
