@@ -14,12 +14,14 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -281,6 +283,7 @@ def _sidecar(stage: str, inputs: dict, seconds: float) -> dict:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -289,6 +292,5 @@ def _version(package: str) -> str:
 
 
 def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({os.cpu_count()} cores)"
+    torch = sys.modules.get("torch")  # without it no GPU has taken part
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else f"cpu ({os.cpu_count()} cores)"

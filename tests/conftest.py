@@ -5,20 +5,32 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any import of a library that reads it: tests never reach for the network
 
 import pytest
-import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
-from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 
-torch.set_num_threads(1)
+# PyTorch and transformers are imported where they are used: the process that hands out the tests needs neither.
 
 WORDS = "the cat sat on the mat and the dog ran to the river where the other cat saw a naïve café owner"
+LONGEST = ("test_workers.py", "test_exercises.py", "test_recipe.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files of the longest tests: none of them is to run alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def make_tokenizer():
     """A function that trains a byte-level BPE tokenizer with the special tokens it is told."""
+    from transformers import PreTrainedTokenizerFast
 
     def make(text=WORDS, vocabulary=300, **special):
         backend = Tokenizer(BPE())
@@ -47,6 +59,8 @@ def tokenizer(make_tokenizer):
 @pytest.fixture(scope="session")
 def make_model(tokenizer):
     """A function that makes a random Llama whose vocabulary is padded by seven ids unknown to the tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     def make(seed=0, **settings):
         torch.manual_seed(seed)
@@ -65,6 +79,9 @@ def model(make_model):
 @pytest.fixture(scope="session")
 def turning():
     """A model with LongRoPE: texts of more than 16 tokens it reads in another way than shorter ones."""
+    import torch
+    from transformers import Phi3Config, Phi3ForCausalLM
+
     torch.manual_seed(0)
     turned = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [6.0] * 4, "rope_theta": 1e4}
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

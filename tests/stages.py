@@ -27,7 +27,7 @@ from predact.texts.prompts import Prompt
 WORDS = "the cat sat on the mat and the dog ran to the river where the other cat saw a naïve café owner".split()
 TEXTS = [" ".join(np.roll(WORDS, place)[: 8 + place % 13]) + f" {place}" for place in range(40)]
 CORPUS = Corpus("tales", "narrative", TEXTS, None, "tales")
-ASKED = [Prompt(str(place), "kind", text) for place, text in enumerate(TEXTS[:8])]
+ASKED = [Prompt(str(place), "kind", text) for place, text in enumerate(TEXTS[:4])]
 TEMPLATE = "{% for message in messages %}{{ bos_token }}<{{ message.role }}> {{ message.content }} {% endfor %}"
 SAMPLED = sampling.Settings(generations=2, max_new_tokens=10)
 LEARNING = Settings(updates=2, batch=400, rates=[1e-2], rank=2)
@@ -97,7 +97,7 @@ def learned(method: str, root: Path, pair: Pair) -> pd.DataFrame:
 
 
 def played(root: Path, pair: Pair) -> pd.DataFrame:
-    return shannon.play_pair(root, pair, [Ending(*text.rsplit(" ", 1)) for text in TEXTS[:12]])
+    return shannon.play_pair(root, pair, [Ending(*text.rsplit(" ", 1)) for text in TEXTS[:6]])
 
 
 def probed(root: Path, pair: Pair) -> pd.DataFrame:
@@ -129,11 +129,11 @@ POCKET = {"acted": acted, "predicted": predicted}  # of the pocket pair
 
 @contextmanager
 def little() -> Iterator[None]:
-    """Two questions, answers of 16 tokens, and two documents of each corpus, in the stages of the pocket pair."""
+    """Two questions, answers of 8 tokens, and two documents of each corpus, in the stages of the pocket pair."""
     questions, uniforms = human.questions("validation")[:2], sampling.uniforms
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(human, "questions", lambda _: questions)
-        patch.setattr(sampling, "uniforms", lambda *given: uniforms(*given)[:, :16])
+        patch.setattr(sampling, "uniforms", lambda *given: uniforms(*given)[:, :8])
         yield
 
 

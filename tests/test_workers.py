@@ -44,7 +44,7 @@ for place, part in enumerate(measured(sys.argv[3], sys.argv[1])):
 def measured(pair, root):
     """What several claims need of a pair, from a store or into it."""
     few = {"documents": 11, "prompts_limit": 2, "generations": 3, "max_new_tokens": 8, "positions": 50}
-    run = runs.run(pair, "classroom", root=root, corpora=["stories", "recipes"], **few)
+    run = runs.run(pair, "classroom", root=root, corpora=["encyclopedia", "forum"], **few)
     steps = materials.all_steps(run)
     parts = [materials.scores(run), materials.generations(run, steps), materials.aligned(run, steps)]
     return parts + [each.positions for each in materials.conditions(run, steps).values()]

@@ -9,15 +9,17 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 import predact.claims
 from predact import markup
-from predact.claims.materials import Work
 from predact.models.runs import Run
+
+if TYPE_CHECKING:
+    from predact.claims.materials import Work
 
 Protocol = Literal["paper", "book"]  # the paper's measure and rule, or ours, which is stricter
 MIME = "application/vnd.predact.verdict+json"  # of a verdict in the output of an executed notebook
@@ -48,7 +50,7 @@ class Claim:
     claim: str
     figure: str
     chapter: str
-    work: Callable[[Run], Mapping[str, Work]]  # tokens by measurement; claims that share one use one name
+    work: Callable[[Run], Mapping[str, "Work"]]  # tokens by measurement; claims that share one use one name
     rungs: Callable[[Run], list[Rung]] = no_rungs  # its measures of every model
     paper: str = ""  # what the paper measured for its own models, in one line
 

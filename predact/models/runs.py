@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from predact.errors import UserError, near, refused
 from predact.models import pairs, tokens
-from predact.models.finetuning import Settings as Finetuning
 from predact.models.pairs import Pair
-from predact.models.sampling import Settings as Sampling
+
+if TYPE_CHECKING:
+    from predact.models.finetuning import Settings as Finetuning
+    from predact.models.sampling import Settings as Sampling
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -82,13 +84,17 @@ class Settings(BaseModel):
     window: Count = Field(64, description="tokens read of an answer, and written after a nudge")
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> "Sampling":
         """How generations are sampled."""
+        from predact.models.sampling import Settings as Sampling
+
         return Sampling(self.generations, self.top_p, self.temperature, self.top_k, self.max_new_tokens)
 
     @property
-    def finetuning(self) -> Finetuning:
+    def finetuning(self) -> "Finetuning":
         """How models are finetuned."""
+        from predact.models.finetuning import Settings as Finetuning
+
         return Finetuning(self.method, self.rates, self.updates, self.batch, self.context, self.rank)
 
 

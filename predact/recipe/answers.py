@@ -41,7 +41,7 @@ def sample(
     """Sample answers to each question at temperature 1, from the whole distribution; ended rows leave the batch."""
     draw = torch.Generator().manual_seed(seed)
     asked = [question for question in questions for _ in range(samples)]
-    prompts = [chat(tokenizer, question) for question in asked]
+    prompts = [ids for ids in (chat(tokenizer, question) for question in questions) for _ in range(samples)]
     longest = max(map(len, prompts))
     ids = torch.tensor([[tokenizer.pad_token_id] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = (ids != tokenizer.pad_token_id).long()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,14 @@ def _known(name: str) -> list[Prompt]:
     if name == POCKET:
         return [Prompt(each.id, each.entity.kind, each.prompt) for each in human.questions("test")]
     if name == GENERAL:
-        return _parse((files(__package__) / "prompts.jsonl").read_text(encoding="utf-8").split("\n"), GENERAL)
+        return list(_general())
     return []
+
+
+@cache
+def _general() -> list[Prompt]:
+    """Predact's own prompts, read once."""
+    return _parse((files(__package__) / "prompts.jsonl").read_text(encoding="utf-8").split("\n"), GENERAL)
 
 
 def _read(name: str) -> list[Prompt]:

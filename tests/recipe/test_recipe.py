@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from transformers import LlamaConfig
 from typer.testing import CliRunner
 
 from predact.figures import prediction as prediction_figures
@@ -24,8 +25,15 @@ def tokenizer():
     return training.train_tokenizer(list(islice(training.documents("train"), 300)))
 
 
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """New models have two layers of half the width: what is tested here holds for any."""
+    narrow = {"hidden_size": 96, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    monkeypatch.setattr(training, "LlamaConfig", lambda **given: LlamaConfig(**given | narrow))
+
+
 @pytest.fixture()
-def model(tokenizer):
+def model(tokenizer, narrow):
     return training.new_model(tokenizer, seed=0).eval()
 
 
@@ -107,6 +115,14 @@ def test_rows_of_different_prompts_are_sampled_as_if_alone(tokenizer, model, sho
     assert together == [answers.sample(model, tokenizer, [q], 1, seed=0).ids[0] for q in asked]
 
 
+def test_a_question_is_put_into_the_template_once_for_all_its_answers(tokenizer, model, short, monkeypatch):
+    asked, chat, put = human.questions("test")[:3], answers.chat, []
+    monkeypatch.setattr(answers, "chat", lambda tokenizer, question: put.append(question) or chat(tokenizer, question))
+    drawn = answers.sample(model, tokenizer, asked, 2, seed=0)
+    assert put == asked and drawn.questions == [question for question in asked for _ in range(2)]
+    assert drawn.prompts == [chat(tokenizer, question) for question in drawn.questions]
+
+
 def test_a_reward_model_learns_what_people_prefer(tokenizer, model):
     """Answers that begin with one token are always preferred; after training the margin of unseen pairs is positive."""
     draw = random.Random(0)
@@ -127,7 +143,7 @@ def test_policy_gradient_follows_its_reward(tokenizer, model, short):
         return reward(drawn.questions, drawn.ids).mean().item()
 
     policy = copy.deepcopy(model)
-    budget = rlhf.Budget(steps=20, learning_rate=5e-3, beta=0.01, questions=4, samples=4)
+    budget = rlhf.Budget(steps=10, learning_rate=2e-2, beta=0.01, questions=4, samples=4)
     rlhf.rloo(policy, model, tokenizer, reward, budget, 0, lambda step, policy: None)
     assert mean_reward(model) < 0.6 and mean_reward(policy) > 0.7
 
