@@ -33,7 +33,7 @@ def refused(error: "ValidationError") -> tuple[str, str | None]:
     name = str(first["loc"][0])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return name, None
-    said = first["msg"].replace("Input should be", "expected")
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     for compared in ("greater", "less"):
         said = said.replace(f"expected {compared}", f"expected a number {compared}")
     return name, f"{said}, not {first['input']!r}"
@@ -45,6 +45,6 @@ def quoted(word: object, most: int = 160) -> str:
     return repr(text if len(text) <= most else f"{text[: most // 3]}…{text[-most * 2 // 3 :]}")
 
 
-def in_line(word: object) -> str:
+def in_line(word: object, most: int = 160) -> str:
     """Return the same as `quoted`, without the quotes."""
-    return quoted(word)[1:-1]
+    return quoted(word, most)[1:-1]

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -144,6 +144,18 @@ def digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()
 
 
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, computed once in a process as long as its size and time of change stay."""
+    status = path.stat()
+    return _checksum(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache
+def _checksum(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def used() -> list[dict]:
     """Return the sidecars of the results that this process has read or written since `reset_used`, each once."""
     return list(_used.values())
@@ -186,19 +198,19 @@ def _take(left: list[Path], count: int, timeout: float, locks: ExitStack) -> lis
     while left and len(mine) < count:
         path = left.pop(0)
         with suppress(Timeout):
-            locks.enter_context(_lock(path, timeout))
+            locks.enter_context(lock(path, timeout))
             mine.append(path)
     return mine
 
 
 @contextmanager
-def _lock(path: Path, timeout: float) -> Iterator[None]:
+def lock(path: Path, timeout: float = -1) -> Iterator[None]:
     """Hold the lock of a result, if it can be had in time (seconds; below 0: wait for it)."""
     file = path.with_suffix(".lock")
     with writing(path.parent) as folder:
         tempfile.TemporaryFile(dir=folder).close()
-        lock = FileLock(file, timeout=timeout).acquire()
-    with lock:
+        held = FileLock(file, timeout=timeout).acquire()
+    with held:
         try:
             yield
         finally:

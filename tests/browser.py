@@ -19,7 +19,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from predact import markup
-from predact.build import notebook
+from predact.build import notebook, standalone
 from predact.build.book import build
 from predact.claims.verdict import MIME, Verdict
 from predact.figures import style
@@ -270,7 +270,8 @@ def outputs(row):
     yield {"text/html": markup.render("lens.html", texts=[text])}
     yield {"text/html": markup.render("passages.html", passages=[passage])}
     yield {"text/html": verdict._repr_html_(), MIME: row}
-    yield {"text/html": notebook._table(results), notebook.PROVENANCE: {"settings": settings, "results": results}}
+    told = {"settings": settings, "results": results, "left_out": HOSTILE}
+    yield {"text/html": notebook._table(results, HOSTILE), notebook.PROVENANCE: told}
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +311,115 @@ def test_search_shows_hostile_names_as_text(browser, hostile):
     browser.get((hostile / "search.html").as_uri() + "?q=onerror")
     wait(lambda: browser.find_elements(By.CSS_SELECTOR, "#search-results li"))
     assert browser.execute_script("return window.PWN") is None
+
+
+SHARED, RARER = (
+    "The town lies by the sea and has a small harbour.",
+    "Many boats leave it early in the morning for fish.",
+)
+BARS = '.predact-chart svg [stroke-width="24"]'  # of the diagram of anchor spans
+
+
+@pytest.fixture(scope="module")
+def generations(tmp_path_factory):
+    """A page about three prompts: a hundred generations of A to the first, all with a passage, 30 with another one."""
+    rows = [
+        ("First?", f"{SHARED} {number}. {RARER if number < 30 else f'No {number} here.'}", "A") for number in range(100)
+    ]
+    rows += [("First?", f"{number} ships. {SHARED}", "B") for number in range(4)]
+    rows += [(prompt, f"{RARER} {number}", "A") for prompt in ("Second?", "Third?") for number in range(5)]
+    names = ("prompt", "generation", "model")
+    folder = tmp_path_factory.mktemp("generations")
+    (folder / "a.jsonl").write_text("".join(f"{json.dumps(dict(zip(names, row, strict=True)))}\n" for row in rows))
+    (folder / "page.html").write_text(standalone.page(standalone.read(folder / "a.jsonl"), "Mine"))
+    return folder / "page.html"
+
+
+@pytest.fixture
+def opened(browser, generations):
+    """A function that opens this page at an address within it, and returns when its figures are drawn."""
+
+    def opened(place=""):
+        browser.get("about:blank")
+        browser.get_log("browser")
+        browser.get(generations.as_uri() + place)
+        wait(lambda: all(figure.get_attribute("data-drawn") for figure in figures(browser)))
+        return browser
+
+    yield opened
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def diagram(browser):
+    return browser.execute_script("return document.querySelector('.predact-chart svg').outerHTML")
+
+
+def test_sliders_change_the_spans_of_a_blueprint(opened):
+    browser = opened()
+    move = "const field = document.querySelector(`[name=${arguments[0]}]`); field.value = arguments[1];"
+    move += "field.dispatchEvent(new Event('input', {bubbles: true}))"
+    bars = [len(browser.find_elements(By.CSS_SELECTOR, BARS))]
+    told = [browser.find_element(By.ID, "thresholds").text]
+    for name, value in (("share", 4), ("words", 4)):
+        before = diagram(browser)
+        browser.execute_script(move, name, value)
+        wait(lambda before=before: diagram(browser) != before)
+        bars.append(len(browser.find_elements(By.CSS_SELECTOR, BARS)))
+        told.append(browser.find_element(By.ID, "thresholds").text)
+    assert bars[0] < bars[1] > bars[2], "a smaller share shows the rarer passage, too; none has twenty words"
+    assert "100%" in told[0] and "25%" in told[1] and "20" in told[2]
+
+
+def test_a_table_of_a_blueprint_sorts_by_numbers_and_words(opened):
+    browser = opened()
+    table = browser.find_element(By.CSS_SELECTOR, "table.sorts")
+    for head, column, found in (
+        ("Generations", 3, [4, 5, 5, 100]),
+        ("Prompt", 1, ["First?"] * 2 + ["Second?", "Third?"]),
+    ):
+        for order in (found, found[::-1]):
+            table.find_element(By.XPATH, f".//button[text()='{head}']").click()
+            cells = [
+                row.find_elements(By.TAG_NAME, "td")[column].text for row in table.find_elements(By.XPATH, "tbody/tr")
+            ]
+            assert cells == list(map(str, order))
+    assert [each.get_attribute("aria-sort") for each in table.find_elements(By.TAG_NAME, "th")].count("descending") == 1
+
+
+def test_a_list_of_a_hundred_numbers_folds(opened):
+    browser = opened()
+    (folded,) = [each for each in browser.find_elements(By.CSS_SELECTOR, "#ngrams details") if each.is_displayed()][:1]
+    head = folded.find_element(By.TAG_NAME, "summary")
+    assert head.text == "0, 1, 2, 3, 4, 5, …" and folded.size["height"] <= head.size["height"] + 2
+    head.click()
+    assert folded.text.endswith(", 98, 99") and folded.size["height"] > 2 * head.size["height"]
+
+
+def test_an_address_opens_its_prompt(opened):
+    browser = opened("#prompt-2")
+
+    def shown():
+        sections = browser.find_elements(By.CSS_SELECTOR, "section[data-prompt]")
+        chosen = browser.find_element(By.CSS_SELECTOR, "select[name=prompt]").get_attribute("value")
+        return [each.get_attribute("id") for each in sections if each.is_displayed()], chosen
+
+    assert shown() == (["prompt-2"], "2")
+    second = diagram(browser)
+    assert "Many boats" in second and "The town" not in second
+    browser.find_element(By.CSS_SELECTOR, 'select[name="prompt"] option[value="1"]').click()
+    wait(lambda: "The town" in diagram(browser))
+    assert shown() == (["prompt-1"], "1") and browser.current_url.endswith("#prompt-1")
+    browser.back()
+    wait(lambda: "The town" not in diagram(browser))
+    assert shown() == (["prompt-2"], "2")
+    assert opened("#prompt-9").find_element(By.ID, "prompt-1").is_displayed(), "of no such prompt, the first one"
+
+
+def test_models_stand_side_by_side(opened):
+    browser = opened()
+    first = browser.find_element(By.ID, "prompt-1")
+    assert [each.text for each in first.find_elements(By.TAG_NAME, "h3")] == ["A", "B"]
+    said = browser.execute_script(
+        "return [...document.querySelectorAll('.predact-chart svg text')].map(e => e.textContent)"
+    )
+    assert {"A", "B"} <= {*said}

@@ -204,6 +204,7 @@ kinds = [each.annotation for each in runs.Settings.model_fields.values()] + [Lit
 comments = st.sampled_from(["", "a; 1 or more", "a; 0 to 9"])
 declared = st.builds(parameters.Parameter, st.sampled_from([*parameters.TYPES, "Path"]), scalars, comments)
 columns = st.lists(clean, max_size=4) | st.lists(scalars | values | st.binary(max_size=4), max_size=4)
+asking = st.tuples(texts, texts).map("{{ messages[0].content }}".join)  # templates that are right, mostly
 TARGETS = {
     "prompts": Target(files(asked), of_file(prompts.select)),
     "corpora": Target(files(said), of_file(corpora.corpus)),
@@ -214,7 +215,7 @@ TARGETS = {
     "generations": Target(files(written), of_file(lambda name: standalone.read(Path(name)))),
     "pair files": Target(st.tuples(entries(), st.sampled_from([".yaml", ".yml", ".json"])), pair_file),
     "templates": Target(  # each has ten seconds of the processor
-        st.tuples(st.lists(st.sampled_from(_TEMPLATE.split("|")) | texts).map("".join), texts), template, 60
+        st.tuples(asking | st.lists(st.sampled_from(_TEMPLATE.split("|")) | texts).map("".join), texts), template, 60
     ),
     "names of corpora": Target(long_words, of_word(corpora.corpus)),
     "names of prompts": Target(long_words, of_word(prompts.select)),

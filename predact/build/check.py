@@ -47,11 +47,15 @@ def findings(run: Run) -> Iterator[Finding]:
         UserError: a model is missing, or the hub cannot be reached.
     """
     pair = run.pair
+    loading.keep_in(run.root)
     configs = {step: loading.config(model) for step, model in pair.models.items()}
     tokenizers = {step: loading.tokenizer(model) for step, model in pair.models.items()}
     sizes = {step: loading.parameters(model) for step, model in pair.models.items()}
     for step, model in pair.models.items():
         yield Finding("models", _about(step, model, configs[step], sizes[step]))
+        if folder := loading.kept(model):
+            text = f"{step}: a GGUF file takes long to read; what it holds is read once and kept in {folder}."
+            yield Finding("models", text)
     if len({loading.fingerprint(model) for model in pair.models.values()}) < len(pair.models):
         yield Finding("models", "Two of them are the same: between these, every difference will be 0.", warns=True)
     yield from _agreement(tokenizers)
@@ -69,7 +73,7 @@ def findings(run: Run) -> Iterator[Finding]:
 def _about(step: str, model: Model, config: Any, size: int) -> str:
     mark = loading.fingerprint(model)
     where = mark if "@" in mark else f"{loading.name(model)} ({mark[:12]})"
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    limit = loading.limit(model)
     reads = f"reads {limit:,} tokens" if limit else "reads texts of any length"
     return f"{step}: {where}, {type(config).__name__.removesuffix('Config')}, {_count(size)} parameters, {reads}."
 
@@ -185,6 +189,10 @@ def _disk(run: Run, config: Any, size: int) -> Finding:
         method = finetuned.checked(run.pair, told.finetuning).method
         models = steps * materials.targets(run) * told.orders
         held["finetuned weights"] = 4 * models * (size if method == finetuned.FULL else adapters)
+    packed = {folder: model for model in run.pair.models.values() if (folder := loading.kept(model))}
+    if packed:
+        weights = (loading.parameters(model) * DTYPES[model.dtype] for model in packed.values())
+        held["dequantized GGUF files"] = sum(weights)
     parts = ", ".join(f"{_bytes(number)} of {name}" for name, number in held.items())
     return Finding("work", f"The store takes {_bytes(sum(held.values()))} at most: {parts}.")
 

@@ -18,7 +18,7 @@ from predact.build.notebook import PROVENANCE
 from predact.build.parameters import Parameter, changes, check_names, of_notebook, read
 from predact.claims.verdict import MIME
 from predact.errors import UserError, near
-from predact.models import pairs, runs
+from predact.models import loading, pairs, runs
 from predact.models.runs import Settings
 from predact.store import write, writing
 from predact.texts import sources
@@ -109,6 +109,11 @@ def settings(notebook: Path) -> dict[str, Any]:
 def results(notebook: Path) -> list[dict]:
     """Return the sidecars of the stored results that an executed notebook used."""
     return [result for found in _outputs(notebook, PROVENANCE) for result in found["results"]]
+
+
+def left_out(notebook: Path) -> list[str]:
+    """Return what was left out of the texts that an executed notebook read, each a sentence."""
+    return [told for found in _outputs(notebook, PROVENANCE) for told in found["left_out"]]
 
 
 def verdicts(notebooks: Iterable[Path]) -> list[dict]:
@@ -279,7 +284,8 @@ def _files(project: Path, injected: dict[str, Any]) -> Iterator[tuple[str, int, 
     words |= {word.rpartition(":")[0] for word in words}
     places = [place for word in words if (place := sources.existing(word, project))]
     paths = [path for place in places for path in (sources.readable(place) if place.is_dir() else [place])]
-    for model in pair.models.values() if pair else ():
+    models = list(pair.models.values()) if pair else []
+    for model in [*models, *filter(None, map(loading.base_of, models))]:
         folder = project / model.source
         paths += [folder / model.gguf] if model.gguf else folder.glob("*")
     for path in paths:

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from predact import markup, store
 from predact.build.parameters import assigned, check_names, check_types, declared
 from predact.claims.verdict import MIME, Verdict
-from predact.models import runs
+from predact.models import loading, runs
 from predact.models.runs import Run
+from predact.texts import sources
 
 PROVENANCE = "application/vnd.predact.provenance+json"
 INJECTED = "# Parameters\n"  # first line of the cell that papermill adds
@@ -45,6 +46,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
     quiet()
     _bars_to_terminal()
     store.reset_used()
+    sources.reset_left_out()
     cells = namespace.get("In", [])[:-1]
     known = {name: kind for cell in cells for name, kind in declared(cell).items()}
     set_here = {name for cell in cells for name in assigned(cell)} | known.keys()
@@ -57,6 +59,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
     given = {name: namespace[name] for name in ("pair", "scale", "seed") if name in namespace}
     root = namespace.get("store", more.pop("store", "_build/store"))
     _started.run = runs.run(**more | given, root=root, **settings)
+    loading.keep_in(_started.run.root)
     return _started.run
 
 
@@ -78,14 +81,16 @@ def say(sentence: str) -> None:
 
 
 def provenance() -> None:
-    """Show where the numbers above come from: the settings, and every stored result that the notebook used.
+    """Show where the numbers above come from: what was left out of texts, the settings, every stored result used.
 
-    The cell's output is a folded table for the reader and the same as data (`PROVENANCE`) for the status page.
+    The cell's output is sentences and a folded table for the reader, and the same as data (`PROVENANCE`) for the status
+    page.
     """
     from IPython.display import display
 
     told = {"scale": _started.run.scale, "settings": _started.run.settings.model_dump()}
-    display({"text/html": _table(store.used()), PROVENANCE: told | {"results": store.used()}}, raw=True)
+    told |= {"results": store.used(), "left_out": sources.left_out()}
+    display({"text/html": _table(told["results"], told["left_out"]), PROVENANCE: told}, raw=True)
 
 
 def brief(inputs: Mapping[str, Any]) -> str:
@@ -119,7 +124,7 @@ def _bars_to_terminal() -> None:
             tqdm.__init__ = functools.partialmethod(tqdm.__init__, file=terminal)  # type: ignore
 
 
-def _table(results: list[dict]) -> str:
+def _table(results: list[dict], left_out: list[str]) -> str:
     rows = [
         (
             result["stage"],
@@ -132,4 +137,4 @@ def _table(results: list[dict]) -> str:
         for result in results
     ]
     seconds = sum(result["seconds"] for result in results)
-    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}")
+    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}", left_out=left_out)

@@ -58,10 +58,13 @@ def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
         seed: of the drawing.
 
     Raises:
-        UserError: see `generations.read`; or no prompt has two generations by one model, or there are too many.
+        UserError: see `generations.read`; the sample or the seed is out of its range; no prompt has two generations by
+            one model, or there are too many.
     """
-    if sample is not None and sample < 2:
-        raise UserError(f"sample: expected a whole number above 1, not {sample}.")
+    if sample is not None and not 2 <= sample <= MOST:
+        raise UserError(f"sample: expected a whole number from 2 to {MOST:,}, not {sample:,}.")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed: expected a whole number from 0 to {2**32 - 1:,}, not {seed:,}.")
     found, notes = generations.read(path)
     frame = pd.DataFrame(found)
     known, places = dict[str, int](), dict[str, str]()
@@ -80,7 +83,7 @@ def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
         kept = frame.groupby(["prompt", "model"], sort=False).sample(frac=1, random_state=seed)
         frame = kept.groupby(["prompt", "model"], sort=False).head(sample).sort_index()
         notes = [*notes, f"A random sample of {len(frame):,} of {len(found):,} generations, {sample:,} of a prompt."]
-    if size.max() > MOST and sample is None or (sample or 0) > MOST:
+    if sample is None and size.max() > MOST:
         raise UserError(
             f"file: {size.max():,} generations of one prompt, {MOST:,} at most: draw a sample, --sample {MOST}."
         )

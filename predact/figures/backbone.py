@@ -94,21 +94,30 @@ def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChar
     )
 
 
+def _widest(cells: pd.DataFrame) -> int:
+    """How many generations agree in the column in which most do."""
+    return 1 + max((max(others) for others in cells.others if len(others)), default=0)
+
+
 def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -> alt.LayerChart:
     """The alignment itself: a row for each generation, a cell for each token, its colour by how many others agree.
 
     Args:
         cells: what `blueprint.cells` returns.
         prompts: the text of each prompt, by its id; the first is shown at first.
-        agreeing: generations that must agree in a column for it to be shown at first: 1, 2, 5, 10 or 25.
+        agreeing: generations that must agree in a column for it to be shown at first: 1, 2, 5, 10 or 25; fewer where so
+            many do nowhere.
     """
     models, most = list(cells.model.unique()), int(cells.row.max()) + 1
     model = alt.param("model", value=models[-1], bind=alt.binding_radio(options=models, name="Model "))
-    widest = 1 + max((max(others) for others in cells.others if len(others)), default=0)
+    first = cells[cells.prompt == next(iter(prompts))]
+    widest, *each = (_widest(part) for part in (cells, *(part for _, part in first.groupby("model"))))
     size = max(most, widest)  # of the alignment; the cells may be those of its first generations only
     known = {number: label for number, label in SHOWN.items() if number <= widest}  # more: nothing would be shown
     select = alt.binding_radio(options=list(known), labels=list(known.values()), name="Columns where so many agree ")
-    least = alt.param("agreeing", value=max(each for each in known if each <= max(1, agreeing)), bind=select)
+    least = alt.param(
+        "agreeing", value=max(number for number in known if number <= max(1, min(agreeing, *each))), bind=select
+    )
     tokens = (
         alt.Chart(cells.drop(columns="width"))
         .transform_filter("datum.prompt == prompt && datum.model == model")
@@ -152,7 +161,7 @@ def viewer(cells: pd.DataFrame, prompts: Mapping[str, str], agreeing: int = 5) -
     layer = tokens.mark_rect().encode(x=x, x2="right:Q", y=y, y2="below:Q", color=color, tooltip=tooltip)
     parts = [
         f"{model}, {sum(map(sum, part.others)) / max(1, part.others.map(len).sum()):.1f} on average"
-        for model, part in cells[cells.prompt == next(iter(prompts))].groupby("model", sort=False)
+        for model, part in first.groupby("model", sort=False)
     ]
     text = f"Alignment of {most} generations; others that agree with a token: {'; '.join(parts)}."
     controls = [choose(prompts), *([model] if len(models) > 1 else [alt.param("model", value=models[-1])]), least]

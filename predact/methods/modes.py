@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 
 from predact import stats
+from predact.errors import UserError
 
 ALIKE, N = 0.5, 3  # Jaccard index from which on texts are alike, of their n-grams of N words
 ENOUGH = 0.5  # coverage from which on the effective number can be told
@@ -40,7 +41,12 @@ def modes(texts: Sequence[Sequence[str]], alike: float = ALIKE, n: int = N) -> n
 
     Returns:
         The mode of each text: 0 is the largest, of equal ones that which comes first.
+
+    Raises:
+        UserError: `alike` is out of its range.
     """
+    if not 0 <= alike <= 1:
+        raise UserError(f"alike: expected a number from 0 to 1, not {alike}.")
     plain = [tuple(word.strip().casefold() for word in text if word.strip()) for text in texts]
     different = sorted(set(plain))
     place = {text: number for number, text in enumerate(different)}

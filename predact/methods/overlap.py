@@ -4,8 +4,11 @@ An alignment is read column by column: columns that few sequences share are left
 a fixed number of points so that curves of several prompts can be averaged.
 """
 
+import math
+
 import numpy as np
 
+from predact.errors import UserError
 from predact.methods.alignment import GAP, agreeing
 
 LEAST, POINTS, WIDTH = 5, 100, 2.0  # sequences that share a column; points of a curve; of the filter, in points
@@ -47,7 +50,12 @@ def smoothed(curves: np.ndarray, width: float = WIDTH) -> np.ndarray:
     """Filter curves [..., points] with a Gaussian: a mean over all points, weighted by exp(-distance² / (2·width²)).
 
     At the ends the weights of the points that there are sum to 1. A width of 0 changes nothing.
+
+    Raises:
+        UserError: the width is no finite number from 0 on.
     """
+    if not 0 <= width < math.inf:
+        raise UserError(f"width: expected a number, 0 or more, not {width}.")
     if width == 0:
         return curves
     distance = np.subtract.outer(*[np.arange(curves.shape[-1])] * 2)

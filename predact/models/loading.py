@@ -3,15 +3,19 @@
 import copy
 import gc
 import hashlib
+import json
 import os
 import re
 import sys
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from predact.errors import NotFinite, UserError
+from predact import store
+from predact.errors import NotFinite, UserError, in_line, quoted
+from predact.models import dequantized
 from predact.models.pairs import AUTO, Model
 from predact.texts import sources
 
@@ -19,18 +23,40 @@ _CONTENT = {".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".tikt
 _HARMLESS = re.compile(  # weights that no logit depends on: buffers of old, a value head, other senses, tokens beyond
     r"inv_freq$|\.attn\.(masked_)?bias$|(^|\.)(v_head|mtp|vision|visual|image|audio|speech|multi_modal|embed_(vision|audio))"
 )
+_ADAPTS, _ADAPTED = "adapter_config.json", "adapter_model.safetensors"
+_WHOLE = re.compile("embed|lm_head")  # matrices that an adapter may hold in full
 _ADAPTER = (
     "it is an adapter (PEFT): merge it into its Base, `PeftModel.from_pretrained(base, adapter).merge_and_unload()`, "
     "and save the result and its tokenizer, `save_pretrained`"
 )
-_LONG = 300  # letters that a message shows of a name or a reason, at most
+AFTER_PADDING = {  # kinds whose first position is that after the padding token's id: there are so many fewer
+    *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+}
+_LONG = 300  # letters that a message shows of a reason, at most
 _PLACE = ("revision", "local_files_only")  # arguments that say where a file is
 ENGINE = "hf"  # what models run in: transformers
 _held: dict[Model, tuple[Any, Any]] = {}
+_roots: list[Path] = []  # of the store that keeps what GGUF files hold; none: they are read each time
+
+
+def keep_in(root: Path) -> None:
+    """Set the store in which `load` keeps dequantized GGUF files, and where they are looked for from now on."""
+    _roots[:] = [root]
+
+
+def kept(model: Model) -> Path | None:
+    """Return where the dequantized model of a GGUF file is kept, or will be; None for other models, or without a store.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if not (model.gguf and _roots) or model.fingerprint:
+        return None
+    return dequantized.folder(_roots[0], {"model": fingerprint(model), "dtype": model.dtype})
 
 
 def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
-    """Load a model for inference, with its tokenizer.
+    """Load a model for inference, with its tokenizer; an adapter (PEFT) is merged into its Base.
 
     The logits of the loaded model are float32 whatever its dtype: the output head is raised to float32. Code that comes
     with a model runs only if its pair file says ``trust_remote_code: true``; weights are read from safetensors or GGUF.
@@ -49,16 +75,16 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    source, where = _find(model)
+    source, where = _place(base_of(model) or model)
     if model.fingerprint:
         raise _unusable(model, "its weights are not here, only results of it are")
-    _announce(model)
     options: dict[str, Any] = {
         "dtype": getattr(torch, model.dtype),
         "device_map": device or _device_map(model),
         "output_loading_info": True,
     }
-    options |= {"quantization_config": GgufConfig(dequantize=True)} if model.gguf else {"use_safetensors": True}
+    packed = "gguf_file" in where
+    options |= {"quantization_config": GgufConfig(dequantize=True)} if packed else {"use_safetensors": True}
     try:
         found: Any = AutoModelForCausalLM.from_pretrained(source, **options, **where)
     except Exception as error:
@@ -76,12 +102,58 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
             f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
             "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
         )
+    loaded = _merged(model, loaded) if base_of(model) else loaded
     _refuse_unreadable(model, loaded.eval())
+    if model.gguf or base_of(model):
+        loaded.name_or_path = name(model)  # not the folder in the store, nor the Base
+    if packed and (folder := kept(model)):
+        dequantized.keep(folder, loaded, tokenizer(model))
     return _float32_head(loaded), tokenizer(model)
 
 
+def base_of(model: Model) -> Model | None:
+    """Return the model that the adapter in a folder changes; None for a model that is no such folder.
+
+    Raises:
+        UserError: its configuration cannot be read, or names no model.
+    """
+    folder = None if model.gguf else _folder(model)
+    if not (folder and (folder / _ADAPTS).is_file()):
+        return None
+    try:
+        found = json.loads((folder / _ADAPTS).read_bytes())
+        base = replace(model, source=found["base_model_name_or_path"], revision=found.get("revision"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unusable(model, f"its {_ADAPTS} names no Base") from error
+    above = _folder(base)
+    if above and (above / _ADAPTS).exists():
+        raise _unusable(model, f"its Base is no whole model: {_ADAPTER}")
+    return base
+
+
+def _merged(model: Model, base: Any) -> Any:
+    """Merge the adapter of a folder into its loaded Base; every weight of the adapter must find its place."""
+    import peft
+    from safetensors.torch import load_file
+
+    folder = str(_folder(model))
+    try:
+        held = load_file(f"{folder}/{_ADAPTED}")  # first: without it, a pickle would be read
+        adapted: Any = peft.PeftModel.from_pretrained(base, folder)
+        wanted = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        apart = [each for each in held.keys() ^ wanted.keys() if not _WHOLE.search(each)]
+        if apart:
+            raise ValueError(f"its weights are not what its configuration tells: {min(apart)}")
+        return adapted.merge_and_unload(safe_merge=True)
+    except Exception as error:
+        raise _unusable(model, f"the adapter: {_line(error)}") from error
+
+
 def _refuse_unreadable(model: Model, loaded: Any) -> None:
-    """Refuse a model that does not know all tokens, or whose earlier logits change with a later token, as BERT's."""
+    """Refuse a model that does not know all tokens, or whose earlier logits change with later tokens.
+
+    With what these are, as BERT's do, or with how many they are, as ProphetNet's.
+    """
     import torch
 
     own, known = tokenizer(model), loaded.config.get_text_config().vocab_size
@@ -89,15 +161,17 @@ def _refuse_unreadable(model: Model, loaded: Any) -> None:
     if beyond:
         raise _unusable(model, f"its tokenizer has {len(beyond)} tokens that it does not know, such as {beyond[0]!r}")
     ids = torch.linspace(0, min(known, len(own)) - 1, 12, dtype=torch.long)
-    rows = torch.stack([ids[:8], torch.cat([ids[:4], ids[8:]])]).to(loaded.device)
+    rows = [torch.stack([ids[:8], torch.cat([ids[:4], ids[8:]])]), ids[None, :4]]
     try:
         with torch.inference_mode():
-            logits = loaded(input_ids=rows, use_cache=False).logits.float()
+            read = [loaded(input_ids=each.to(loaded.device), use_cache=False).logits.float() for each in rows]
     except Exception as error:
         raise _unusable(model, f"it cannot read eight tokens: {_line(error)}") from error
+    logits, short = read
     before, after = (logits[0] - logits[1]).split(4)
-    rounding = max(1e-3, 4 * torch.finfo(loaded.dtype).eps)
-    if before.norm() > rounding * after.norm():
+    eps, size = torch.finfo(loaded.dtype).eps, after.norm()
+    cut = logits[0, :4] - short[0]  # another width is computed in another order
+    if before.norm() > max(1e-3, 4 * eps) * size or cut.norm() > max(1e-3, 32 * eps) * size:
         raise _unusable(model, "it sees what it is to predict: a change of later tokens changes its earlier logits")
 
 
@@ -131,8 +205,8 @@ def tokenizer(model: Model) -> Any:
     """
     from transformers import AutoTokenizer
 
-    source, where = _find(model)
-    _announce(model)
+    base, folder = base_of(model), _folder(model) or Path()
+    source, where = _place(base if base and not (folder / "tokenizer_config.json").exists() else model)
     try:
         found = AutoTokenizer.from_pretrained(source, **where)
     except Exception as error:
@@ -144,8 +218,7 @@ def tokenizer(model: Model) -> Any:
 @cache
 def _announce(model: Model) -> None:
     """Say once that a GGUF file is read: even its vocabulary takes long."""
-    if model.gguf:
-        print(f"predact: reading {name(model)}; a GGUF file takes a minute, or several.", file=sys.stderr)
+    print(f"predact: reading {name(model)}; a GGUF file takes a minute, or several.", file=sys.stderr)
 
 
 def not_finite(model: Any, where: str) -> NotFinite:
@@ -166,8 +239,9 @@ def name(model: Model) -> str:
 def fingerprint(model: Model) -> str:
     """Return what identifies the content of a model.
 
-    For a folder or a GGUF file the SHA-256 over its weights, configuration and tokenizer; for a hub id the commit that
-    its revision stands for; for weights that are not on this machine, the `fingerprint` in the pair file.
+    For a folder or a GGUF file the SHA-256 over its weights, configuration and tokenizer, with an adapter also what
+    identifies its Base; for a hub id the commit that its revision stands for; for weights that are not on this machine,
+    the `fingerprint` in the pair file.
 
     Raises:
         UserError: there is no such model.
@@ -179,11 +253,11 @@ def fingerprint(model: Model) -> str:
         return f"{source}@{where['revision']}" + (f"/{model.gguf}" if model.gguf else "")
     folder = Path(source)
     content = (path for path in folder.glob("*") if path.suffix in _CONTENT and path.is_file())
-    digest = hashlib.sha256()
+    base = base_of(model)
+    digest = hashlib.sha256(fingerprint(base).encode() if base else b"")
     try:
         for path in [folder / model.gguf] if model.gguf else sorted(content):
-            status = path.stat()
-            digest.update(os.fsencode(f"{path.name} {_digest(path, status.st_size, status.st_mtime_ns)}\n"))
+            digest.update(os.fsencode(f"{path.name} {store.checksum(path)}\n"))
     except OSError as error:
         raise _unusable(model, error) from error
     return digest.hexdigest()
@@ -206,7 +280,7 @@ def key(model: Model) -> dict[str, Any]:
 
 def _code(model: Model) -> str:
     """What identifies the code that a model brings: of a folder its .py files, from the hub the commits it is of."""
-    source, where = _find(model)
+    source, where = _find(base_of(model) or model)
     named = str(getattr(config(model), "auto_map", None))
     elsewhere = sorted(set(re.findall(r"([\w./-]+?)--", named)) - {source})  # code may stand in another repository
     parts = [f"{repository}@{_commit(repository, None, 'config.json')[0]}" for repository in elsewhere]
@@ -233,6 +307,8 @@ def limit(model: Model) -> int | None:
 def _positions(config: Any) -> int | None:
     text = config.get_text_config()
     told = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's own name
+    if told and text.model_type in AFTER_PADDING:
+        told -= text.pad_token_id + 1
     return min((each for each in (told, turn(config)) if each), default=None)
 
 
@@ -256,8 +332,7 @@ def config(model: Model) -> Any:
     """
     from transformers import AutoConfig
 
-    source, where = _find(model)
-    _announce(model)
+    source, where = _place(base_of(model) or model)
     try:
         return AutoConfig.from_pretrained(source, **where)
     except Exception as error:
@@ -272,7 +347,7 @@ def generation_config(model: Model) -> Any:
     """
     from transformers import GenerationConfig
 
-    source, where = _find(model)
+    source, where = _place(base_of(model) or model)
     try:
         return GenerationConfig.from_pretrained(source, **{name: where[name] for name in where if name in _PLACE})
     except OSError:  # it has no such file
@@ -307,27 +382,35 @@ def at_hand(model: Model) -> bool:
     """Whether the weights of a model are on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    source, where = _find(model)
+    source, where = _find(base_of(model) or model)
     if "revision" not in where:
         return not model.fingerprint
     files = (model.gguf,) if model.gguf else ("model.safetensors", "model.safetensors.index.json")
     return any(isinstance(try_to_load_from_cache(source, file, revision=where["revision"]), str) for file in files)
 
 
+def _place(model: Model) -> tuple[str, dict[str, Any]]:
+    """Like `_find`, but of a GGUF file the folder that the store keeps of it, if it does; else say that it is read."""
+    source, where = _find(model)
+    folder = kept(model)
+    if folder and dequantized.is_whole(folder):
+        return str(folder), {"trust_remote_code": model.trust_remote_code}
+    if model.gguf:
+        _announce(model)
+    return source, where
+
+
 def _find(model: Model) -> tuple[str, dict[str, Any]]:
     """Return the folder or hub id of a model, and the arguments that `from_pretrained` needs with it."""
     where: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     where |= {"gguf_file": model.gguf} if model.gguf else {}
-    inside = model.source.startswith("package:")
-    named = str(resources.files("predact") / model.source.removeprefix("package:")) if inside else model.source
-    folder = sources.existing(named)
-    if folder and folder.is_dir():
+    folder = _folder(model)
+    if folder:
         held = set(os.listdir(folder))
-        if "adapter_config.json" in held:
-            raise _unusable(model, _ADAPTER)
-        weights = model.gguf in held if model.gguf else any(file.endswith(".safetensors") for file in held)
+        wanted = model.gguf or (_ADAPTED if _ADAPTS in held else None)
+        weights = wanted in held if wanted else any(file.endswith(".safetensors") for file in held)
         if not (weights or model.fingerprint):
-            raise _unusable(model, f"the folder has no {model.gguf or '.safetensors file'}")
+            raise _unusable(model, f"the folder has no {wanted or '.safetensors file'}")
         return str(folder), where
     if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", model.source):
         raise _unusable(model, "there is no such folder")
@@ -336,6 +419,14 @@ def _find(model: Model) -> tuple[str, dict[str, Any]]:
     except Exception as error:
         raise _unusable(model, f"there is no such folder, and on the hub: {_line(error)}") from error
     return model.source, where | {"revision": commit, "local_files_only": offline}
+
+
+def _folder(model: Model) -> Path | None:
+    """The folder that a model names, of `package:` inside predact; None if it names none."""
+    inside = model.source.startswith("package:")
+    named = str(resources.files("predact") / model.source.removeprefix("package:")) if inside else model.source
+    folder = sources.existing(named)
+    return folder if folder and folder.is_dir() else None
 
 
 @cache
@@ -351,13 +442,6 @@ def _commit(source: str, revision: str | None, file: str) -> tuple[str, bool]:
         if not isinstance(cached, str):
             raise
         return Path(cached).parent.name, True
-
-
-@lru_cache
-def _digest(path: Path, size: int, modified: int) -> str:
-    """SHA-256 of a file, computed once as long as its size and time of change stay."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _float32_head(model: Any) -> Any:
@@ -390,11 +474,8 @@ def _unusable(model: Model, reason: object) -> UserError:
     if "trust_remote_code" in str(reason):
         reason = "it comes with code of its own, which runs only if its pair file says `trust_remote_code: true`"
     advice = "name a folder with safetensors weights, a .gguf file, or the hub id of a causal language model."
-    return UserError(f"pair: the model {_short(name(model))!r} cannot be loaded ({_short(_line(reason))}); {advice}")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONG else f"{text[: _LONG // 2]}…{text[-_LONG // 2 :]}"
+    told = in_line(_line(reason), _LONG)
+    return UserError(f"pair: the model {quoted(name(model))} cannot be loaded ({told}); {advice}")
 
 
 def _line(reason: object) -> str:

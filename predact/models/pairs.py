@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, NonNegativeFloat, ValidationError
 from pydantic.dataclasses import dataclass
 
 from predact.errors import UserError, in_line, near, quoted, refused
@@ -19,7 +19,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUTO, NONE = "auto", "none"  # prefixes that are no text of a token
 _SHARED = ("dtype", "device", "prefix", "trust_remote_code")  # keys of a pair that apply to each of its models
 ENDS = ("Base", "RLHF")
-_STRICT = ConfigDict(extra="forbid", strict=True)
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -58,7 +58,7 @@ class Pair:
     licence: str = ""
     gated: bool = False
     scale: str = "full"  # default scale of its book; see `runs.scales`
-    parameters: float = 0  # of one model, in billions; 0: unknown
+    parameters: NonNegativeFloat = 0  # of one model, in billions; 0: unknown
 
 
 def pairs() -> list[Pair]:
@@ -126,9 +126,23 @@ def _titled(word: str) -> tuple[str, str]:
     return (name, rest) if separator and re.fullmatch(_NAME, name) else ("", word)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, and so JSON, but no mapping in which a key stands twice: one of the two would be lost."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Return a mapping, as far as it is read before its keys and values are made."""
+        node = super().compose_mapping_node(anchor)
+        seen = set[Any]()
+        for key, _ in node.value:
+            if repr(key.value) in seen:
+                raise ValueError(f"line {key.start_mark.line + 1}: the key {quoted(key.value)} stands there again")
+            seen.add(repr(key.value))
+        return node
+
+
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UserError(f"pair: the file '{path}' does not exist.") from None
     except Exception as error:  # PyYAML raises whatever a date, a number or a depth of nesting leads to

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from predact.errors import UserError, near, refused
 from predact.models import pairs, tokens
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 Count = Annotated[int, Field(ge=1)]
 
 
+def _positive(rates: list[float]) -> list[float]:
+    if not all(rate > 0 for rate in rates):
+        raise ValueError("expected numbers above 0")
+    return rates
+
+
 class Settings(BaseModel):
     """Settings that the chapters of a book share; ``-p`` sets them by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     corpora: list[str] = Field([], description="names of `predact corpora`, or files; none: the pair's own")
     documents: Count = Field(100, description="of each corpus, at most")
@@ -57,7 +63,9 @@ class Settings(BaseModel):
     targets_limit: int = Field(0, ge=0, description="finetune on this many of them, categories in turn; 0: all")
     finetuning_documents: Count = Field(500, description="of each target, at most, in all parts")
     method: Literal["auto", "full", "lora"] = Field("auto", description="auto: lora from 200 million parameters on")
-    rates: list[float] = Field([], description="learning rates to begin the search with; none: 0.0003 and 0.001")
+    rates: Annotated[list[float], AfterValidator(_positive)] = Field(
+        [], description="learning rates to begin the search with; none: 0.0003 and 0.001"
+    )
     updates: Count = Field(64, description="optimizer steps of a finetuning run, at most")
     batch: Count = Field(4096, description="bytes of text in an update, at most")
     rank: Count = Field(16, description="of the adapters of lora")

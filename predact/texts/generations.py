@@ -134,7 +134,8 @@ def _prompt(record: Any, place: str) -> str:
     if isinstance(value, list):  # a conversation: all but the answer, if it ends in one
         turns = [_content(turn, place, name) for turn in value]
         answered = isinstance(value[-1], dict) and value[-1].get("role") == "assistant" if value else False
-        value = "\n\n".join(turns[:-1] if answered else turns)
+        asked = turns[:-1] if answered else turns
+        value = "\n\n".join(asked) if all(isinstance(turn, str) for turn in asked) else None
     return _text(value, record, place, "prompt")
 
 

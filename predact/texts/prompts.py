@@ -80,7 +80,7 @@ def _parse(lines: Sequence[str], source: str) -> list[Prompt]:
     if count > 1:
         raise UserError(f"prompts: the id {quoted(id)} stands twice in {quoted(source)}; every prompt needs its own.")
     kept = sources.distinct(prompts, lambda prompt: prompt.text)
-    sources.leave_out("prompts", source, "prompts", len(prompts), {"copies of others": len(prompts) - len(kept)})
+    sources.leave_out("prompts", source, "prompts", len(prompts), {sources.COPIES: len(prompts) - len(kept)})
     return kept
 
 

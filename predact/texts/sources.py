@@ -24,6 +24,7 @@ LENGTH = 2_000  # least characters of a document gathered from blocks of a text 
 LONGEST = 20_000  # most characters of a document from the hub: books are cut
 _APART = 1_000  # documents of a dataset from one seed to the next
 _READERS = (".txt", ".jsonl", ".json", ".parquet")
+COPIES = "the same as others but for white space at the ends"  # why some are left out
 _RECORDS = "expected a JSON object in every line, or a JSON list of objects"
 
 T = TypeVar("T")
@@ -78,11 +79,12 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0, parameter: 
     """Return documents of a dataset on the hub, from the store if they are there.
 
     The commit of its revision is looked up once and kept in the store, so a book uses one version of the dataset.
+    Documents that repeat another one up to white space at the ends are left out; `left_out` tells how many.
 
     Args:
         root: of the store.
         name: as `dataset` reads it.
-        documents: how many.
+        documents: how many are read.
         seed: reading begins at record 1,000 * seed.
         parameter: that names the dataset, for the message of an error.
 
@@ -108,7 +110,9 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0, parameter: 
         ) from error
     if found.empty:
         raise UserError(f"seed: {name!r} has too few documents for seed {seed}; choose a smaller seed.")
-    return found.text.tolist()
+    kept = distinct(found.text, str.strip)
+    leave_out(parameter, name, "documents", len(found), {COPIES: len(found) - len(kept)})
+    return kept
 
 
 def _commit(about: Dataset) -> pd.DataFrame:
@@ -214,7 +218,7 @@ def of_path(path: Path, field: str = "text", parameter: str = "corpora") -> list
         kinds = f" of {', '.join(_READERS)} files" if path.is_dir() else ""
         raise UserError(f"{parameter}: {quoted(path)} is empty{kinds}; at least one document is needed.")
     kept = distinct(texts, str.strip)
-    counts = {"without text": len(found) - len(texts), "copies of others": len(texts) - len(kept)}
+    counts = {"without text": len(found) - len(texts), COPIES: len(texts) - len(kept)}
     leave_out(parameter, str(path), "documents", len(found), counts)
     return kept
 
@@ -246,8 +250,13 @@ def leave_out(parameter: str, source: str, things: str, count: int, counts: Mapp
 
 
 def left_out() -> list[str]:
-    """Return what was left out of the sources that this process has read, in words: how many of what, and why."""
+    """Return what was left out of the sources read since `reset_left_out`, in words: how many of what, and why."""
     return list(_told.values())
+
+
+def reset_left_out() -> None:
+    """Forget what was left out."""
+    _told.clear()
 
 
 def _read(path: Path, field: str, parameter: str) -> list[str | None]:

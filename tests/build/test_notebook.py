@@ -19,6 +19,7 @@ from predact.errors import UserError
 from predact.figures import prediction as prediction_figures
 from predact.models import runs
 from predact.models.tokens import Per
+from predact.texts import corpora, endings, prompts
 from tests.made import row
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,29 @@ def test_provenance_shows_the_results_used_escaped(tmp_path, shown):
     assert [result["inputs"] for result in record["results"]] == [inputs]
     assert record["scale"] == "laptop" and record["settings"] == runs.run("pocket", "laptop").settings.model_dump()
     json.dumps(record)
+
+
+def test_what_was_left_out_of_the_texts_of_a_run_is_told_whatever_the_store_holds(tmp_path, shown):
+    (tmp_path / "<b>.jsonl").write_text("".join(f'{{"prompt": "{each}"}}\n' for each in ("a", "a ", "b", " a")))
+    (tmp_path / "c.jsonl").write_text("".join(f'{{"text": "{each}"}}\n' for each in ("a", " ", "b")))
+    for _ in range(2):  # in a kernel that goes on
+        notebook.start(namespace(CELL))
+        with pytest.warns(UserWarning):
+            prompts.select(str(tmp_path / "<b>.jsonl"))
+            corpora.select([str(tmp_path / "c.jsonl"), "stories"], 2)
+            endings.select("pocket", 2)
+        notebook.provenance()
+        page, record = shown[-1]["text/html"], shown[-1][notebook.PROVENANCE]
+        told = "the same as others but for white space at the ends"
+        assert record["left_out"] == [
+            f"prompts: 2 of 4 prompts of '{tmp_path}/<b>.jsonl' are left out ({told}: 2).",
+            f"corpora: 1 of 3 documents of '{tmp_path}/c.jsonl' are left out (without text: 1).",
+        ]
+        assert f"&lt;b&gt;.jsonl&#39; are left out ({told}: 2).</p>" in page and "without text: 1" in page
+    notebook.start(namespace(CELL))
+    prompts.select("general")
+    notebook.provenance()
+    assert shown[-1][notebook.PROVENANCE]["left_out"] == [] and "left out" not in shown[-1]["text/html"]
 
 
 def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):

@@ -114,6 +114,7 @@ def test_nothing_that_a_name_says_is_markup(tmp_path, hostile):
     ran = {"parameters": {"texts": [hostile], "name": hostile}, "start_time": "2026-11-26T01:02:03", "duration": 1}
     made = json.loads(path.read_text())
     data = {PROVENANCE: {"scale": hostile, "settings": {"prompts": hostile}, "results": [result]}}
+    data[PROVENANCE]["left_out"] = [f"{hostile} left out"]
     made["cells"][1]["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
     made["metadata"]["papermill"] = ran
     path.write_text(json.dumps(made))
@@ -122,12 +123,14 @@ def test_nothing_that_a_name_says_is_markup(tmp_path, hostile):
         "scorecard": pages.scorecard([shown], hostile, []),
         "pairs": pages.pairs([shown], hostile),
         "status": pages.status([path]),
-        "provenance": notebook._table([result]),
+        "provenance": notebook._table([result], [f"{hostile} left out"]),
         "verdict": verdict._repr_html_(),
     }
     known = {"div", "p", "code", "table", "thead", "tbody", "tr", "th", "td", "a", "em", "br", "span", "h2", "details"}
-    known |= {"summary", "b", "i", "small", "class", "href", "id", "scope", "title"}
+    known |= {"summary", "ul", "li", "b", "i", "small", "class", "href", "id", "scope", "title"}
     for name, page in found.items():
         read = Tags(page)
         assert read.tags <= known, name
-        assert " ".join(hostile.split()) in " ".join(read.text.split()), name
+        words = " ".join(read.text.split())
+        assert " ".join(hostile.split()) in words, name
+        assert name not in ("status", "provenance") or " ".join(f"{hostile} left out".split()) in words

@@ -210,8 +210,12 @@ def test_a_sample_is_drawn_of_each_prompt_and_told(file):
     assert texts.notes == ["A random sample of 10 of 40 generations, 5 of a prompt."]
     drawn = [list(standalone.read(path, 5, seed).written["sample"]) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
-    with pytest.raises(UserError, match=r"^sample: expected a whole number above 1, not 1\.$"):
-        standalone.read(path, 1)
+    for sample in (-1, 1, 5_001):
+        with pytest.raises(UserError, match=rf"^sample: expected a whole number from 2 to 5,000, not {sample:,}\.$"):
+            standalone.read(path, sample)
+    for seed in (-1, 2**32):
+        with pytest.raises(UserError, match=rf"^seed: expected a whole .* from 0 to 4,294,967,295, not {seed:,}\.$"):
+            standalone.read(path, 5, seed)
 
 
 def test_too_much_is_refused_in_one_line_with_the_way_out(file, monkeypatch):
@@ -236,7 +240,8 @@ def test_an_estimate_is_told_before_long_work(file, tmp_path, monkeypatch):
 
 
 def test_one_prompt_of_two_short_texts_gives_a_page(file):
-    page = standalone.page(standalone.read(file([row("a"), row("b")])), "two")
+    page = standalone.page(standalone.read(file([row("a"), row("b"), row("c", "Alone.")])), "two")
+    assert '<p class="note">1 prompt with a single generation left out.</p>' in page
     assert "2 generations for 1 prompt," in page and "no anchor spans" in page
     assert cells(page, "How many different texts") == [["1", "2", "2", "0", "2", "more than 2"]]
 

@@ -26,6 +26,25 @@ def test_the_viewer_shows_tokens_in_columns_where_so_many_agree(least, model):
     assert wanted == everything if least == 1 else wanted < everything
 
 
+def test_the_viewer_shows_something_at_first_of_a_model_with_few_generations():
+    cells = of("more than are listed")[2]
+    few = cells[(cells.model == "Base") | (cells.row < 3)]
+    few = few.assign(
+        others=[
+            [min(other, 2) for other in row.others] if row.model != "Base" else row.others for row in few.itertuples()
+        ]
+    )
+    values = [
+        next(
+            param["value"]
+            for param in json.loads(backbone_figures.viewer(part, {"0": "?"}).to_json())["params"]
+            if param["name"] == "agreeing"
+        )
+        for part in (cells.assign(prompt="0"), few.assign(prompt="0"))
+    ]
+    assert values == [5, 2]
+
+
 def test_the_viewer_is_drawn_on_a_canvas_and_told_in_words():
     spec = json.loads(chart("viewer", "one prompt"))
     assert spec["usermeta"]["embedOptions"] == {"renderer": "canvas", "actions": False}

@@ -1,10 +1,13 @@
 """Modes by hand and against other orders, and the effective number where it is known."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from predact.errors import UserError
 from predact.methods import modes
 
 ATOMS = "Why don't scientists trust atoms? Because they make up everything."
@@ -19,6 +22,12 @@ def test_texts_that_are_nearly_the_same_are_one_mode():
     texts = cut(FIELD, ATOMS, ATOMS.upper(), ATOMS.replace("Because they", "They"), "no", ATOMS)
     assert modes.modes(texts).tolist() == [1, 0, 0, 0, 2, 0]
     assert modes.modes(texts, alike=0.9).tolist() == [1, 0, 0, 2, 3, 0], "one word less is another text then"
+
+
+@pytest.mark.parametrize("alike", [math.nan, -0.1, 1.1])
+def test_what_no_index_can_reach_is_refused(alike):
+    with pytest.raises(UserError, match=r"^alike: expected a number from 0 to 1, not "):
+        modes.modes([["a"], ["b"]], alike)
 
 
 def test_likeness_is_the_jaccard_index():

@@ -1,5 +1,6 @@
 """Overlap by the paper's definition: each step by hand, all at once by brute force, and with both aligners."""
 
+import math
 import shutil
 from itertools import combinations
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from predact.errors import UserError
 from predact.methods import alignment, overlap
 from predact.methods.alignment import GAP
 
@@ -58,6 +60,12 @@ def test_smoothing_is_a_weighted_mean_of_the_points_that_there_are():
     assert overlap.smoothed(np.ones((2, 100)), 5) == pytest.approx(np.ones((2, 100)))
     curve = np.random.default_rng(0).random((1, 100))
     assert np.array_equal(overlap.smoothed(curve, 0), curve)
+
+
+@pytest.mark.parametrize("width", [math.nan, math.inf, -1.0])
+def test_a_filter_without_a_width_is_refused(width):
+    with pytest.raises(UserError, match=rf"^width: expected a number, 0 or more, not {width}\.$"):
+        overlap.smoothed(np.ones((1, 4)), width)
 
 
 def test_smoothing_is_that_of_scipy_away_from_the_ends():

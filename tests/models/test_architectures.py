@@ -222,13 +222,15 @@ TABLE: dict[str, dict] = dict.fromkeys(
     "qwen3_5_text": LINEAR,
     "qwen3_next": LINEAR,
     "recurrent_gemma": {"num_hidden_layers": 3, "block_types": ["recurrent", "recurrent", "attention"]},
+    "roberta": {"is_decoder": True},
     "xlstm": {"hidden_size": 128, "embedding_dim": 128, "qk_dim_factor": 0.5, "v_dim_factor": 1.0, "chunk_size": 8},
     "zamba2": ZAMBA | {"num_mem_blocks": 1, "attention_hidden_size": 64, "attention_head_dim": 16, "chunk_size": 8},
 }
 FORGET = {"bamba", "falcon_mamba", "mamba", "mamba2", "nemotron_h", "xlstm", "zamba2"}
 KEEP_NO_CACHE = {"minimax", "openai-gpt", "recurrent_gemma", "rwkv"}
-NO_NORM = {"openai-gpt"}
-SEE_THE_FUTURE = ("bert", "roformer", "xlm")
+NO_NORM = {"openai-gpt", "roberta"}
+PROPHET = {"is_decoder": True, "num_decoder_layers": 2, "num_decoder_attention_heads": 4}  # sees how much follows
+SEE_THE_FUTURE = dict.fromkeys(("bert", "roformer", "xlm"), {}) | {"prophetnet": PROPHET}
 FEW = Corpus("tales", "narrative", TEXTS[:4], None, "tales")
 
 
@@ -239,7 +241,7 @@ def miniature(name, folder, tokenizer):
     sizes = {key: value for key, value in USUAL.items() if key in known and kind.attribute_map.get(key) not in USUAL}
     ids = {f"{each}_id": getattr(tokenizer, f"{each}_id") for each in ("bos_token", "eos_token", "pad_token")}
     torch.manual_seed(0)
-    made = kind(vocab_size=len(tokenizer), **(sizes | TABLE.get(name, {}) | ids))
+    made = kind(vocab_size=len(tokenizer), **(sizes | (TABLE | SEE_THE_FUTURE).get(name, {}) | ids))
     transformers.AutoModelForCausalLM.from_config(made).eval().save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / name)
     return pairs.Model(str(folder / name))
@@ -324,6 +326,30 @@ def test_an_architecture_is_right_or_refused_in_one_line(name, tmp_path, tokeniz
     if name in FORGET | KEEP_NO_CACHE:
         assert ("forgets" if name in FORGET else "keeps no cache") in refused["sampled"]
         assert refused["checked"] == f"Not measured. {refused['sampled']}"
+
+
+@pytest.mark.parametrize("name", sorted(loading.AFTER_PADDING))
+def test_positions_that_begin_after_the_padding_token_are_fewer(name):
+    sizes = WIDTHS | DEPTHS | HEADS | {"max_position_embeddings": 64, "intermediate_size": 48, "is_decoder": True}
+    languages = {"languages": ["en"], "default_language": "en"} if name == "xmod" else {}
+    torch.manual_seed(0)
+    config = transformers.CONFIG_MAPPING[name](vocab_size=99, pad_token_id=3, **sizes, **languages)
+    model, ids = transformers.AutoModelForCausalLM.from_config(config).eval(), torch.arange(4, 69)[None]
+    limit = loading.context_limit(model)
+    assert limit == 60 and model(ids[:, :limit]).logits.isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)):
+        model(ids[:, : limit + 1])
+
+
+def test_the_kinds_whose_positions_begin_after_the_padding_token_are_known():
+    """As transformers' own code tells, whichever version it is."""
+    from transformers.models.auto import configuration_auto, modeling_auto
+
+    made, kinds = "self.create_position_ids_from_input_ids(input_ids, self.padding_idx, cache_length)\n", set()
+    for kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        folder = Path(transformers.__file__).parent / "models" / configuration_auto.model_type_to_module_name(kind)
+        kinds |= {kind for path in folder.glob("modeling_*.py") if made in path.read_text(encoding="utf-8")}
+    assert kinds == loading.AFTER_PADDING
 
 
 @pytest.mark.parametrize("name", SEE_THE_FUTURE)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertLMHeadModel, BertModel, dynamic_module_utils
 
+from predact.build import execute
 from predact.errors import UserError
 from predact.models import loading, pairs
 
@@ -194,19 +195,62 @@ def test_a_tokenizer_that_is_larger_than_its_model(tmp_path, folders, make_model
             )
 
 
-def test_an_adapter_is_refused_and_what_is_merged_is_a_model(tmp_path, folders, tokenizer):
+@pytest.fixture
+def adapter(tmp_path, folders):
+    """A folder with an adapter of the Base, which stands in another one, and what the two give when merged."""
     import peft
 
-    base = loading.load(model_of(folders[0]))[0]
+    shutil.copytree(folders[0], tmp_path / "base")
+    base = loading.load(model_of(tmp_path / "base"))[0]
+    torch.manual_seed(0)
     adapted = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     adapted.save_pretrained(tmp_path / "adapter")
-    for read in (loading.load, loading.fingerprint, loading.config):
-        with pytest.raises(UserError, match=r"\(it is an adapter \(PEFT\): merge it into its Base, `PeftModel.*`\)"):
-            read(model_of(tmp_path / "adapter"))
-    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
-    tokenizer.save_pretrained(tmp_path / "merged")
-    assert loading.fingerprint(model_of(tmp_path / "merged")) != loading.fingerprint(model_of(folders[0]))
-    assert loading.load(model_of(tmp_path / "merged"))
+    return tmp_path / "adapter", adapted.merge_and_unload()
+
+
+def test_an_adapter_is_merged_into_its_base(tmp_path, adapter, tokenizer, folders):
+    folder, merged = adapter
+    model, base = model_of(folder), model_of(tmp_path / "base")
+    ids = torch.tensor([[5, 6, 7]])
+    logits = [each(ids).logits for each in (loading.load(model)[0], merged, loading.load(base)[0])]
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=1e-5)
+    assert (logits[0] - logits[2]).abs().max() > 0.1 and loading.load(model)[0].name_or_path == str(folder)
+    assert loading.base_of(model) == base and loading.base_of(base) is None and loading.at_hand(model)
+    assert loading.parameters(model) == loading.parameters(base) and loading.limit(model) == loading.limit(base)
+    assert loading.tokenizer(model).get_vocab() == tokenizer.get_vocab() and not loading.tokenizer(model).chat_template
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    loading.tokenizer.cache_clear()
+    assert loading.tokenizer(model).chat_template == "{{ messages }}", "its own comes first"
+    marks = [loading.fingerprint(model), loading.fingerprint(base)]
+    told = json.loads((tmp_path / "base/config.json").read_text())
+    (tmp_path / "base/config.json").write_text(json.dumps(told | {"rms_norm_eps": 1e-4}))
+    assert not {loading.fingerprint(model), loading.fingerprint(base)} & {*marks}, "another Base is another model"
+    pair = {"pair": f"{folders[1]}::{folder}"}
+    assert str(tmp_path / "base/model.safetensors") in {name for name, *_ in execute._files(tmp_path, pair)}
+
+
+def test_an_adapter_that_does_not_fit_is_refused_in_one_line(tmp_path, adapter):
+    from safetensors.torch import load_file, save_file
+
+    folder, model = adapter[0], model_of(adapter[0])
+    told, held = (
+        json.loads((folder / "adapter_config.json").read_text()),
+        load_file(folder / "adapter_model.safetensors"),
+    )
+    first = min(held)
+    for weights in ({name: each for name, each in held.items() if name != first}, held | {"strange": torch.zeros(1)}):
+        save_file(weights, folder / "adapter_model.safetensors")
+        cannot_load(model, "the adapter: its weights are not what its configuration tells: ")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    cannot_load(model, "the adapter: No such file")
+    with pytest.raises(UserError, match=r"the folder has no adapter_model\.safetensors"):
+        loading.fingerprint(model)
+    for named, why in ((None, "names no Base"), (str(folder), "its Base is no whole model: it is an adapter (PEFT)")):
+        (folder / "adapter_config.json").write_text(json.dumps(told | {"base_model_name_or_path": named}))
+        cannot_load(model, why)
+    (folder / "adapter_config.json").write_text("[" * 9)
+    cannot_load(model, "its adapter_config.json names no Base")
 
 
 CODE = """

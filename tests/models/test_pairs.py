@@ -130,6 +130,10 @@ def test_pair_file(tmp_path):
                 ("prefix", "null", "string", "None"),
             ]
         ),
+        ("parameters: .nan\nmodels: {Base: a/b, RLHF: c/d}", "'parameters' in 'bad': expected a finite number"),
+        ("parameters: -1\nmodels: {Base: a/b, RLHF: c/d}", "'parameters' in 'bad': expected a number greater than or"),
+        ("models:\n  Base: a/b\n  RLHF: c/d\n  'RLHF': e/f", "(line 4: the key 'RLHF' stands there again)"),
+        ('{"models": {"Base": "a/b", "RLHF": "c/d"},\n"models": {}}', "(line 2: the key 'models' stands there again)"),
         ("models: {", "is not a pair file"),
         ("[" * 10**3, "is not a pair file (maximum recursion depth exceeded"),
         ("about: 2024-99-99\nmodels: {Base: a/b, RLHF: c/d}", "is not a pair file (month must be in 1..12)"),

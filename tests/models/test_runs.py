@@ -1,6 +1,7 @@
 """Runs: which settings a scale has, what a user may set, and the one line that says what is wrong."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,16 @@ def test_a_value_of_another_type_is_refused(name, value, expected):
         ("length", 1),
         ("orders", 0),
         ("window", 0),
+        ("temperature", math.nan),
+        ("mixtures", math.nan),
+        ("mixtures", -math.inf),
+        ("rates", math.inf),
+        ("rates", 0.0),
     ],
 )
 def test_a_value_out_of_range_is_refused(name, value):
-    refused(name, "expected", f"not {value}.", **{name: value})
+    several = name in ("mixtures", "rates")
+    refused(name, "expected", f"{value}", **{name: [0.5, value] if several else value})
 
 
 @pytest.mark.parametrize(("name", "value"), [("method", "lore"), ("engine", "muscle"), ("others", 4)])

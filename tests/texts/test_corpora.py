@@ -100,7 +100,7 @@ def test_text_file_keeps_single_line_breaks_and_drops_the_byte_order_mark(tmp_pa
 def test_documents_without_text_and_copies_are_left_out_with_a_word(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": " "}\n{"text": null}\n{"other": 1}\n{"text": "b\\n"}\n{"text": " b"}\n{"text": "c"}\n')
-    told = f"corpora: 4 of 6 documents of '{path}' are left out (without text: 3, copies of others: 1)."
+    told = f"corpora: 4 of 6 documents of '{path}' are left out (without text: 3, {sources.COPIES}: 1)."
     with pytest.warns(UserWarning) as warned:
         assert sorted(corpora.corpus(str(path)).texts) == ["b\n", "c"]
         assert sorted(corpora.corpus(str(path)).texts) == ["b\n", "c"]

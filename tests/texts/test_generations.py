@@ -126,6 +126,8 @@ def test_what_is_left_out_or_merged_is_told(file):
     ("content", "said"),
     [
         ([{"prompt": "p", "generation": "a"}, {"prompt": "p", "generation": None}], "line 2, has no text in the field"),
+        ([{"prompt": [None], "generation": "a"}], "line 1, has no text in the field 'prompt'"),
+        ([{"messages": [{"content": 3}, {"role": "assistant", "content": "a"}]}], "has no text in the field 'prompt'"),
         ([{"prompt": "p", "text": "a", "x\ny": 1}], r"'generation'; found 'prompt', 'text', 'x\ny'; expected"),
         ([{"completion": "a", "id": 1}], "line 1, has no text in the field 'prompt'; found 'completion', 'id';"),
         ([{"prompt": "p", "choices": [{"message": {"content": None}}]}], "line 1, has no text in the field"),

@@ -65,7 +65,7 @@ def test_a_null_is_no_id_and_no_category(file):
 
 def test_white_space_at_the_ends_is_taken_off_and_copies_are_left_out_with_a_word(file):
     path = file([{"id": text, "prompt": text} for text in ("a", " b\n", "a ", "a\n", "a  b", "b")])
-    told = f"prompts: 3 of 6 prompts of '{path}' are left out (copies of others: 3)."
+    told = f"prompts: 3 of 6 prompts of '{path}' are left out ({sources.COPIES}: 3)."
     with pytest.warns(UserWarning) as warned:
         found = prompts.select(path)
         assert prompts.select(path) == found

@@ -48,6 +48,18 @@ def test_documents_are_streamed_once_at_one_commit_and_kept(tmp_path, hub):
     assert corpora.corpus(NAME, 2, seed=1, root=tmp_path).texts == ["answer 1001", "answer 1002"]
 
 
+def test_copies_of_a_dataset_are_left_out_with_a_word_also_when_they_come_from_the_store(tmp_path, hub):
+    lines = [json.dumps({"response": text}) for text in ("a", "b", " a\n", "c", "b", "d")]
+    (tmp_path / "hub" / "train.jsonl").write_text("\n".join(lines))
+    told = f"corpora: 2 of 5 documents of 'instructions' are left out ({sources.COPIES}: 2)."
+    for _ in range(2):
+        sources.reset_left_out()
+        with pytest.warns(UserWarning) as warned:
+            assert corpora.corpus(NAME, 5, root=tmp_path).texts == ["a", "b", "c"]
+        assert [str(each.message) for each in warned] == [told] == sources.left_out()
+    assert len(hub) == 1
+
+
 def test_what_is_in_the_store_needs_no_network(tmp_path, hub, monkeypatch):
     first = corpora.corpus(NAME, 7, root=tmp_path)
 
