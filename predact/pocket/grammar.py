@@ -8,6 +8,8 @@ A rule is a line of text with a notation for its choices:
 ``<rule*2-5>``      the rule two to five times, each number as probable, with spaces between
 ``<a~b^3~c/1-2>``   one or two of the rules in random order, each drawn by its weight from those left
 ``<word.s>``        a form of the word that is drawn: plural, past, with its article, ...
+``<word:.s>``       the same, and the class's name stands for the word from then on
+``<word/a,b=x.s>``  a word that goes with those that a stands for, and x, a word of the class b
 ``<rule.s>``        the rule with each @ in its lines replaced by the form, and @@ by that form's plural
 ``<facts {q}>``     the rule whose name begins so and ends with what q stands for
 ``{x:=class}``      lets x stand for a word of a class, drawn when it is first used; writes nothing
@@ -57,28 +59,45 @@ class Word:
 class Words:
     """Words with probabilities, to draw from and to look up."""
 
-    def __init__(self, weights: Mapping[Word, float]) -> None:
-        """Take words with their weights, which need not sum to 1."""
-        self.words = list(weights)
-        self.total = sum(weights.values())
+    def __init__(self, weights: Mapping[Word, float], others: Words | None = None, stray: float = 0.0) -> None:
+        """Take words with their weights, which need not sum to 1.
+
+        Args:
+            weights: the words' weights.
+            others: all words of the class, drawn from instead ...
+            stray: ... with this probability.
+        """
         self.weights = dict(weights)
-        self.cumulative = list(accumulate(weights.values()))
+        self.total = sum(weights.values())
+        self.words: list[Word] = list(others.words if others else weights)
+        self.others, self.stray = others, stray
+        self._drawn = list(weights)
+        self._cumulative = list(accumulate(weights.values()))
         self._starts: dict[str, dict[str, list[tuple[str, Word]]]] = {}
 
     def draw(self, draw: random.Random, without: Word | None = None) -> Word:
         """Draw a word, never the one that is excluded."""
         while True:
-            word = self.words[bisect(self.cumulative, draw.random() * self.total, hi=len(self.words) - 1)]
+            if self.others and draw.random() < self.stray:
+                word = self.others.draw(draw)
+            else:
+                word = self._drawn[bisect(self._cumulative, draw.random() * self.total, hi=len(self._drawn) - 1)]
             if word is not without:
                 return word
 
+    def probability(self, word: Word) -> float:
+        """Probability of a word."""
+        own = self.weights.get(word, 0.0) / self.total
+        return (1 - self.stray) * own + self.stray * self.others.probability(word) if self.others else own
+
     def log(self, word: Word, without: Word | None = None) -> float:
         """Log-probability of a word, given that another one is excluded."""
-        left = self.total - (self.weights.get(without, 0.0) if without else 0.0)
-        return math.log(self.weights[word] / left)
+        return math.log(self.probability(word)) - math.log1p(-self.probability(without) if without else 0.0)
 
     def starting(self, form: str, start: str) -> list[tuple[str, Word]]:
         """Written forms that begin with a piece of text up to a boundary, each with its word."""
+        if self.others:
+            return self.others.starting(form, start)
         if form not in self._starts:
             found = defaultdict(list)
             for word in self.words:
@@ -142,11 +161,13 @@ class Value(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A rule, or a word of a class in a form."""
+    """A rule, or a word of a class in a form: kept under the name of its class, if asked; one that goes with others."""
 
     name: str
     form: str
     capital: bool
+    keep: bool = False
+    given: tuple[tuple[str, str], ...] = ()
 
 
 class Repeat(NamedTuple):
@@ -221,7 +242,10 @@ def _call(rule: str) -> Call | Repeat | Shuffle:
         name, _, form = rule.partition(".")
         return Repeat(name, form, *_range(count))
     name, _, form = rule.partition(".")
-    return Call(name[0].lower() + name[1:], form, name[0].isupper())
+    name, _, given = name.partition("/")
+    kept = name.rstrip(":")
+    pairs = tuple((each.split("=")[0], each.split("=")[-1]) for each in given.split(",") if each)
+    return Call(kept[0].lower() + kept[1:], form, kept[0].isupper(), kept != name, pairs)
 
 
 def _range(count: str) -> tuple[int, int]:
@@ -292,10 +316,10 @@ def binding(state: State, variable: str, value: Word | Bound) -> State:
 
 @dataclass(frozen=True)
 class Grammar:
-    """Rules, and classes of words; ``words(name, state)`` may give a class another distribution in each state."""
+    """Rules, and classes of words: each gives its words in a state, and together with words that are given."""
 
     rules: Mapping[str, list[str]]
-    classes: Mapping[str, Callable[[State], Words]]
+    classes: Mapping[str, Callable[..., Words]]
 
     @cached_property
     def _choices(self) -> dict[tuple[str, str], Choice]:
@@ -333,6 +357,11 @@ class Grammar:
             return None
         variable, *path = value.without.split(".")
         return self.follow(bound(state, variable), path)
+
+    def words(self, call: Call, state: State) -> Words:
+        """The words that a class has in a state."""
+        given = {name: self.follow(bound(state, variable), ()) for name, variable in call.given}
+        return self.classes[call.name](state, **given)
 
     @staticmethod
     def told(word: Word, path: tuple[str, ...]) -> str:
@@ -397,6 +426,8 @@ class _Writer:
                     if free and not path:
                         self.mentions.append((self.length, told))
                     self.put(told)
+                case Call(name) if name in self.grammar.classes:
+                    self.word(node)
                 case Call(name, form, capital):
                     self.capital |= capital
                     self.call(name, form)
@@ -429,14 +460,17 @@ class _Writer:
             del left[part]
             self.call(part)
 
+    def word(self, node: Call) -> None:
+        words = self.grammar.words(node, self.state)
+        word = words.draw(self.draw)
+        self.log_probability += words.log(word)
+        self.capital |= node.capital
+        self.put(formed(word, node.form))
+        if node.keep:
+            self.state = binding(self.state, node.name, word)
+
     def call(self, name: str, form: str = "") -> None:
-        if name in self.grammar.classes:
-            words = self.grammar.classes[name](self.state)
-            word = words.draw(self.draw)
-            self.log_probability += words.log(word)
-            self.put(formed(word, form))
-        else:
-            self.choice(self.grammar.lines(_named(name, self.state), form))
+        self.choice(self.grammar.lines(_named(name, self.state), form))
 
     def known(self, variable: str) -> tuple[Word, bool]:
         """The word that a variable stands for, drawn now if it has not been, and whether it was drawn at all."""
@@ -492,7 +526,9 @@ class _Reader:
             case Value(variable, path, capital):
                 yield from self.value(variable, path, (key[0], key[1] or capital, key[2]))
             case Call(name, form, capital):
-                yield from self.call(name, form, (key[0], key[1] or capital, key[2])).items()
+                start = (key[0], key[1] or capital, key[2])
+                found = self.word(node, start) if name in self.grammar.classes else self.call(name, form, start)
+                yield from found.items()
             case Repeat():
                 yield from self.repeat(node, key)
             case Shuffle():
@@ -513,18 +549,20 @@ class _Reader:
             for there, logs in self.sequence(option, key).items():
                 yield there, [log + each for each in logs]
 
+    def word(self, node: Call, key: Key) -> Found:
+        if (node, key) not in self.memory:
+            words, found = self.grammar.words(node, key[2]), self.memory.setdefault((node, key), {})
+            for (position, capital, state), word in self.words(words, node.form, key):
+                after = binding(state, node.name, word) if node.keep else state
+                found.setdefault((position, capital, after), []).append(words.log(word))
+        return self.memory[node, key]
+
     def call(self, name: str, form: str, key: Key) -> Found:
-        name = name if name in self.grammar.classes else _named(name, key[2])
         place = (name, form, key)
         if place not in self.memory:
             found: Found = {}
-            if name in self.grammar.classes:
-                words = self.grammar.classes[name](key[2])
-                for there, word in self.words(words, form, key):
-                    found.setdefault(there, []).append(words.log(word))
-            else:
-                for there, logs in self.choice(self.grammar.lines(name, form), key):
-                    found.setdefault(there, []).extend(logs)
+            for there, logs in self.choice(self.grammar.lines(_named(name, key[2]), form), key):
+                found.setdefault(there, []).extend(logs)
             self.memory[place] = found
         return self.memory[place]
 

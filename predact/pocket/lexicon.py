@@ -1,13 +1,23 @@
-"""The words of the pocket world: their forms, made by rule, and how probable each is, by class and topic.
+"""The words of the pocket world: their forms, made by rule, and which of them go together.
 
-A class is a list of words, the commoner first. A word's weight in its list is 1 / (place + SHIFT) (Zipf's law). A
-document with a topic takes the words of a class from three lists: the topic's, the general one, and those of all other
-topics, in the shares of `MIX`. Every word of a class is possible in every document, at probabilities that differ.
+Words stand in **groups**: verbs, nouns and adjectives of which each goes with each (``world2/groups``: a file for each
+topic, and *general*). In a list of a group a word weighs 1 / (place + SHIFT), the commoner first. A document draws a
+group from its topic's, from the general ones or from another topic's, in the shares of `MIX`, for each phrase anew. The
+group is not written, so what is known is the distribution of the words alone: a noun after a verb, say, has the
+probability
+
+    P(noun | verb, topic) = sum over groups g of P(g | verb, topic) P(noun | g)
+    P(g | verb, topic) is in proportion to P(g | topic) P(verb | g)
+
+mixed with `STRAY` of P(noun | topic), so that every word of a class is possible after every other.
+
+All other words (``world2/lexicon.yaml``) are lists, each a class, with weights by the same law.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -15,37 +25,40 @@ import yaml
 
 from predact.pocket.grammar import State, Word, Words
 
-SHIFT = 0.2
-FLAT = 3.0  # of lists that only recipes use, whose words would be rare otherwise
-KITCHEN = {"food", "pantry", "utensil", "taste", "cook"}
-MIX = {"topic": 0.25, "general": 0.4, "others": 0.35}
-NOUNS = {"role", "thing", "place", "stuff", "idea", "event", "food", "utensil", "season"}
-VERBS = {
-    "deed",
-    "act",
-    "do",
-    "move",
-    "rest",
-    "say",
-    "think",
-    "meet",
-    "weigh",
-    "cause",
-    "turn",
-    "seem",
-    "begin",
-    "wonder",
-    "cry",
-    "cook",
+SHIFT = 0.1
+EVEN = 0.5  # in place of SHIFT for names of people and towns, whose commonest are less common
+NAMES = ("person", "surname", "city")
+MIX = {"topic": 0.58, "general": 0.34, "others": 0.08}
+STRAY = 0.01
+GENERAL = "general"
+KINDS = {
+    "things": ("do", "thing", "look"),
+    "stuffs": ("use", "stuff", "feel"),
+    "ideas": ("weigh", "idea", "kind"),
+    "places": ("go", "at", "place", "air"),
+    "people": ("role", "deed", "mood"),
+    "events": ("hold", "event", "sort"),
+    "foods": ("cook", "food", "taste"),
+    "pantries": ("add", "pantry", "rich"),
 }
+NOUNS = {"thing", "idea", "place", "role", "event", "food", "utensil", "season"}
+VERBS = {"do", "use", "weigh", "go", "deed", "hold", "say", "think", "meet", "cause", "turn", "seem", "begin"}
+VERBS |= {"see", "spend", "cost", "cover", "order", "rest", "wonder", "cry", "cook", "add"}
 HE = {"he": "he", "him": "him", "his": "his", "self": "himself"}
 SHE = {"he": "she", "him": "her", "his": "her", "self": "herself"}
+FOLDER = files("predact.pocket") / "world2"
 
 
 @cache
 def lexicon() -> dict:
-    """The lists as they are written."""
-    return yaml.safe_load((files("predact.pocket") / "world2" / "lexicon.yaml").read_text(encoding="utf-8"))
+    """The lists of words that stand in no group, as they are written."""
+    return yaml.safe_load((FOLDER / "lexicon.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def topics() -> list[str]:
+    """The topics that have groups, and *general*."""
+    return sorted(path.name.removesuffix(".yaml") for path in (FOLDER / "groups").iterdir())
 
 
 # ---------------------------------------------------------------------------------------------- forms
@@ -53,7 +66,7 @@ def lexicon() -> dict:
 
 def article(text: str) -> str:
     """*a* or *an*, as a word is spoken."""
-    vowel = re.match(r"(?!uni|use|usu|eu|one\b|once|ute)[aeiou]|hour|heir|honest", text, re.IGNORECASE)
+    vowel = re.match(r"(?!uni|use|usu|eu|one\b|once|ute)[aeiou]|hour|heir|honest|honour", text, re.IGNORECASE)
     return f"an {text}" if vowel else f"a {text}"
 
 
@@ -64,51 +77,44 @@ def plural(text: str) -> str:
     return re.sub(r"(?<=[^aeiou])y$", "ie", text) + "s"
 
 
+@cache
+def _irregular() -> dict[str, list[str]]:
+    """Irregular verbs: past and participle by the infinitive."""
+    return {verb: forms for verb, *forms in (entry.split("/") for entry in _entries(lexicon()["irregular"]))}
+
+
+def _entries(told: str) -> list[str]:
+    return [entry.strip() for entry in str(told).split(",")]
+
+
 def _doubled(verb: str) -> str:
-    """A verb before an ending with a vowel: *drop* becomes *dropp*, as does a verb marked with a plus."""
-    bare = verb.rstrip("+")
-    double = verb.endswith("+") or re.fullmatch(r"[^aeiou]*(qu)?[aeiou][^aeiouwxy]", bare)
-    return bare + bare[-1] if double else bare
+    """A verb before an ending with a vowel: *drop* becomes *dropp*."""
+    short = re.fullmatch(r"[^aeiou]*(qu)?[aeiou][^aeiouwxy]", verb)
+    return verb + verb[-1] if short or verb in _entries(lexicon()["doubled"]) else verb
 
 
 def conjugated(entry: str) -> dict[str, str]:
-    """Forms of a verb: s (third person), d (past), n (participle), g (-ing); only its first word changes.
-
-    Args:
-        entry: *walk*, *travel+* (doubles its last letter) or *take/took/taken*; more words may follow the first.
-    """
-    base, *irregular = entry.split("/")
-    verb, _, rest = base.partition(" ")
+    """Forms of a verb: s (third person), d (past), n (participle), g (-ing); only its first word changes."""
+    verb, _, rest = entry.partition(" ")
     rest = f" {rest}" if rest else ""
-    stem, bare = _doubled(verb), verb.rstrip("+")
-    if bare == "be":
-        return {"": base, "s": f"is{rest}", "d": f"was{rest}", "n": f"been{rest}", "g": f"being{rest}"}
-    third = "has" if bare == "have" else plural(bare) if not re.search(r"[^s]o$", bare) else f"{bare}es"
+    if verb == "be":
+        return {"": entry, "s": f"is{rest}", "d": f"was{rest}", "n": f"been{rest}", "g": f"being{rest}"}
+    stem = _doubled(verb)
+    third = "has" if verb == "have" else plural(verb) if not re.search(r"[^s]o$", verb) else f"{verb}es"
     past = re.sub(r"(?<=[^aeiou])y$", "i", stem)
     past = f"{past}d" if past.endswith("e") else f"{past}ed"
     ing = re.sub(r"ie$", "y", stem)
     ing = re.sub(r"(?<=[^eyo])e$", "", ing) + "ing"
-    forms = {"": bare + rest, "s": third + rest, "d": past + rest, "n": past + rest, "g": ing + rest}
-    if irregular:
-        forms |= {"d": irregular[0], "n": irregular[1]}
-    return forms
-
-
-def _irregular() -> dict[str, str]:
-    """Irregular verbs of all lists, by their first form: *take* to *take/took/taken*."""
-    general = lexicon()["general"]
-    told = [entry for name in VERBS for entry in general.get(name, "").split(", ")] + lexicon()["irregular"].split(", ")
-    return {entry.split("/")[0]: entry for entry in told if "/" in entry and " " not in entry}
+    told = [past, past]
+    if verb in _irregular():
+        told = _irregular()[verb]
+    return {"": entry, "s": third + rest, "d": told[0] + rest, "n": told[1] + rest, "g": ing + rest}
 
 
 def word(kind: str, entry: str) -> Word:
-    """A word of a class with its forms."""
+    """A word of a class with its forms: nouns have a plural (s) and, as adjectives, an article (a)."""
     if kind in VERBS:
-        verb, _, rest = entry.partition(" ")
-        if rest and "/" not in entry and verb in (known := _irregular()):
-            entry = "/".join(f"{form} {rest}" for form in known[verb].split("/"))
-        forms = conjugated(entry)
-        return Word(forms[""], forms)
+        return Word(entry, conjugated(entry))
     if kind == "aux":
         present, past, several = entry.split("/")
         return Word(several, {"s": present, "d": past})
@@ -122,53 +128,105 @@ def word(kind: str, entry: str) -> Word:
 # ---------------------------------------------------------------------------------------------- probabilities
 
 
-def zipf(entries: list, shift: float = SHIFT) -> dict:
-    """The weight of each entry, by its place; all together 1."""
-    weights = {entry: 1 / (place + 1 + shift) for place, entry in enumerate(entries)}
-    return {entry: weight / sum(weights.values()) for entry, weight in weights.items()}
+def zipf(words: list[Word], shift: float) -> dict[Word, float]:
+    """The weight of each word of a list, by its place; all together 1."""
+    weights = [1 / (place + shift) for place in range(1, len(words) + 1)]
+    return {each: weight / sum(weights) for each, weight in zip(words, weights, strict=True)}
+
+
+Group = Mapping[str, Mapping[Word, float]]  # a distribution for each class
 
 
 @cache
-def words(kind: str, topic: str | None) -> Words:
-    """The words of a class as a document on a topic uses them, or one without a topic."""
-    lists = _entries(kind)
-    others = [name for name in lists if name not in ("general", topic)]
-    shares = dict.fromkeys(others, MIX["others"] / max(1, len(others))) | {"general": MIX["general"]}
-    shares |= {topic: MIX["topic"]} if topic else {}
+def _written(topic: str) -> dict[str, list[dict[str, str]]]:
+    return yaml.safe_load((FOLDER / "groups" / f"{topic}.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def _plurals() -> dict[tuple[str, str], str]:
+    """Nouns that have a plural of their own, as they are written, by class and singular."""
+    lists = [
+        item for topic in topics() for kind in _written(topic).values() for group in kind for item in group.items()
+    ]
+    return {(name, entry.split("/")[0]): entry for name, told in lists for entry in _entries(told) if "/" in entry}
+
+
+@cache
+def _word(name: str, singular: str) -> Word:
+    """The one word of a class that is written so, in whichever groups it stands."""
+    return word(name, _plurals().get((name, singular), singular))
+
+
+def _list(name: str, told: str) -> dict[Word, float]:
+    return zipf([_word(name, each) for each in dict.fromkeys(entry.split("/")[0] for entry in _entries(told))], SHIFT)
+
+
+@cache
+def groups(kind: str) -> dict[str, list[Group]]:
+    """The groups of a kind (`KINDS`), by topic."""
+    return {
+        topic: [{name: _list(name, told) for name, told in group.items()} for group in _written(topic)[kind]]
+        for topic in topics()
+        if kind in _written(topic)
+    }
+
+
+@cache
+def _weighed(kind: str, topic: str | None) -> list[tuple[float, Group]]:
+    """All groups of a kind with their probabilities in documents on a topic, or in those without one."""
+    found = groups(kind)
+    others = len(found.keys() - {topic, GENERAL})
+    shares = dict.fromkeys(found, MIX["others"] / max(1, others)) | {GENERAL: MIX["general"]}
+    if topic in found:
+        shares[topic] = MIX["topic"]
+    return [(share / len(found[name]), group) for name, share in shares.items() for group in found[name]]
+
+
+KIND_OF = {each: kind for kind, classes in KINDS.items() for each in classes}
+
+
+def _mixed(groups: list[tuple[float, Group]], name: str) -> dict[Word, float]:
     found: dict[Word, float] = {}
-    for name, entries in lists.items():
-        for entry, weight in zipf(entries, FLAT if kind in KITCHEN else SHIFT).items():
-            found[entry] = found.get(entry, 0.0) + shares[name] * weight
-    return Words(found)
+    total = sum(weight for weight, _ in groups)
+    for weight, group in groups:
+        for each, share in group[name].items():
+            found[each] = found.get(each, 0.0) + weight * share / total
+    return found
 
 
 @cache
-def _entries(kind: str) -> dict[str, list[Word]]:
-    """The words of a class by topic; a word that stands in several lists is the same one."""
-    if kind == "person":
-        people = [_entries(sex)["general"] for sex in ("female", "male")]
-        for names, forms in zip(people, (SHE, HE), strict=True):
-            for name in names:
-                name.forms |= forms
-        return {"general": [each for pair in zip(*people, strict=True) for each in pair]}
-    known: dict[str, Word] = {}
-    lists = {"general": lexicon()["general"].get(kind)} | {t: c.get(kind) for t, c in lexicon()["topics"].items()}
-    found = {}
-    for name, entries in lists.items():
-        if entries:
-            told = [entry.strip() for entry in str(entries).split(", ")]
-            firsts = [entry.split("/")[0] for entry in told]
-            for first, entry in zip(firsts, told, strict=True):
-                known.setdefault(first, word(kind, entry))
-            found[name] = list(dict.fromkeys(known[first] for first in firsts))
-    return found
+def grouped(name: str, topic: str | None, *given: tuple[str, Word]) -> Words:
+    """The words of a class in documents on a topic, after other words of its groups, each with its class."""
+    weighed = _weighed(KIND_OF[name], topic)
+    if not given:
+        return Words(_mixed(weighed, name))
+    for other, each in given:
+        weighed = [(weight * group[other][each], group) for weight, group in weighed if each in group[other]]
+    everything = grouped(name, topic)
+    return Words(_mixed(weighed, name), everything, STRAY) if weighed else everything
 
 
 def kinds() -> list[str]:
     """All classes."""
-    return [*dict.fromkeys([*lexicon()["general"], *next(iter(lexicon()["topics"].values()))]), "person"]
+    return [*KIND_OF, *(name for name in lexicon() if name not in ("irregular", "doubled")), "person"]
 
 
-def topical(kind: str, state: State) -> Words:
-    """The words of a class in the state of a document: those of its topic, if it has one."""
-    return words(kind, next((str(value) for name, value in state if name == "topic"), None))
+@cache
+def listed(name: str) -> Words:
+    """The words of a class that stands in no group."""
+    if name == "person":
+        people = [_people("female", SHE), _people("male", HE)]
+        return Words(zipf([each for pair in zip(*people, strict=True) for each in pair], EVEN))
+    return Words(zipf([word(name, entry) for entry in _entries(lexicon()[name])], EVEN if name in NAMES else SHIFT))
+
+
+def _people(sex: str, forms: dict[str, str]) -> list[Word]:
+    return [Word(name, {"a": article(name)} | forms) for name in _entries(lexicon()[sex])]
+
+
+def words(name: str, state: State, **given: Word) -> Words:
+    """The words of a class in the state of a document, after words of other classes."""
+    if name not in KIND_OF:
+        return listed(name)
+    topic = next((str(value) for variable, value in state if variable == "topic"), None)
+    return grouped(name, topic, *given.items())

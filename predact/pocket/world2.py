@@ -1,6 +1,6 @@
 """The pocket world, second edition: documents as varied as real text, whose every log-probability is known.
 
-The world is data, in the folder ``world2``: words (``lexicon.yaml``), 64 entities and what is true of them
+The world is data, in the folder ``world2``: words (``groups``, ``lexicon.yaml``), 64 entities and what is true of them
 (``entities.yaml``), how English says things (``language.yaml``) and facts (``facts.yaml``), nine corpora in four
 categories (``corpora.yaml``), questions and answers (``answers.yaml``). `grammar` writes and reads it.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 import yaml
 
 from predact.pocket import lexicon
-from predact.pocket.grammar import Document, Grammar, State, Word, Words, last_mention
+from predact.pocket.grammar import Document, Grammar, Word, Words, last_mention
 
 FOLDER = files("predact.pocket") / "world2"
 
@@ -112,7 +112,7 @@ def rules() -> dict[str, list[str]]:
     return found
 
 
-def _uniform(words: list[Word]) -> Callable[[State], Words]:
+def _uniform(words: list[Word]) -> Callable[..., Words]:
     same = Words(dict.fromkeys(words, 1.0))
     return lambda state: same
 
@@ -122,6 +122,7 @@ def _verbs() -> dict[str, Word]:
     return {
         "be": Word("is", {"s": "is", "d": "was"}),
         "are": Word("are", {"": "are", "d": "were"}),
+        "have": Word("have", {"": "have", "s": "has", "d": "had"}),
         "would": Word("will", {"s": "will", "d": "would"}),
     }
 
@@ -129,20 +130,21 @@ def _verbs() -> dict[str, Word]:
 @cache
 def grammar() -> Grammar:
     """The world's grammar."""
-    classes: dict[str, Callable[[State], Words]] = {
-        kind: lambda state, kind=kind: lexicon.topical(kind, state)  # type: ignore[misc]
-        for kind in lexicon.kinds()
-    }
+    classes: dict[str, Callable[..., Words]] = {name: partial(lexicon.words, name) for name in lexicon.kinds()}
     classes |= {name: _uniform(words) for name, words in values().items()}
     classes |= {kind: _uniform(found) for kind, found in entities().items()}
-    classes["topics"] = _uniform(list(topics().values()))
+    common = Words(lexicon.zipf(list(topics().values()), 0.0))
+    classes["topics"] = lambda state: common
     classes |= {name: _uniform([verb]) for name, verb in _verbs().items()}
     return Grammar(rules(), classes)
 
 
+PROPS = "{p:=person}{x:=thing}{y:=idea}{z:=place}"  # who and what a text may come back to, drawn when it first does
+
+
 def template(corpus: str) -> str:
     """The template that writes the documents of a corpus."""
-    return f"<{(data('corpora')['corpora'] | data('corpora')['held out'])[corpus]['rule']}>"
+    return PROPS + f"<{(data('corpora')['corpora'] | data('corpora')['held out'])[corpus]['rule']}>"
 
 
 def document(corpus: str, split: str, index: int) -> Document:
@@ -152,7 +154,7 @@ def document(corpus: str, split: str, index: int) -> Document:
 
 def answer(question: str, entity: Word, seed: str) -> Document:
     """An answer to a kind of question about an entity, as some person of the world gives it."""
-    return grammar().write(f"<answer {question}>", seed, e=entity, topic=entity.facts["topic"])
+    return grammar().write(f"{PROPS}<answer {question}>", seed, e=entity, topic=entity.facts["topic"])
 
 
 def derivations(template: str, text: str, **scope: Word) -> Iterator[float]:

@@ -29,5 +29,5 @@ def test_the_table_tells_what_holds(monkeypatch):
     corpora = calibration.of_corpora({name: calibration.documents(name, words=600) for name in ("stories", "news")})
     assert list(corpora.index) == ["stories", "news"] and (corpora.bits > 0.6).all()
     table = calibration.against_targets(corpora, [8, 4, 2, 1] * 5, calibration.of_questions(every=20))
-    assert table.holds["bits per byte"] and not table.holds["word forms"] and table.world["word forms"] == "20"
+    assert table.holds["common10"] and not table.holds["word forms"] and table.world["word forms"] == "20"
     assert {"unique1", "common50", "overlap", "tokens of an answer"} < set(table.index)
