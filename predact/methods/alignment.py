@@ -103,7 +103,7 @@ def mafft_version() -> str | None:
 
 def pairs(alignment: np.ndarray) -> int:
     """Sum of pairs: Σ over columns and ids of c·(c − 1)/2, c the number of rows with that id in that column."""
-    return int((agreeing(alignment)[alignment != GAP] - 1).sum()) // 2
+    return int((agreeing(alignment) - 1).sum()) // 2
 
 
 def pairs_per_column(alignment: np.ndarray) -> float:
@@ -117,10 +117,9 @@ def companions(alignment: np.ndarray) -> np.ndarray:
     Returns:
         Counts [G, longest]: row g holds those of the tokens of sequence g in their order, then -1.
     """
-    held = alignment != GAP
-    lengths = held.sum(1)
+    lengths = (alignment != GAP).sum(1)
     result = np.full((len(alignment), lengths.max(initial=0)), -1)
-    result[np.arange(result.shape[1]) < lengths[:, None]] = agreeing(alignment)[held] - 1
+    result[np.arange(result.shape[1]) < lengths[:, None]] = agreeing(alignment) - 1
     return result
 
 
@@ -163,11 +162,11 @@ def _rows(sequences: Sequence[Ids]) -> list[np.ndarray]:
 
 
 def agreeing(alignment: np.ndarray) -> np.ndarray:
-    """For each cell how many rows, itself included, have its id in its column: [G, columns]; undefined for gaps."""
-    _, dense = np.unique(alignment, return_inverse=True)
-    cells = dense.reshape(alignment.shape) * alignment.shape[1] + np.arange(alignment.shape[1])
-    _, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
-    return counts[inverse].reshape(alignment.shape)
+    """For each token how many rows, its own included, have its id in its column: row by row, without the gaps."""
+    columns = np.nonzero(alignment != GAP)[1]
+    ids = alignment[alignment != GAP]
+    _, inverse, counts = np.unique(columns * (1 + ids.max(initial=0)) + ids, return_inverse=True, return_counts=True)
+    return counts[inverse]
 
 
 def _chain(parts: list[np.ndarray], words: int) -> list[int]:

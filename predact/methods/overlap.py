@@ -29,7 +29,7 @@ def matching(alignment: np.ndarray, least: int = LEAST) -> np.ndarray:
     """
     count = len(alignment)
     held = alignment != GAP
-    others = np.where(held, agreeing(alignment) - 1, 0).sum(0)
+    others = np.bincount(np.nonzero(held)[1], agreeing(alignment) - 1, minlength=alignment.shape[1])
     return others[held.sum(0) >= least] / max(1, count * (count - 1))
 
 
