@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import yaml
@@ -194,7 +194,7 @@ def _mixed(groups: list[tuple[float, Group]], name: str) -> dict[Word, float]:
     return found
 
 
-@cache
+@lru_cache(20_000)  # a few hundred megabytes
 def grouped(name: str, topic: str | None, *given: tuple[str, Word]) -> Words:
     """The words of a class in documents on a topic, after other words of its groups, each with its class."""
     weighed = _weighed(KIND_OF[name], topic)
