@@ -1,6 +1,7 @@
 """The command `predact`."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from itertools import islice
@@ -259,6 +260,6 @@ def _words(given: list[str], options: Iterable[str]) -> dict[str, str]:
         if not separator:
             raise UserError(f"-p {name}: expected a name and a value, for example -p documents 20.")
         if name in options:
-            raise UserError(f"-p {name}: write --{name} {value}.")
+            raise UserError(f"-p {name}: write --{name} {shlex.quote(value)}.")
         words[name] = value
     return words
