@@ -176,7 +176,10 @@ def _cut(text: str) -> str:
 
 def existing(name: str, folder: Path = Path()) -> Path | None:
     """Return the file or folder of a name, relative to a folder; None if there is none, or none can have this name."""
-    path = os.path.join(folder, os.path.expanduser(name))
+    try:
+        path = os.path.join(folder, os.path.expanduser(name))
+    except ValueError:  # after a tilde, what no user is called
+        return None
     return Path(path) if name and os.path.exists(path) else None
 
 

@@ -154,7 +154,7 @@ def test_no_name_is_no_folder(tmp_path, monkeypatch, name):
 
 def test_names_that_no_file_can_have_or_that_are_not_utf_8(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("~nosuchuser/x", "a/" + "b" * 5000, "\ud83d.txt"):
+    for name in ("~nosuchuser/x", "~\0.txt", "~\ud83d/x", "a/" + "b" * 5000, "\ud83d.txt"):
         with pytest.raises(UserError, match="^corpora: the file '.*' does not exist"):
             corpora.corpus(name)
     (tmp_path / "in").mkdir()
