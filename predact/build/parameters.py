@@ -72,7 +72,7 @@ def declared(source: str) -> dict[str, Parameter]:
 def _default(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a list as a key
         return ast.unparse(node)
 
 
@@ -151,6 +151,6 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _statements(source: str) -> list[ast.stmt]:
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # these two: it is too long
         return ast.parse(source).body
     return []

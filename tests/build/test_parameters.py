@@ -47,7 +47,8 @@ def test_declared():
     assert list(KNOWN) == ["pair", "documents", "threshold", "corpora", "lags", "fast", "shown", "width"]
     assert declared('é: str = "#é"  # a # b')["é"] == Parameter("str", "#é", "a # b")
     assert declared("x: Path = Path('a')\ny: int")["x"] == Parameter("Path", "Path('a')", "")
-    assert declared("%not python") == declared("\0") == {}
+    assert declared("%not python") == declared("\0") == declared("A " * 5000) == declared("(" * 5000) == {}
+    assert declared("x: dict = {[]: 1}")["x"] == Parameter("dict", "{[]: 1}", "")
 
 
 def test_of_a_notebook(of_cell, tmp_path):
