@@ -58,6 +58,8 @@ def stratified(
 ) -> Interval:
     """Like `interval`, for a statistic of several strata (corpora); units are resampled within each stratum.
 
+    Where a statistic divides by nothing, as the mean of a model that wrote nothing does, it is NaN or infinite.
+
     Args:
         strata: one array [units, m] per stratum; the numbers of units may differ.
         statistic: maps the list of totals, one [..., m] per stratum, to values [...] or [..., *shape].
@@ -73,10 +75,11 @@ def stratified(
         raise ValueError("a bootstrap needs at least one unit in every stratum")
     if not all(np.isfinite(sums).all() for sums in arrays):
         raise ValueError("a bootstrap needs finite sums: leave out what was not measured")
-    estimate = np.asarray(statistic([sums.sum(axis=0) for sums in arrays]))[()]
-    if any(len(sums) < 2 for sums in arrays):
-        return Interval(estimate, estimate * np.nan, estimate * np.nan)
-    tails = np.quantile(_resampled(arrays, statistic, resamples, seed), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate = np.asarray(statistic([sums.sum(axis=0) for sums in arrays]))[()]
+        if any(len(sums) < 2 for sums in arrays):
+            return Interval(estimate, estimate * np.nan, estimate * np.nan)
+        tails = np.quantile(_resampled(arrays, statistic, resamples, seed), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(estimate, tails[0], tails[1])
 
 

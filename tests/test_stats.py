@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,9 @@ def test_one_unit_has_an_estimate_and_no_interval():
 def test_what_cannot_be_resampled_is_refused(sums):
     with pytest.raises(ValueError, match="a bootstrap needs"):
         stats.interval(sums, ratio)
+
+
+def test_a_mean_of_nothing_is_nan_and_warns_of_nothing():
+    with warnings.catch_warnings(action="error"):
+        value = stats.interval(np.zeros((3, 2)), stats.means)
+    assert np.isnan([value.estimate, value.low, value.high]).all()

@@ -95,8 +95,7 @@ def _remaining(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def _share(totals: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):  # a model that is no worse than Base has no gap to close
-        return totals[..., 1] / totals[..., 0]
+    return totals[..., 1] / totals[..., 0]  # a model that is no worse than Base has no gap to close
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:

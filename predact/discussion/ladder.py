@@ -43,13 +43,11 @@ def climb(rungs: Sequence[Rung]) -> pd.DataFrame:
 
 def _steps(strata: Sequence[np.ndarray]) -> np.ndarray:
     """Turn totals of strata [..., models * 2] into values, changes and, for three models, place [..., 6 or 3]."""
-    with np.errstate(invalid="ignore"):  # a model that wrote nothing
-        values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
+    values = np.mean([each[..., 0::2] / each[..., 1::2] for each in strata], axis=0)
     changes = np.diff(values, axis=-1)
     if values.shape[-1] < len(STEPS):
         return np.concatenate([values, changes], -1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        place = changes[..., :1] / (values[..., -1:] - values[..., :1])
+    place = changes[..., :1] / (values[..., -1:] - values[..., :1])
     return np.concatenate([values, changes, np.nan_to_num(place, posinf=0.0, neginf=0.0)], -1)
 
 

@@ -163,8 +163,8 @@ def _rows(sequences: Sequence[Ids]) -> list[np.ndarray]:
 
 def agreeing(alignment: np.ndarray) -> np.ndarray:
     """For each token how many rows, its own included, have its id in its column: row by row, without the gaps."""
-    columns = np.nonzero(alignment != GAP)[1]
-    ids = alignment[alignment != GAP]
+    rows, columns = np.nonzero(alignment != GAP)
+    ids = alignment[rows, columns]
     _, inverse, counts = np.unique(columns * (1 + ids.max(initial=0)) + ids, return_inverse=True, return_counts=True)
     return counts[inverse]
 

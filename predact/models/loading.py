@@ -287,7 +287,7 @@ def _code(model: Model) -> str:
     if "revision" in where:
         return " ".join([f"{source}@{where['revision']}", *parts])
     for path in sorted(Path(source).glob("*.py")):
-        parts.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+        parts.append(f"{path.name} {store.checksum(path)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -41,6 +41,7 @@ KINDS = {
     "foods": ("cook", "food", "taste"),
     "pantries": ("add", "pantry", "rich"),
 }
+KIND_OF = {each: kind for kind, classes in KINDS.items() for each in classes}
 NOUNS = {"thing", "idea", "place", "role", "event", "food", "utensil", "season"}
 VERBS = {"do", "use", "weigh", "go", "deed", "hold", "say", "think", "meet", "cause", "turn", "seem", "begin"}
 VERBS |= {"see", "spend", "cost", "cover", "order", "rest", "wonder", "cry", "cook", "add"}
@@ -50,9 +51,9 @@ FOLDER = files("predact.pocket") / "world2"
 
 
 @cache
-def lexicon() -> dict:
-    """The lists of words that stand in no group, as they are written."""
-    return yaml.safe_load((FOLDER / "lexicon.yaml").read_text(encoding="utf-8"))
+def data(name: str) -> dict:
+    """One of the world's files."""
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -80,7 +81,7 @@ def plural(text: str) -> str:
 @cache
 def _irregular() -> dict[str, list[str]]:
     """Irregular verbs: past and participle by the infinitive."""
-    return {verb: forms for verb, *forms in (entry.split("/") for entry in _entries(lexicon()["irregular"]))}
+    return {verb: forms for verb, *forms in (entry.split("/") for entry in _entries(data("lexicon")["irregular"]))}
 
 
 def _entries(told: str) -> list[str]:
@@ -90,7 +91,7 @@ def _entries(told: str) -> list[str]:
 def _doubled(verb: str) -> str:
     """A verb before an ending with a vowel: *drop* becomes *dropp*."""
     short = re.fullmatch(r"[^aeiou]*(qu)?[aeiou][^aeiouwxy]", verb)
-    return verb + verb[-1] if short or verb in _entries(lexicon()["doubled"]) else verb
+    return verb + verb[-1] if short or verb in _entries(data("lexicon")["doubled"]) else verb
 
 
 def conjugated(entry: str) -> dict[str, str]:
@@ -131,22 +132,22 @@ def word(kind: str, entry: str) -> Word:
 def zipf(words: list[Word], shift: float) -> dict[Word, float]:
     """The weight of each word of a list, by its place; all together 1."""
     weights = [1 / (place + shift) for place in range(1, len(words) + 1)]
-    return {each: weight / sum(weights) for each, weight in zip(words, weights, strict=True)}
+    total = sum(weights)
+    return {each: weight / total for each, weight in zip(words, weights, strict=True)}
 
 
 Group = Mapping[str, Mapping[Word, float]]  # a distribution for each class
 
 
 @cache
-def _written(topic: str) -> dict[str, list[dict[str, str]]]:
-    return yaml.safe_load((FOLDER / "groups" / f"{topic}.yaml").read_text(encoding="utf-8"))
-
-
-@cache
 def _plurals() -> dict[tuple[str, str], str]:
     """Nouns that have a plural of their own, as they are written, by class and singular."""
     lists = [
-        item for topic in topics() for kind in _written(topic).values() for group in kind for item in group.items()
+        item
+        for topic in topics()
+        for kind in data(f"groups/{topic}").values()
+        for group in kind
+        for item in group.items()
     ]
     return {(name, entry.split("/")[0]): entry for name, told in lists for entry in _entries(told) if "/" in entry}
 
@@ -165,9 +166,9 @@ def _list(name: str, told: str) -> dict[Word, float]:
 def groups(kind: str) -> dict[str, list[Group]]:
     """The groups of a kind (`KINDS`), by topic."""
     return {
-        topic: [{name: _list(name, told) for name, told in group.items()} for group in _written(topic)[kind]]
+        topic: [{name: _list(name, told) for name, told in group.items()} for group in data(f"groups/{topic}")[kind]]
         for topic in topics()
-        if kind in _written(topic)
+        if kind in data(f"groups/{topic}")
     }
 
 
@@ -180,9 +181,6 @@ def _weighed(kind: str, topic: str | None) -> list[tuple[float, Group]]:
     if topic in found:
         shares[topic] = MIX["topic"]
     return [(share / len(found[name]), group) for name, share in shares.items() for group in found[name]]
-
-
-KIND_OF = {each: kind for kind, classes in KINDS.items() for each in classes}
 
 
 def _mixed(groups: list[tuple[float, Group]], name: str) -> dict[Word, float]:
@@ -208,7 +206,11 @@ def grouped(name: str, topic: str | None, *given: tuple[str, Word]) -> Words:
 
 def kinds() -> list[str]:
     """All classes."""
-    return [*KIND_OF, *(name for name in lexicon() if name not in ("irregular", "doubled")), "person"]
+    return [
+        *KIND_OF,
+        *(name for name in data("lexicon") if name not in ("irregular", "doubled", "female", "male")),
+        "person",
+    ]
 
 
 @cache
@@ -217,11 +219,13 @@ def listed(name: str) -> Words:
     if name == "person":
         people = [_people("female", SHE), _people("male", HE)]
         return Words(zipf([each for pair in zip(*people, strict=True) for each in pair], EVEN))
-    return Words(zipf([word(name, entry) for entry in _entries(lexicon()[name])], EVEN if name in NAMES else SHIFT))
+    return Words(
+        zipf([word(name, entry) for entry in _entries(data("lexicon")[name])], EVEN if name in NAMES else SHIFT)
+    )
 
 
 def _people(sex: str, forms: dict[str, str]) -> list[Word]:
-    return [Word(name, {"a": article(name)} | forms) for name in _entries(lexicon()[sex])]
+    return [Word(name, {"a": article(name)} | forms) for name in _entries(data("lexicon")[sex])]
 
 
 def words(name: str, state: State, **given: Word) -> Words:

@@ -10,21 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from importlib.resources import files
-
-import yaml
 
 from predact.pocket import lexicon
 from predact.pocket.grammar import Document, Grammar, Word, Words, last_mention
-
-FOLDER = files("predact.pocket") / "world2"
-
-
-@cache
-def data(name: str) -> dict:
-    """One of the world's files."""
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-
+from predact.pocket.lexicon import data
 
 CORPORA: dict[str, str] = {name: corpus["category"] for name, corpus in data("corpora")["corpora"].items()}
 HELD_OUT: dict[str, str] = {name: corpus["category"] for name, corpus in data("corpora")["held out"].items()}

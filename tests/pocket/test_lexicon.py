@@ -56,11 +56,12 @@ def two_groups(monkeypatch):
         "farm": {"things": [{"do": "milk, mend", "thing": "cow, net", "look": "old, red"}]},
         "general": {"things": [{"do": "keep", "thing": "box", "look": "red"}]},
     }
-    cached = (lexicon.topics, lexicon._written, lexicon._plurals, lexicon._word, lexicon.groups, lexicon._weighed)
+    cached = (lexicon.topics, lexicon._plurals, lexicon._word, lexicon.groups, lexicon._weighed)
     for each in (*cached, lexicon.grouped):
         each.cache_clear()
     monkeypatch.setattr(lexicon, "topics", lambda: list(written))
-    monkeypatch.setattr(lexicon, "_written", written.__getitem__)
+    read = lexicon.data
+    monkeypatch.setattr(lexicon, "data", lambda name: written.get(name.removeprefix("groups/")) or read(name))
     yield written
     monkeypatch.undo()
     for each in (*cached[1:], lexicon.grouped):
