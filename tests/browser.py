@@ -270,7 +270,7 @@ def outputs(row):
     yield {"text/html": markup.render("lens.html", texts=[text])}
     yield {"text/html": markup.render("passages.html", passages=[passage])}
     yield {"text/html": verdict._repr_html_(), MIME: row}
-    told = {"settings": settings, "results": results, "left_out": HOSTILE}
+    told = {"settings": settings, "results": results, "remarks": HOSTILE}
     yield {"text/html": notebook._table(results, HOSTILE), notebook.PROVENANCE: told}
 
 

@@ -117,6 +117,9 @@ def _tokens(step: str, tokenizer: Any, config: Any, lead: list[int]) -> Iterator
         yield Finding("tokenizers", "Base has a chat template, too, of which no use is made.")
     if step != "Base":
         yield _template(step, tokenizer)
+    if step != "Base" and tokenizer.chat_template and (why := chat.thinks(tokenizer)):
+        then = "What it thinks is measured as its answer, and cut off where it is long"
+        yield Finding("tokenizers", f"{step}: {why}. {then}; a pair file may hold template: {{SWITCH: false}}.", True)
 
 
 def _template(step: str, tokenizer: Any) -> Finding:

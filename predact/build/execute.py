@@ -111,9 +111,9 @@ def results(notebook: Path) -> list[dict]:
     return [result for found in _outputs(notebook, PROVENANCE) for result in found["results"]]
 
 
-def left_out(notebook: Path) -> list[str]:
-    """Return what was left out of the texts that an executed notebook read, each a sentence."""
-    return [told for found in _outputs(notebook, PROVENANCE) for told in found["left_out"]]
+def remarks(notebook: Path) -> list[str]:
+    """Return what an executed notebook remarks beside its figures."""
+    return [told for found in _outputs(notebook, PROVENANCE) for told in found["remarks"]]
 
 
 def verdicts(notebooks: Iterable[Path]) -> list[dict]:

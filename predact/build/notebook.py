@@ -14,12 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from predact import markup, store
+from predact import markup, remarks, store
 from predact.build.parameters import assigned, check_names, check_types, declared
 from predact.claims.verdict import MIME, Verdict
 from predact.models import loading, runs
 from predact.models.runs import Run
-from predact.texts import sources
 
 PROVENANCE = "application/vnd.predact.provenance+json"
 INJECTED = "# Parameters\n"  # first line of the cell that papermill adds
@@ -46,7 +45,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
     quiet()
     _bars_to_terminal()
     store.reset_used()
-    sources.reset_left_out()
+    remarks.reset()
     cells = namespace.get("In", [])[:-1]
     known = {name: kind for cell in cells for name, kind in declared(cell).items()}
     set_here = {name for cell in cells for name in assigned(cell)} | known.keys()
@@ -81,7 +80,7 @@ def say(sentence: str) -> None:
 
 
 def provenance() -> None:
-    """Show where the numbers above come from: what was left out of texts, the settings, every stored result used.
+    """Show where the numbers above come from: remarks, such as texts left out, the settings, every stored result used.
 
     The cell's output is sentences and a folded table for the reader, and the same as data (`PROVENANCE`) for the status
     page.
@@ -89,8 +88,8 @@ def provenance() -> None:
     from IPython.display import display
 
     told = {"scale": _started.run.scale, "settings": _started.run.settings.model_dump()}
-    told |= {"results": store.used(), "left_out": sources.left_out()}
-    display({"text/html": _table(told["results"], told["left_out"]), PROVENANCE: told}, raw=True)
+    told |= {"results": store.used(), "remarks": remarks.remarks()}
+    display({"text/html": _table(told["results"], told["remarks"]), PROVENANCE: told}, raw=True)
 
 
 def brief(inputs: Mapping[str, Any]) -> str:
@@ -124,7 +123,7 @@ def _bars_to_terminal() -> None:
             tqdm.__init__ = functools.partialmethod(tqdm.__init__, file=terminal)  # type: ignore
 
 
-def _table(results: list[dict], left_out: list[str]) -> str:
+def _table(results: list[dict], said: list[str]) -> str:
     rows = [
         (
             result["stage"],
@@ -137,4 +136,4 @@ def _table(results: list[dict], left_out: list[str]) -> str:
         for result in results
     ]
     seconds = sum(result["seconds"] for result in results)
-    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}", left_out=left_out)
+    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}", remarks=said)

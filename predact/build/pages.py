@@ -100,9 +100,9 @@ def settings() -> str:
 def status(notebooks: Iterable[Path]) -> str:
     """Return the tables of the status page, from the metadata and the provenance of executed notebooks."""
     notebooks = list(notebooks)
-    left_out = dict.fromkeys(told for each in notebooks for told in execute.left_out(each))
+    remarks = dict.fromkeys(told for each in notebooks for told in execute.remarks(each))
     chapters, changed = list(map(_chapter, notebooks)), _changed(notebooks)
-    return markup.render("status.html", chapters=chapters, changed=changed, left_out=list(left_out))
+    return markup.render("status.html", chapters=chapters, changed=changed, remarks=list(remarks))
 
 
 def _changed(notebooks: Iterable[Path]) -> list[tuple[str, str]]:

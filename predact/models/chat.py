@@ -7,6 +7,7 @@ take so many seconds and so many bytes; a tokenizer is never asked to render its
 
 import json
 import multiprocessing
+import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,7 +21,7 @@ try:
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
-from predact.errors import UserError
+from predact.errors import UserError, quoted
 
 Chat = list[dict[str, str]]  # turns, each with its role and its content
 
@@ -30,6 +31,10 @@ _MEMORY = 2**29  # bytes
 _LETTERS = 2**20  # of what is rendered, beyond those of the turns
 _MARK = "\0"  # stands for an answer: no template has this letter of its own
 _TOO_MUCH = {"error": ""}
+_OWN = {"messages", "tools", "documents", "conversations", "chat_template", "add_generation_prompt"}
+_OWN |= {"continue_final_message", "return_assistant_tokens_mask"}  # what transformers gives to a template itself
+_THOUGHT = re.compile("<(/?)(think|thinking|thought|thoughts|reasoning)>")
+_SWITCHES = {"enable_thinking", "thinking", "reasoning_effort"}
 _context: Any = multiprocessing.get_context(
     "fork" if sys.platform == "linux" else "spawn"
 )  # a fork takes some milliseconds, but is not safe on macOS; "spawn" imports transformers once more
@@ -39,15 +44,15 @@ def render(tokenizer: Any, chats: Sequence[Chat], prompt: bool) -> list[str]:
     """Return the text that the tokenizer's chat template makes of each chat.
 
     Args:
-        tokenizer: with a chat template.
+        tokenizer: with a chat template; what stands in its `template_arguments` is given to it.
         chats: the turns of each.
         prompt: whether the beginning of an answer follows.
 
     Raises:
-        UserError: the template fails or takes too long or too much memory, or what it returns does not contain what
-            was said in every turn (but for white space around it).
+        UserError: the template fails or takes too long or too much memory, knows an argument not, or what it returns
+            does not contain what was said in every turn (but for white space around it).
     """
-    texts = _rendered(_template(tokenizer), chats, prompt, tokenizer.special_tokens_map, _of(tokenizer))
+    texts = _rendered(_template(tokenizer), chats, prompt, _given(tokenizer), _of(tokenizer))
     for text, chat in zip(texts, chats, strict=True):
         for turn in chat:
             if turn["content"].strip() not in text:
@@ -64,13 +69,29 @@ def closing(tokenizer: Any) -> str:
     Raises:
         UserError: as `render`; some templates refuse a second turn.
     """
-    return _closing(_template(tokenizer), json.dumps(tokenizer.special_tokens_map, default=str), _of(tokenizer))
+    return _closing(_template(tokenizer), json.dumps(_given(tokenizer), default=str), _of(tokenizer))
+
+
+def thinks(tokenizer: Any) -> str:
+    """Return why a model may think before it answers, as far as its chat template tells; empty if nothing does."""
+    (begun,) = render(tokenizer, [[{"role": "user", "content": "a"}]], prompt=True)
+    tags = _THOUGHT.findall(begun)
+    if tags and not tags[-1][0]:
+        return f"its chat template begins every answer with a thought, <{tags[-1][1]}>"
+    switches = _variables(_template(tokenizer)) & _SWITCHES - tokenizer.template_arguments.keys()
+    return f"its chat template has a switch, {min(switches)}, which the pair does not set" if switches else ""
+
+
+def _variables(template: str) -> set[str]:
+    """The names in a template's code, but for attributes and what is quoted; some are tags, filters and tests."""
+    code = " ".join(re.findall(r"{[%{](.*?)[%}]}", template, re.DOTALL))
+    return set(re.findall(r"(?<![.\w])[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "''", code)))
 
 
 @lru_cache
-def _closing(template: str, special: str, what: str) -> str:
+def _closing(template: str, given: str, what: str) -> str:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
-    (text,) = _rendered(template, [turns], False, json.loads(special), what)
+    (text,) = _rendered(template, [turns], False, json.loads(given), what)
     if _MARK not in text:
         raise UserError(f"pair: {what} leaves out a model's answer, so what ends an answer is not known; mend it.")
     return text.rpartition(_MARK)[2].strip()
@@ -91,12 +112,24 @@ def _template(tokenizer: Any) -> str:
         ) from error
 
 
-def _rendered(template: str, chats: Sequence[Chat], prompt: bool, special: dict[str, Any], what: str) -> list[str]:
+def _given(tokenizer: Any) -> dict[str, Any]:
+    """What is given to a template beside the turns: special tokens, and the arguments that a pair sets."""
+    special, template = tokenizer.special_tokens_map, _template(tokenizer)
+    arguments = getattr(tokenizer, "template_arguments", {})  # see `loading.tokenizer`
+    for name in arguments:
+        if name in special or name in _OWN:
+            raise UserError(f"pair: template: {quoted(name)} is not for a pair to set; leave it out.")
+        if name not in _variables(template):
+            raise UserError(f"pair: template: {_of(tokenizer)} has no variable {quoted(name)}; leave it out.")
+    return special | arguments
+
+
+def _rendered(template: str, chats: Sequence[Chat], prompt: bool, given: dict[str, Any], what: str) -> list[str]:
     """Render chats in another process; `what` names the template in an error."""
     seconds = _SECONDS + len(chats) // 100
     receiver, sender = _context.Pipe(duplex=False)
     size = _LETTERS + sum(len(turn["content"]) for chat in chats for turn in chat)
-    process = _context.Process(target=_work, args=(sender, template, list(chats), prompt, special, seconds, size))
+    process = _context.Process(target=_work, args=(sender, template, list(chats), prompt, given, seconds, size))
     process.start()
     sender.close()
     try:
@@ -118,7 +151,7 @@ def _work(
     template: str,
     chats: list[Chat],
     prompt: bool,
-    special: dict[str, Any],
+    given: dict[str, Any],
     seconds: int,
     size: int,
 ) -> None:
@@ -128,7 +161,7 @@ def _work(
     _limit(seconds)
     try:
         render: Any = render_jinja_template  # says that it returns text
-        texts, _ = render(conversations=chats, chat_template=template, add_generation_prompt=prompt, **special)
+        texts, _ = render(conversations=chats, chat_template=template, add_generation_prompt=prompt, **given)
         done: dict[str, Any] = {"texts": texts} if max(map(len, texts), default=0) <= size else _TOO_MUCH
     except MemoryError:
         done = _TOO_MUCH

@@ -212,6 +212,7 @@ def tokenizer(model: Model) -> Any:
     except Exception as error:
         raise _unusable(model, error) from error
     found.document_prefix = model.prefix  # see `tokens.prefix_token`
+    found.template_arguments = model.template  # see `chat.render`
     return found
 
 

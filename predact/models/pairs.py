@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, NonNegativeFloat, ValidationError
+from pydantic import ConfigDict, JsonValue, NonNegativeFloat, ValidationError
 from pydantic.dataclasses import dataclass
 
 from predact.errors import UserError, in_line, near, quoted, refused
@@ -17,7 +17,7 @@ from predact.texts import sources
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUTO, NONE = "auto", "none"  # prefixes that are no text of a token
-_SHARED = ("dtype", "device", "prefix", "trust_remote_code")  # keys of a pair that apply to each of its models
+_SHARED = ("dtype", "device", "prefix", "template", "trust_remote_code")  # keys that apply to each model of a pair
 ENDS = ("Base", "RLHF")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -28,7 +28,8 @@ class Model:
 
     The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
     whose weights are not on this machine, but whose stored results are. The `prefix` is the token that stands before
-    a document: its text, `none`, or `auto`: what `tokens.pair_lead` says.
+    a document: its text, `none`, or `auto`: what `tokens.pair_lead` says. The chat template is given what stands in
+    `template`, such as ``{enable_thinking: false}``.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Model:
     device: Literal["cpu", "cuda"] | None = None
     fingerprint: str | None = None
     prefix: str = AUTO
+    template: dict[str, JsonValue] = field(default_factory=dict, hash=False)
     trust_remote_code: bool = False
 
 

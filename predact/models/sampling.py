@@ -25,6 +25,7 @@ from predact import store
 from predact.errors import UserError
 from predact.models import chat, loading, memory, tokens
 from predact.models.pairs import Model, Pair
+from predact.remarks import remark
 from predact.texts.prompts import Prompt
 
 TEMPERATURES = (1e-6, 1e6)  # beyond these, logits divided by one are no numbers, or all the same
@@ -127,7 +128,15 @@ def sample_pair(
         for place, (step, prompt) in enumerate(jobs)
     ]
     frame = pd.concat(parts, ignore_index=True)
+    _remark_on_ends(frame, settings)
     return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
+
+
+def _remark_on_ends(frame: pd.DataFrame, settings: Settings) -> None:
+    """Remark if a model that answers, and so should come to an end, is cut off in most of its answers."""
+    for step, ends in frame[frame.model != "Base"].groupby("model").finish:
+        text = f"max_new_tokens: most answers of {step} are cut off after {settings.max_new_tokens} tokens."
+        remark(("cut off", step, settings.max_new_tokens), text if (ends == "length").mean() > 0.5 else "")
 
 
 def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def select(name: str, limit: int = 0) -> list[Prompt]:
         name: ``general``, eighty prompts in ten kinds; ``pocket``, eighty questions about the pocket world; or the path
             of a JSON Lines file, each line ``{"id", "category", "prompt"}`` or in the form of Vicuna-bench
             (``question_id``, ``category``, ``turns``, of which the first is asked). White space at the ends of a prompt
-            is taken off; of prompts that are the same then, the first one is taken, see `sources.left_out`.
+            is taken off; of prompts that are the same then, the first one is taken, see `sources.leave_out`.
         limit: how many.
 
     Raises:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError, in_line, near, quoted
+from predact.remarks import remark
 
 LENGTH = 2_000  # least characters of a document gathered from blocks of a text file
 LONGEST = 20_000  # most characters of a document from the hub: books are cut
@@ -28,8 +28,6 @@ COPIES = "the same as others but for white space at the ends"  # why some are le
 _RECORDS = "expected a JSON object in every line, or a JSON list of objects"
 
 T = TypeVar("T")
-
-_told: dict[tuple[str, str], str] = {}  # for each source and kind of thing, what was left out
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def of_dataset(root: Path, name: str, documents: int, seed: int = 0, parameter: 
     """Return documents of a dataset on the hub, from the store if they are there.
 
     The commit of its revision is looked up once and kept in the store, so a book uses one version of the dataset.
-    Documents that repeat another one up to white space at the ends are left out; `left_out` tells how many.
+    Documents that repeat another one up to white space at the ends are left out; a remark tells how many.
 
     Args:
         root: of the store.
@@ -204,7 +202,7 @@ def of_path(path: Path, field: str = "text", parameter: str = "corpora") -> list
 
     A .txt file is cut at blank lines and its blocks gathered into documents of at least 2,000 characters; .jsonl, .json
     and .parquet files have a document in a field of each record. Documents of white space only are left out, and those
-    that repeat another one up to white space at the ends; `left_out` tells how many.
+    that repeat another one up to white space at the ends; a remark tells how many.
 
     Args:
         path: of the file or the folder.
@@ -235,7 +233,7 @@ def distinct(things: Iterable[T], key: Callable[[T], Any]) -> list[T]:
 
 
 def leave_out(parameter: str, source: str, things: str, count: int, counts: Mapping[str, int]) -> None:
-    """Warn that some things of a source are left out, once in a process, and keep it for `left_out`.
+    """Remark that some things of a source are left out.
 
     Args:
         parameter: that names the source.
@@ -244,22 +242,9 @@ def leave_out(parameter: str, source: str, things: str, count: int, counts: Mapp
         count: how many.
         counts: how many of them are left out, by what they are.
     """
-    key, before = (source, things), _told.pop((source, things), "")
-    if why := ", ".join(f"{name}: {number:,}" for name, number in counts.items() if number):
-        told = f"{sum(counts.values()):,} of {count:,} {things} of {quoted(source)} are left out ({why})"
-        _told[key] = f"{parameter}: {told}."
-        if _told[key] != before:
-            warnings.warn(_told[key], stacklevel=2)
-
-
-def left_out() -> list[str]:
-    """Return what was left out of the sources read since `reset_left_out`, in words: how many of what, and why."""
-    return list(_told.values())
-
-
-def reset_left_out() -> None:
-    """Forget what was left out."""
-    _told.clear()
+    why = ", ".join(f"{name}: {number:,}" for name, number in counts.items() if number)
+    told = f"{sum(counts.values()):,} of {count:,} {things} of {quoted(source)} are left out ({why})"
+    remark((source, things), f"{parameter}: {told}." if why else "")
 
 
 def _read(path: Path, field: str, parameter: str) -> list[str | None]:

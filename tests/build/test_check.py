@@ -112,6 +112,21 @@ def test_odd_templates_and_tokens(tmp_path, run, make_tokenizer, tokenizer):
     assert "Base: 13 tokens are beyond the model's 307" in found
 
 
+def test_a_template_that_makes_its_model_think_first_is_told(tmp_path, run):
+    def said(written, **more):
+        (tmp_path / "rlhf/chat_template.jinja").write_text(written)
+        loading.tokenizer.cache_clear()
+        models = run.pair.models | {"RLHF": replace(run.pair.models["RLHF"], **more)}
+        return " ".join(warned(replace(run, pair=replace(run.pair, models=models))))
+
+    switch = "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    assert "RLHF: its chat template begins every answer with a thought, <think>. What it thinks is" in said(
+        PLAIN + switch
+    )
+    assert "has a switch, thinking, which the pair does not set" in said(PLAIN + "{% if thinking %}{% endif %}")
+    assert said(PLAIN + switch, template={"enable_thinking": False}) == ""
+
+
 def test_memory_that_does_not_suffice(run, monkeypatch):
     size = 4 * loading.parameters(run.pair.models["Base"])
     monkeypatch.setattr(check, "_device", lambda _: ("a box", size - 1))

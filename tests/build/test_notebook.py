@@ -131,7 +131,7 @@ def test_what_was_left_out_of_the_texts_of_a_run_is_told_whatever_the_store_hold
         notebook.provenance()
         page, record = shown[-1]["text/html"], shown[-1][notebook.PROVENANCE]
         told = "the same as others but for white space at the ends"
-        assert record["left_out"] == [
+        assert record["remarks"] == [
             f"prompts: 2 of 4 prompts of '{tmp_path}/<b>.jsonl' are left out ({told}: 2).",
             f"corpora: 1 of 3 documents of '{tmp_path}/c.jsonl' are left out (without text: 1).",
         ]
@@ -139,7 +139,7 @@ def test_what_was_left_out_of_the_texts_of_a_run_is_told_whatever_the_store_hold
     notebook.start(namespace(CELL))
     prompts.select("general")
     notebook.provenance()
-    assert shown[-1][notebook.PROVENANCE]["left_out"] == [] and "left out" not in shown[-1]["text/html"]
+    assert shown[-1][notebook.PROVENANCE]["remarks"] == [] and "left out" not in shown[-1]["text/html"]
 
 
 def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):

@@ -114,7 +114,7 @@ def test_nothing_that_a_name_says_is_markup(tmp_path, hostile):
     ran = {"parameters": {"texts": [hostile], "name": hostile}, "start_time": "2026-11-26T01:02:03", "duration": 1}
     made = json.loads(path.read_text())
     data = {PROVENANCE: {"scale": hostile, "settings": {"prompts": hostile}, "results": [result]}}
-    data[PROVENANCE]["left_out"] = [f"{hostile} left out"]
+    data[PROVENANCE]["remarks"] = [f"{hostile} left out"]
     made["cells"][1]["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
     made["metadata"]["papermill"] = ran
     path.write_text(json.dumps(made))

@@ -121,3 +121,54 @@ def test_half_a_character_is_refused_before_it_is_read(asked, frame):
         sampling.ask(asked(TEMPLATE), "a \ud83d cat", frame)
     with pytest.raises(UserError, match="holds half a character"):
         sampling.ask(asked(TEMPLATE + "\udc00"), "a cat", frame and frame + "\udc00")
+
+
+THINKS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m['content'] }}{{ m.reasoning_effort }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}thinking"
+)
+
+
+def test_arguments_of_a_pair_reach_its_template(asked):
+    tokenizer = asked(THINKS)
+    tokenizer.template_arguments = {"enable_thinking": False}
+    expected = tokenizer.apply_chat_template(CHATS, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    assert chat.render(tokenizer, CHATS, prompt=True) == expected and "<think></think>" in expected[0]
+    assert not chat.thinks(tokenizer)
+
+
+@pytest.mark.parametrize("name", ["enable_thinkin", "content", "reasoning_effort"])
+def test_an_argument_that_a_template_does_not_know_is_refused(asked, name):
+    tokenizer = asked(THINKS)
+    tokenizer.template_arguments = {name: False}
+    with pytest.raises(UserError, match=f"the chat template of 'mine' has no variable '{name}'"):
+        chat.render(tokenizer, CHATS, prompt=True)
+
+
+@pytest.mark.parametrize("name", ["messages", "bos_token", "chat_template"])
+def test_what_is_not_for_a_pair_to_set_is_refused(asked, name):
+    tokenizer = asked(TEMPLATE)
+    tokenizer.template_arguments = {name: "x"}
+    for use in (lambda: chat.render(tokenizer, CHATS, prompt=True), lambda: chat.closing(tokenizer)):
+        with pytest.raises(UserError, match=f"template: '{name}' is not for a pair to set"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (TEMPLATE, ""),
+        (TEMPLATE + "<think></think>", ""),
+        (
+            TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}",
+            "begins every answer with a thought, <think>",
+        ),
+        (THINKS, "a switch, enable_thinking, which the pair does not set"),
+    ],
+)
+def test_a_template_tells_whether_its_model_may_think_first(asked, template, why):
+    tokenizer = asked(template)
+    tokenizer.template_arguments = {}
+    found = chat.thinks(tokenizer)
+    assert why in found and bool(why) == bool(found)

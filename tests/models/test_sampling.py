@@ -18,6 +18,7 @@ from transformers import (
     MambaForCausalLM,
 )
 
+from predact import remarks
 from predact.errors import UserError
 from predact.models import loading, pairs, runs, sampling, scoring, shannon, tokens
 from predact.models.sampling import Generation, Settings
@@ -462,6 +463,18 @@ def test_base_continues_the_frame_and_rlhf_answers_in_its_template(tmp_path, pai
     assert by_key(sampling.sample_pair(tmp_path, pair, PROMPTS[:2], SETTINGS, steps=["RLHF"])) == {
         key: value for key, value in by_key(frame).items() if key[0] == "RLHF"
     }
+
+
+def test_answers_that_are_cut_off_are_remarked_whatever_the_store_holds(tmp_path, pair):
+    for _ in range(2):
+        remarks.reset()
+        with pytest.warns(UserWarning, match="cut off after 1 tokens"):
+            cut = sampling.sample_pair(tmp_path, pair, PROMPTS, replace(SETTINGS, max_new_tokens=1))
+        assert (cut.finish == "length").mean() > 0.5
+        assert remarks.remarks() == ["max_new_tokens: most answers of RLHF are cut off after 1 tokens."]
+    ended = cut.assign(finish="stop")
+    sampling._remark_on_ends(ended, replace(SETTINGS, max_new_tokens=1))
+    assert remarks.remarks() == []
 
 
 def test_a_generation_depends_on_its_own_prompt_and_number_only(tmp_path, pair):

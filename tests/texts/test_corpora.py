@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from predact import remarks
 from predact.errors import UserError
 from predact.pocket import world
 from predact.texts import corpora, sources
@@ -104,9 +105,9 @@ def test_documents_without_text_and_copies_are_left_out_with_a_word(tmp_path):
     with pytest.warns(UserWarning) as warned:
         assert sorted(corpora.corpus(str(path)).texts) == ["b\n", "c"]
         assert sorted(corpora.corpus(str(path)).texts) == ["b\n", "c"]
-    assert [str(each.message) for each in warned] == [told] and told in sources.left_out()
+    assert [str(each.message) for each in warned] == [told] and told in remarks.remarks()
     path.write_text('{"text": "c"}\n')
-    assert corpora.corpus(str(path)).texts == ["c"] and told not in sources.left_out()
+    assert corpora.corpus(str(path)).texts == ["c"] and told not in remarks.remarks()
 
 
 def test_a_text_is_what_is_written_whatever_it_looks_like(tmp_path):

@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from predact import remarks
 from predact.errors import UserError
 from predact.texts import prompts, sources
 from predact.texts.prompts import Prompt
@@ -70,7 +71,7 @@ def test_white_space_at_the_ends_is_taken_off_and_copies_are_left_out_with_a_wor
         found = prompts.select(path)
         assert prompts.select(path) == found
     assert [(prompt.id, prompt.text) for prompt in found] == [("a", "a"), (" b\n", "b"), ("a  b", "a  b")]
-    assert [str(each.message) for each in warned] == [told] and told in sources.left_out()
+    assert [str(each.message) for each in warned] == [told] and told in remarks.remarks()
 
 
 def test_many_prompts_are_read_in_no_time(file):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from predact import store
+from predact import remarks, store
 from predact.errors import UserError
 from predact.texts import corpora, sources
 from predact.texts.sources import Dataset
@@ -53,10 +53,10 @@ def test_copies_of_a_dataset_are_left_out_with_a_word_also_when_they_come_from_t
     (tmp_path / "hub" / "train.jsonl").write_text("\n".join(lines))
     told = f"corpora: 2 of 5 documents of 'instructions' are left out ({sources.COPIES}: 2)."
     for _ in range(2):
-        sources.reset_left_out()
+        remarks.reset()
         with pytest.warns(UserWarning) as warned:
             assert corpora.corpus(NAME, 5, root=tmp_path).texts == ["a", "b", "c"]
-        assert [str(each.message) for each in warned] == [told] == sources.left_out()
+        assert [str(each.message) for each in warned] == [told] == remarks.remarks()
     assert len(hub) == 1
 
 
