@@ -17,7 +17,7 @@ from predact.claims.verdict import claims
 from predact.discussion import nudging
 from predact.errors import UserError
 from predact.models import chat, finetuned, loading, memory, sampling, scoring, tokens
-from predact.models.pairs import AUTO, DTYPES, Model, Pair
+from predact.models.pairs import AUTO, DTYPES, PRETRAINED, Model, Pair, frame_of
 from predact.models.runs import Run
 from predact.pocket import world
 
@@ -58,9 +58,16 @@ def findings(run: Run) -> Iterator[Finding]:
             yield Finding("models", text)
     if len({loading.fingerprint(model) for model in pair.models.values()}) < len(pair.models):
         yield Finding("models", "Two of them are the same: between these, every difference will be 0.", warns=True)
+    if pair.midtrained:
+        text = "Base has read texts like answers before it was tuned (mid-training), which the paper's had not."
+        yield Finding("models", text + f" A step {PRETRAINED} before it tells what that changed.", warns=True)
     yield from _agreement(tokenizers)
     for step, tokenizer in tokenizers.items():
         yield from _tokens(step, tokenizer, configs[step], tokens.pair_lead(pair, step))
+        if frame_of(pair, step) is None:
+            yield from _template(step, tokenizer)
+        elif tokenizer.chat_template:
+            yield Finding("tokenizers", f"{step} has a chat template, too, of which no use is made.")
     yield from _memory(run, configs, sizes)
     work = total(run)
     yield Finding("work", f"Scale: {run.scale}.")
@@ -90,7 +97,7 @@ def _agreement(tokenizers: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _tokens(step: str, tokenizer: Any, config: Any, lead: list[int]) -> Iterator[Finding]:
-    """What is special about a tokenizer: beginning and end of texts, padding, chat template, size.
+    """What is special about a tokenizer: beginning and end of texts, padding, size.
 
     Args:
         step: the model's.
@@ -113,18 +120,12 @@ def _tokens(step: str, tokenizer: Any, config: Any, lead: list[int]) -> Iterator
         yield Finding("tokenizers", text + "all models of a pair read the same ones.", warns=True)
     if more < 0:
         yield Finding("tokenizers", f"{step}: {-more} tokens are beyond the model's {len(tokenizer) + more:,}.", True)
-    if step == "Base" and tokenizer.chat_template:
-        yield Finding("tokenizers", "Base has a chat template, too, of which no use is made.")
-    if step != "Base":
-        yield _template(step, tokenizer)
-    if step != "Base" and tokenizer.chat_template and (why := chat.thinks(tokenizer)):
-        then = "What it thinks is measured as its answer, and cut off where it is long"
-        yield Finding("tokenizers", f"{step}: {why}. {then}; a pair file may hold template: {{SWITCH: false}}.", True)
 
 
-def _template(step: str, tokenizer: Any) -> Finding:
+def _template(step: str, tokenizer: Any) -> Iterator[Finding]:
     if not tokenizer.chat_template:
-        return Finding("tokenizers", f"{step}: no chat template; it cannot be asked anything without one.", warns=True)
+        yield Finding("tokenizers", f"{step}: no chat template; it cannot be asked anything without one.", warns=True)
+        return
     around = len(sampling.ask(tokenizer, "b", None)) - 1
     chat.closing(tokenizer)  # a second turn, which no template may refuse
     try:
@@ -132,7 +133,10 @@ def _template(step: str, tokenizer: Any) -> Finding:
         system = "takes a system role, of which no use is made"
     except UserError:
         system = "takes no system role, and needs none"
-    return Finding("tokenizers", f"{step}: a chat template, {around} tokens around a prompt; {system}.")
+    yield Finding("tokenizers", f"{step}: a chat template, {around} tokens around a prompt; {system}.")
+    if why := chat.thinks(tokenizer):
+        then = "What it thinks is measured as its answer, and cut off where it is long"
+        yield Finding("tokenizers", f"{step}: {why}. {then}; a pair file may hold template: {{SWITCH: false}}.", True)
 
 
 def _memory(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ import pandas as pd
 
 from predact import stats, store
 from predact.models import loading, sampling, scoring, tokens
-from predact.models.pairs import ENDS, Pair
+from predact.models.pairs import ENDS, Pair, frame_of
 from predact.pocket import human, world
 from predact.pocket.human import Question
 
@@ -87,7 +87,7 @@ def chances(root: Path, pair: Pair, step: str, asked: Sequence[Question]) -> pd.
         said yet), own (probability that it speaks about this fact next, among those not spoken about).
     """
     model = pair.models[step]
-    inputs: dict[str, Any] = {"model": loading.key(model), "frame": pair.frame if step == "Base" else None}
+    inputs: dict[str, Any] = {"model": loading.key(model), "frame": frame_of(pair, step)}
     inputs |= {"questions": [each.id for each in asked], "false": FALSE}
     return store.frame(root, "planning", inputs, lambda: _chances(pair, step, asked))
 
@@ -131,7 +131,8 @@ def _shares(pair: Pair, step: str, todo: Sequence[tuple[Question, Sequence[str]]
     They are those of the tokens that follow what all texts of the question begin with.
     """
     model, tokenizer = loading.loaded(pair.models[step])
-    frame, space = (pair.frame, " ") if step == "Base" else (None, "")  # in the frame an answer begins with a space
+    frame = frame_of(pair, step)
+    space = " " if frame else ""  # in the frame an answer begins with a space
     sequences, given = [], []
     starts = sampling.ask_all(tokenizer, [question.prompt for question, _ in todo], frame)
     for start, (_, texts) in zip(starts, todo, strict=True):

@@ -138,7 +138,7 @@ def models(present: Sequence[str]) -> dict[str, Any]:
 
 
 def steps(present: Sequence[str]) -> tuple[list[alt.Parameter], str]:
-    """Return a box that shows the steps between Base and RLHF, and the filter it drives; no box when there are none."""
+    """Return a box that shows all steps but Base and RLHF, and the filter it drives; no box when there are none."""
     between = [name for name in present if name not in ("Base", "RLHF")] if "RLHF" in present else []
     box = alt.param("steps", value=False, bind=alt.binding_checkbox(name=f"Show {', '.join(between)} "))
     return ([box], f"steps || indexof({json.dumps(between)}, datum.model) < 0") if between else ([], "true")

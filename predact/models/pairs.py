@@ -19,6 +19,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUTO, NONE = "auto", "none"  # prefixes that are no text of a token
 _SHARED = ("dtype", "device", "prefix", "template", "trust_remote_code")  # keys that apply to each model of a pair
 ENDS = ("Base", "RLHF")
+PRETRAINED = "Pretrained"  # a step before Base, where Base was trained further on texts like answers
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -47,7 +48,8 @@ class Model:
 class Pair:
     """A Base model, an RLHF model and the steps between, in the order of training (keys of `models`).
 
-    The `frame` is the plain text around a prompt for Base; the other models use their chat templates.
+    `Pretrained`, before Base, is an earlier checkpoint of it. The `frame` is the plain text around a prompt for these
+    two; the other models use their chat templates.
     """
 
     name: str
@@ -59,8 +61,14 @@ class Pair:
     about: str = ""
     licence: str = ""
     gated: bool = False
+    midtrained: bool = False  # Base has read texts like answers before it was tuned
     scale: str = "full"  # default scale of its book; see `runs.scales`
     parameters: NonNegativeFloat = 0  # of one model, in billions; 0: unknown
+
+
+def frame_of(pair: Pair, step: str) -> str | None:
+    """Return the plain text around a prompt for a model of a pair; None if it is asked in its chat template."""
+    return pair.frame if step in (PRETRAINED, "Base") else None
 
 
 def pairs() -> list[Pair]:
@@ -157,8 +165,12 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     if not isinstance(entry, dict) or not isinstance(entry.get("models"), dict):
         raise UserError(f"pair: {name!r} needs `models`: a mapping with Base and RLHF, as in `predact pairs`.")
     steps = list(entry["models"])
-    if len(steps) < 2 or steps[0] != "Base" or steps[-1] != "RLHF" or not all(isinstance(step, str) for step in steps):
-        raise UserError(f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}.")
+    tuned = steps[1:] if steps[:1] == [PRETRAINED] else steps
+    if len(tuned) < 2 or tuned[0] != "Base" or tuned[-1] != "RLHF" or not all(isinstance(step, str) for step in steps):
+        raise UserError(
+            f"pair: the models of {name!r} must begin with Base and end with RLHF, not {steps}; {PRETRAINED} may stand "
+            "before Base."
+        )
     shared = {key: entry[key] for key in _SHARED if key in entry}
     given = {key: value for key, value in entry.items() if key not in shared}
     corpora = given.get("corpora", "paper")

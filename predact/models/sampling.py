@@ -24,7 +24,7 @@ from tqdm import tqdm
 from predact import store
 from predact.errors import UserError
 from predact.models import chat, loading, memory, tokens
-from predact.models.pairs import Model, Pair
+from predact.models.pairs import Model, Pair, frame_of
 from predact.remarks import remark
 from predact.texts.prompts import Prompt
 
@@ -79,7 +79,7 @@ def sample_pair(
 ) -> pd.DataFrame:
     """Return generations of the models of a pair, from the store if they are there, a shard for every prompt.
 
-    Base continues the prompt as plain text in the pair's frame, the others answer it in their chat template.
+    Base continues the prompt as plain text in the pair's frame, the others answer in their chat template (`frame_of`).
 
     Args:
         root: of the store.
@@ -99,11 +99,7 @@ def sample_pair(
     """
     used, texts = tuple(steps) or tuple(pair.models), [prompt.text for prompt in prompts]
     jobs = [(step, prompt) for step in used for prompt in prompts]
-    asked = [
-        ids
-        for step in used
-        for ids in ask_all(loading.tokenizer(pair.models[step]), texts, pair.frame if step == "Base" else None)
-    ]
+    asked = [ids for step in used for ids in ask_all(loading.tokenizer(pair.models[step]), texts, frame_of(pair, step))]
     keys = {step: key(pair.models[step], settings, seed) for step, _ in jobs}
     order = sorted(range(len(jobs)), key=lambda place: (jobs[place][0], len(asked[place])))  # equally long: together
     inputs = [
@@ -128,13 +124,13 @@ def sample_pair(
         for place, (step, prompt) in enumerate(jobs)
     ]
     frame = pd.concat(parts, ignore_index=True)
-    _remark_on_ends(frame, settings)
+    _remark_on_ends(frame[[frame_of(pair, step) is None for step in frame.model]], settings)
     return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
 
 
 def _remark_on_ends(frame: pd.DataFrame, settings: Settings) -> None:
-    """Remark if a model that answers, and so should come to an end, is cut off in most of its answers."""
-    for step, ends in frame[frame.model != "Base"].groupby("model").finish:
+    """Remark if a model is cut off in most of its answers."""
+    for step, ends in frame.groupby("model").finish:
         text = f"max_new_tokens: most answers of {step} are cut off after {settings.max_new_tokens} tokens."
         remark(("cut off", step, settings.max_new_tokens), text if (ends == "length").mean() > 0.5 else "")
 

@@ -112,6 +112,13 @@ def test_odd_templates_and_tokens(tmp_path, run, make_tokenizer, tokenizer):
     assert "Base: 13 tokens are beyond the model's 307" in found
 
 
+def test_a_base_that_has_read_answers_and_its_earlier_checkpoint_are_told(run):
+    models = {pairs.PRETRAINED: run.pair.models["Base"], **run.pair.models}
+    found = list(check.findings(replace(run, pair=replace(run.pair, models=models, midtrained=True))))
+    assert any("Base has read texts like answers" in each.text for each in found if each.warns)
+    assert not any(each.text.startswith("Pretrained: no chat template") for each in found), "it needs none"
+
+
 def test_a_template_that_makes_its_model_think_first_is_told(tmp_path, run):
     def said(written, **more):
         (tmp_path / "rlhf/chat_template.jinja").write_text(written)

@@ -22,7 +22,8 @@ def test_the_embedded_pair_comes_first_and_all_presets_are_pairs():
         assert all((model.dtype != "float32") == large for model in pair.models.values())
         assert pair.corpora == (["pocket"] if pair.name.startswith("pocket") else ["paper"])
         assert pair.last_words == ("pocket" if pair.name.startswith("pocket") else "lambada")
-        assert next(iter(pair.models)) == "Base" and list(pair.models)[-1] == "RLHF"
+        steps = [step for step in pair.models if step != pairs.PRETRAINED]
+        assert steps[0] == "Base" and steps[-1] == "RLHF" and set(list(pair.models)[1:]) >= set(steps[1:])
         assert not any(model.trust_remote_code for model in pair.models.values())
         assert pairs.pair(pair.name) == pair
 
@@ -106,6 +107,8 @@ def test_pair_file(tmp_path):
         ("models: [a, b]", "needs `models`"),
         ("models: {RLHF: a/b, Base: a/b}", "must begin with Base and end with RLHF"),
         ("models: {Base: a/b}", "must begin with Base and end with RLHF"),
+        ("models: {Pretrained: a/b, RLHF: c/d}", "must begin with Base and end with RLHF"),
+        ("models: {Base: a/b, Pretrained: a/b, SFT: c/d}", "must begin with Base and end with RLHF"),
         ("models: {Base: '', RLHF: a/b}", "needs a source"),
         ("models: {Base: 3, RLHF: a/b}", "needs a source"),
         (

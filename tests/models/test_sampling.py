@@ -465,6 +465,15 @@ def test_base_continues_the_frame_and_rlhf_answers_in_its_template(tmp_path, pai
     }
 
 
+def test_an_earlier_checkpoint_of_base_is_asked_as_base_is(tmp_path, pair):
+    earlier = replace(pair, models={pairs.PRETRAINED: pair.models["Base"], **pair.models})
+    frame = sampling.sample_pair(tmp_path, earlier, PROMPTS[:2], SETTINGS)
+    assert list(frame.model.unique()) == ["Pretrained", "Base", "RLHF"]
+    first, second = (frame[frame.model == step].reset_index(drop=True) for step in ("Pretrained", "Base"))
+    assert first.given.map(list).tolist() == second.given.map(list).tolist()
+    assert first.ids.map(list).tolist() == second.ids.map(list).tolist(), "it is the same model here"
+
+
 def test_answers_that_are_cut_off_are_remarked_whatever_the_store_holds(tmp_path, pair):
     for _ in range(2):
         remarks.reset()
