@@ -72,10 +72,25 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
         UserError: the folder is missing, the hub cannot be reached, this is not a causal language model, its weights
             and its configuration or tokenizer do not belong together, or the GPU it asks for is missing or too small.
     """
+    loaded = _assembled(model, device)
+    _refuse_unreadable(model, loaded.eval())
+    if model.gguf or base_of(model):
+        loaded.name_or_path = name(model)  # not the folder in the store, nor the Base
+    return _float32_head(loaded), tokenizer(model)
+
+
+def _assembled(model: Model, device: str | None) -> Any:
+    """Read a model, or merge an adapter into the model that it changes."""
+    base = base_of(model)
+    return _merged(model, _assembled(base, device)) if base else _read(model, device)
+
+
+def _read(model: Model, device: str | None) -> Any:
+    """Read a whole model; what a GGUF file holds is kept."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    source, where = _place(base_of(model) or model)
+    source, where = _place(model)
     if model.fingerprint:
         raise _unusable(model, "its weights are not here, only results of it are")
     options: dict[str, Any] = {
@@ -102,21 +117,20 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
             f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
             "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
         )
-    loaded = _merged(model, loaded) if base_of(model) else loaded
-    _refuse_unreadable(model, loaded.eval())
-    if model.gguf or base_of(model):
-        loaded.name_or_path = name(model)  # not the folder in the store, nor the Base
     if packed and (folder := kept(model)):
+        _refuse_unreadable(model, loaded.eval())
         dequantized.keep(folder, loaded, tokenizer(model))
-    return _float32_head(loaded), tokenizer(model)
+    return loaded
 
 
 def base_of(model: Model) -> Model | None:
-    """Return the model that the adapter in a folder changes; None for a model that is no such folder.
+    """Return the model that an adapter (PEFT) changes, as the pair or the adapter's folder tells; None for others.
 
     Raises:
         UserError: its configuration cannot be read, or names no model.
     """
+    if model.on:
+        return replace(model.on, dtype=model.dtype, device=model.device)
     folder = None if model.gguf else _folder(model)
     if not (folder and (folder / _ADAPTS).is_file()):
         return None
@@ -131,12 +145,34 @@ def base_of(model: Model) -> Model | None:
     return base
 
 
+def _whole(model: Model) -> Model:
+    """The model that is under an adapter, or under one upon another."""
+    base = base_of(model)
+    return _whole(base) if base else model
+
+
+@cache
+def _adapter(model: Model) -> Path:
+    """The folder of an adapter; one on the hub is downloaded."""
+    from huggingface_hub import snapshot_download
+
+    if folder := _folder(model):
+        return folder
+    source, where = _find(model)
+    try:
+        patterns = [_ADAPTS, _ADAPTED, "token*", "special_tokens_map.json", "*.jinja", "vocab*", "merges.txt"]
+        kept = {name: where[name] for name in _PLACE}
+        return Path(snapshot_download(source, allow_patterns=patterns, **kept))
+    except Exception as error:
+        raise _unusable(model, error) from error
+
+
 def _merged(model: Model, base: Any) -> Any:
     """Merge the adapter of a folder into its loaded Base; every weight of the adapter must find its place."""
     import peft
     from safetensors.torch import load_file
 
-    folder = str(_folder(model))
+    folder = str(_adapter(model))
     try:
         held = load_file(f"{folder}/{_ADAPTED}")  # first: without it, a pickle would be read
         adapted: Any = peft.PeftModel.from_pretrained(base, folder)
@@ -205,15 +241,26 @@ def tokenizer(model: Model) -> Any:
     """
     from transformers import AutoTokenizer
 
-    base, folder = base_of(model), _folder(model) or Path()
-    source, where = _place(base if base and not (folder / "tokenizer_config.json").exists() else model)
     try:
+        source, where = _with_tokenizer(model)
         found = AutoTokenizer.from_pretrained(source, **where)
+    except UserError:
+        raise
     except Exception as error:
         raise _unusable(model, error) from error
     found.document_prefix = model.prefix  # see `tokens.prefix_token`
     found.template_arguments = model.template  # see `chat.render`
     return found
+
+
+def _with_tokenizer(model: Model) -> tuple[str, dict[str, Any]]:
+    """Where the tokenizer of a model is, as `_place`: an adapter may have its own."""
+    base = base_of(model)
+    if base is None:
+        return _place(model)
+    folder = _adapter(model)
+    own = (folder / "tokenizer_config.json").exists()
+    return (str(folder), {"trust_remote_code": model.trust_remote_code}) if own else _with_tokenizer(base)
 
 
 @cache
@@ -250,11 +297,12 @@ def fingerprint(model: Model) -> str:
     if model.fingerprint:
         return model.fingerprint
     source, where = _find(model)
+    base = base_of(model)
     if "revision" in where:  # a hub id
-        return f"{source}@{where['revision']}" + (f"/{model.gguf}" if model.gguf else "")
+        more = f"/{model.gguf}" if model.gguf else f" on {fingerprint(base)}" if base else ""
+        return f"{source}@{where['revision']}{more}"
     folder = Path(source)
     content = (path for path in folder.glob("*") if path.suffix in _CONTENT and path.is_file())
-    base = base_of(model)
     digest = hashlib.sha256(fingerprint(base).encode() if base else b"")
     try:
         for path in [folder / model.gguf] if model.gguf else sorted(content):
@@ -281,7 +329,7 @@ def key(model: Model) -> dict[str, Any]:
 
 def _code(model: Model) -> str:
     """What identifies the code that a model brings: of a folder its .py files, from the hub the commits it is of."""
-    source, where = _find(base_of(model) or model)
+    source, where = _find(_whole(model))
     named = str(getattr(config(model), "auto_map", None))
     elsewhere = sorted(set(re.findall(r"([\w./-]+?)--", named)) - {source})  # code may stand in another repository
     parts = [f"{repository}@{_commit(repository, None, 'config.json')[0]}" for repository in elsewhere]
@@ -333,7 +381,7 @@ def config(model: Model) -> Any:
     """
     from transformers import AutoConfig
 
-    source, where = _place(base_of(model) or model)
+    source, where = _place(_whole(model))
     try:
         return AutoConfig.from_pretrained(source, **where)
     except Exception as error:
@@ -348,7 +396,7 @@ def generation_config(model: Model) -> Any:
     """
     from transformers import GenerationConfig
 
-    source, where = _place(base_of(model) or model)
+    source, where = _place(_whole(model))
     try:
         return GenerationConfig.from_pretrained(source, **{name: where[name] for name in where if name in _PLACE})
     except OSError:  # it has no such file
@@ -383,7 +431,7 @@ def at_hand(model: Model) -> bool:
     """Whether the weights of a model are on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    source, where = _find(base_of(model) or model)
+    source, where = _find(_whole(model))
     if "revision" not in where:
         return not model.fingerprint
     files = (model.gguf,) if model.gguf else ("model.safetensors", "model.safetensors.index.json")
@@ -408,7 +456,7 @@ def _find(model: Model) -> tuple[str, dict[str, Any]]:
     folder = _folder(model)
     if folder:
         held = set(os.listdir(folder))
-        wanted = model.gguf or (_ADAPTED if _ADAPTS in held else None)
+        wanted = model.gguf or (_ADAPTED if _ADAPTS in held or model.on else None)
         weights = wanted in held if wanted else any(file.endswith(".safetensors") for file in held)
         if not (weights or model.fingerprint):
             raise _unusable(model, f"the folder has no {wanted or '.safetensors file'}")
@@ -416,7 +464,8 @@ def _find(model: Model) -> tuple[str, dict[str, Any]]:
     if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", model.source):
         raise _unusable(model, "there is no such folder")
     try:
-        commit, offline = _commit(model.source, model.revision, model.gguf or "config.json")
+        file = model.gguf or (_ADAPTS if model.on else "config.json")
+        commit, offline = _commit(model.source, model.revision, file)
     except Exception as error:
         raise _unusable(model, f"there is no such folder, and on the hub: {_line(error)}") from error
     return model.source, where | {"revision": commit, "local_files_only": offline}

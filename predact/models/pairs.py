@@ -1,6 +1,7 @@
 """Pairs of models: which are known, and how one is named."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from hashlib import sha256
 from importlib.resources import files
@@ -30,7 +31,7 @@ class Model:
     The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
     whose weights are not on this machine, but whose stored results are. The `prefix` is the token that stands before
     a document: its text, `none`, or `auto`: what `tokens.pair_lead` says. The chat template is given what stands in
-    `template`, such as ``{enable_thinking: false}``.
+    `template`, such as ``{enable_thinking: false}``. A model with `on` is an adapter (PEFT) of that model.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Model:
     prefix: str = AUTO
     template: dict[str, JsonValue] = field(default_factory=dict, hash=False)
     trust_remote_code: bool = False
+    on: "Model | None" = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -175,7 +177,10 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     given = {key: value for key, value in entry.items() if key not in shared}
     corpora = given.get("corpora", "paper")
     given["corpora"] = [corpora] if isinstance(corpora, str) else corpora
-    given["models"] = {step: _model(name, what, folder, shared) for step, what in entry["models"].items()}
+    models: dict[str, Model] = {}
+    for step, what in entry["models"].items():
+        models[step] = _model(name, what, folder, shared, models)
+    given["models"] = models
     pair = _built(Pair, name, {"name": name, **given})
     if "{prompt}" not in pair.frame:
         raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
@@ -183,10 +188,17 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     return replace(pair, corpora=[_beside(folder, text) for text in pair.corpora], **files)
 
 
-def _model(name: str, what: Any, folder: Path, shared: dict) -> Model:
-    given = what if isinstance(what, dict) else {"source": what}
+def _model(name: str, what: Any, folder: Path, shared: dict, before: Mapping[str, Model]) -> Model:
+    """Build a model from what a pair file in `folder` says of it; it may be an adapter on one of those `before`."""
+    given = dict(what) if isinstance(what, dict) else {"source": what}
+    given = {"on" if key is True else key: value for key, value in given.items()}  # YAML takes the word for a truth
     if not given.get("source") or not isinstance(given["source"], str):
         raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
+    if "on" in given:
+        if given["on"] not in list(before):
+            steps = ", ".join(before) or "none"
+            raise UserError(f"pair: 'on' in {name!r}: expected a step before it ({steps}), not {given['on']!r}.")
+        given["on"] = before[given["on"]]
     model = _built(Model, name, {**shared, **given, "source": _beside(folder, given["source"])})
     source, separator, revision = model.source.rpartition("@")
     if separator and not sources.existing(model.source):

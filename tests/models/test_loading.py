@@ -1,5 +1,6 @@
 """Loading: what comes back, what it is known by, and what is refused."""
 
+import copy
 import json
 import os
 import shutil
@@ -228,6 +229,36 @@ def test_an_adapter_is_merged_into_its_base(tmp_path, adapter, tokenizer, folder
     assert not {loading.fingerprint(model), loading.fingerprint(base)} & {*marks}, "another Base is another model"
     pair = {"pair": f"{folders[1]}::{folder}"}
     assert str(tmp_path / "base/model.safetensors") in {name for name, *_ in execute._files(tmp_path, pair)}
+
+
+def test_adapters_upon_adapters_and_on_the_hub(tmp_path, adapter, monkeypatch):
+    import peft
+
+    first, merged = adapter
+    second = peft.get_peft_model(copy.deepcopy(merged), peft.LoraConfig(r=1, target_modules=["q_proj"]))
+    torch.nn.init.normal_(second.base_model.model.model.layers[0].self_attn.q_proj.lora_B["default"].weight)
+    second.save_pretrained(tmp_path / "second")
+    (tmp_path / "pair.yaml").write_text(
+        "models:\n  Base: base\n  SFT: {source: adapter, on: Base}\n  RLHF: {source: second, on: SFT}\n"
+    )
+    models = pairs.pair(str(tmp_path / "pair.yaml")).models
+    assert models["SFT"].on == models["Base"] and models["RLHF"].on == models["SFT"]
+    ids = torch.tensor([[5, 6, 7]])
+    for step, expected in (("SFT", merged), ("RLHF", second.merge_and_unload())):
+        found = loading.load(models[step])[0](ids).logits
+        torch.testing.assert_close(found, expected(ids).logits, atol=1e-5, rtol=1e-5)
+    assert loading.parameters(models["RLHF"]) == loading.parameters(models["Base"])
+    marks = {loading.fingerprint(each) for each in models.values()}
+    assert len(marks) == 3 and loading.tokenizer(models["RLHF"]).get_vocab()
+    monkeypatch.setattr(loading, "_commit", lambda source, revision, file: (f"{source} {file}", True))
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda source, **how: asked.append((source, how["revision"])) or str(first)
+    )
+    online = pairs.Model("org/adapter", on=models["Base"])
+    torch.testing.assert_close(loading.load(online)[0](ids).logits, merged(ids).logits, atol=1e-5, rtol=1e-5)
+    assert asked == [("org/adapter", "org/adapter adapter_config.json")]
+    assert loading.fingerprint(online).endswith(f" on {loading.fingerprint(models['Base'])}")
 
 
 def test_an_adapter_that_does_not_fit_is_refused_in_one_line(tmp_path, adapter):

@@ -121,6 +121,12 @@ def test_pair_file(tmp_path):
             "dtype: int4\nmodels: {Base: a/b, RLHF: a/b}",
             "expected 'float32', 'bfloat16' or 'float16', not 'int4'",
         ),
+        (
+            "models: {Base: a/b, RLHF: {source: c/d, on: SFT}}",
+            "expected a step before it (Base), not 'SFT'",
+        ),
+        ("models: {Base: {source: a/b, on: RLHF}, RLHF: c/d}", "expected a step before it (none), not 'RLHF'"),
+        ("models: {Base: a/b, RLHF: {source: c/d, on: [Base]}}", "expected a step before it (Base), not ['Base']"),
         ("gated: 3\nmodels: {Base: a/b, RLHF: a/b}", "'gated' in 'bad': expected a valid boolean, not 3"),
         *(
             (f"{key}: {value}\nmodels: {{Base: a/b, RLHF: b}}", f"'{key}' in 'bad': expected a valid {kind}, not {it}")
