@@ -49,8 +49,8 @@ def render(tokenizer: Any, chats: Sequence[Chat], prompt: bool) -> list[str]:
         prompt: whether the beginning of an answer follows.
 
     Raises:
-        UserError: the template fails or takes too long or too much memory, knows an argument not, or what it returns
-            does not contain what was said in every turn (but for white space around it).
+        UserError: the template fails, takes too long or too much memory, or has no place for an argument; or what it
+            returns does not contain what was said in every turn (but for white space around it).
     """
     texts = _rendered(_template(tokenizer), chats, prompt, _given(tokenizer), _of(tokenizer))
     for text, chat in zip(texts, chats, strict=True):
