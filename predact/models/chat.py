@@ -78,7 +78,7 @@ def thinks(tokenizer: Any) -> str:
     tags = _THOUGHT.findall(begun)
     if tags and not tags[-1][0]:
         return f"its chat template begins every answer with a thought, <{tags[-1][1]}>"
-    switches = _variables(_template(tokenizer)) & _SWITCHES - tokenizer.template_arguments.keys()
+    switches = _variables(_template(tokenizer)) & _SWITCHES - _arguments(tokenizer).keys()
     return f"its chat template has a switch, {min(switches)}, which the pair does not set" if switches else ""
 
 
@@ -112,10 +112,13 @@ def _template(tokenizer: Any) -> str:
         ) from error
 
 
+def _arguments(tokenizer: Any) -> dict[str, Any]:
+    return getattr(tokenizer, "template_arguments", {})  # see `loading.tokenizer`
+
+
 def _given(tokenizer: Any) -> dict[str, Any]:
     """What is given to a template beside the turns: special tokens, and the arguments that a pair sets."""
-    special, template = tokenizer.special_tokens_map, _template(tokenizer)
-    arguments = getattr(tokenizer, "template_arguments", {})  # see `loading.tokenizer`
+    special, arguments, template = tokenizer.special_tokens_map, _arguments(tokenizer), _template(tokenizer)
     for name in arguments:
         if name in special or name in _OWN:
             raise UserError(f"pair: template: {quoted(name)} is not for a pair to set; leave it out.")

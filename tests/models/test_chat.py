@@ -86,11 +86,12 @@ def test_a_template_that_cannot_be_used_is_refused_in_one_line(asked, monkeypatc
 
 def test_check_refuses_what_sampling_refuses(asked):
     with pytest.raises(UserError, match="of 'mine' has no part named 'default'"):
-        check._template("RLHF", asked({"rag": TEMPLATE}))
+        list(check._template("RLHF", asked({"rag": TEMPLATE})))
     with pytest.raises(UserError, match=r"of 'mine' cannot be rendered \(TemplateError: one turn only\)"):
-        check._template("RLHF", asked(ONLY_ONE + TEMPLATE))
+        list(check._template("RLHF", asked(ONLY_ONE + TEMPLATE)))
     refuses_system = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE
-    assert "takes no system role, and needs none" in check._template("RLHF", asked(refuses_system)).text
+    (found,) = check._template("RLHF", asked(refuses_system))
+    assert "takes no system role, and needs none" in found.text
 
 
 def test_a_second_turn_that_is_refused_or_left_out_is_told(model, asked):
