@@ -241,11 +241,9 @@ def tokenizer(model: Model) -> Any:
     """
     from transformers import AutoTokenizer
 
+    source, where = _with_tokenizer(model)
     try:
-        source, where = _with_tokenizer(model)
         found = AutoTokenizer.from_pretrained(source, **where)
-    except UserError:
-        raise
     except Exception as error:
         raise _unusable(model, error) from error
     found.document_prefix = model.prefix  # see `tokens.prefix_token`

@@ -124,15 +124,16 @@ def sample_pair(
         for place, (step, prompt) in enumerate(jobs)
     ]
     frame = pd.concat(parts, ignore_index=True)
-    _remark_on_ends(frame[[frame_of(pair, step) is None for step in frame.model]], settings)
+    _remark_on_ends(frame, pair, settings)
     return frame[["model", "category", "prompt", "sample", "given", "ids", "log_probabilities", "finish"]]
 
 
-def _remark_on_ends(frame: pd.DataFrame, settings: Settings) -> None:
-    """Remark if a model is cut off in most of its answers."""
+def _remark_on_ends(frame: pd.DataFrame, pair: Pair, settings: Settings) -> None:
+    """Remark if a model that answers in its chat template is cut off in most of its answers."""
     for step, ends in frame.groupby("model").finish:
+        cut = frame_of(pair, str(step)) is None and (ends == "length").mean() > 0.5
         text = f"max_new_tokens: most answers of {step} are cut off after {settings.max_new_tokens} tokens."
-        remark(("cut off", step, settings.max_new_tokens), text if (ends == "length").mean() > 0.5 else "")
+        remark(("cut off", step, settings.max_new_tokens), text if cut else "")
 
 
 def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:

@@ -482,7 +482,7 @@ def test_answers_that_are_cut_off_are_remarked_whatever_the_store_holds(tmp_path
         assert (cut.finish == "length").mean() > 0.5
         assert remarks.remarks() == ["max_new_tokens: most answers of RLHF are cut off after 1 tokens."]
     ended = cut.assign(finish="stop")
-    sampling._remark_on_ends(ended, replace(SETTINGS, max_new_tokens=1))
+    sampling._remark_on_ends(ended, pair, replace(SETTINGS, max_new_tokens=1))
     assert remarks.remarks() == []
 
 
