@@ -14,7 +14,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from predact.build import check
-from predact.models import loading, pairs
+from predact.models import cache as caches
+from predact.models import decoding, loading, pairs
 
 COUNT = torch.cuda.device_count()
 TOLERANCE = 1e-2  # mean difference, in mean sizes: training and ranks make more of what rounding leaves
@@ -85,12 +86,40 @@ def peaks():
     return 2 * len(square) ** 3 / seconds(lambda: square @ square), 2 * len(block) / seconds(block.clone)
 
 
+@torch.inference_mode()
+def test_a_recorded_step_gives_what_a_plain_one_gives(make_model):
+    """Also after half of the rows have left, and with weights that have changed since."""
+    model, more = make_model(0).cuda(), torch.randint(10, 60, (8, 12), device="cuda")
+    mask = (torch.arange(5, device="cuda") >= torch.tensor([0, 1, 0, 3] * 2, device="cuda")[:, None]).long()
+    for _ in range(2):
+        found = []
+        for recorded in (True, False):
+            rows = torch.arange(8, device="cuda")
+            held = caches.empty(model)
+            model(input_ids=more[:, :5], attention_mask=mask, position_ids=mask.cumsum(1) - 1, past_key_values=held)
+            assert decoding.can_be_recorded(model, held)
+            decoder = decoding.Graph(model, held, mask, 7) if recorded else decoding.Plain(model, held, rows, mask)
+            logits = [decoder.step(more[:, place]) for place in (5, 6, 7)]
+            for place, left in (8, [0, 1, 3, 4, 5, 7]), (9, [1, 2, 4]):
+                rows = rows[left]
+                decoder.keep(torch.tensor(left, device="cuda"))
+                logits.append(decoder.step(more[rows, place]))
+            found.append(logits)
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        for weight in model.parameters():
+            weight.mul_(1.1)
+
+
 def test_how_fast_a_model_of_a_billion_parameters_is(capsys):
     """Scoring is told as a share of what a product of matrices reaches here, sampling of what copying does."""
     pair = pairs.pair("pocket")
     with torch.device("cuda"):
         model = loading._float32_head(LlamaForCausalLM(LlamaConfig(**SIZES)).bfloat16().eval())
     rates = check.measure_rates(model, loading.tokenizer(pair.models["Base"]), pair.frame)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_RECORDING", ())
+        plain = check.measure_rates(model, loading.tokenizer(pair.models["Base"]), pair.frame).sampled
     read = [each for each in model.parameters() if each is not model.get_input_embeddings().weight]
     computed = 2 * sum(each.numel() for each in read) * rates.scored
     moved = sum(each.nbytes for each in read) * rates.sampled / 100  # 100 rows read all weights together
@@ -99,4 +128,5 @@ def test_how_fast_a_model_of_a_billion_parameters_is(capsys):
         print(f"\n{torch.cuda.get_device_name()}: {model.num_parameters() / 1e9:.2f} billion parameters in bfloat16")
         print(f"scoring: {rates.scored:,.0f} tokens/s, {computed / product:.0%} of {product / 1e12:,.0f} TFLOP/s")
         print(f"sampling: {rates.sampled:,.0f} tokens/s, {moved / copied:.0%} of {copied / 1e12:.2f} TB/s")
+        print(f"sampling step by step: {plain:,.0f} tokens/s")
     assert rates.scored > 0 and rates.sampled > 0

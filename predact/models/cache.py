@@ -9,7 +9,7 @@ from transformers.cache_utils import DynamicLayer
 _ROOM = 64  # tokens
 
 
-class _Layer(DynamicLayer):
+class Layer(DynamicLayer):
     """Keys and values of one layer; the class of transformers copies all of them for each new token."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ class _Layer(DynamicLayer):
 def empty(model: Any) -> DynamicCache:
     """Return an empty cache for a model; layers with a sliding window keep their own class."""
     cache = DynamicCache(config=model.config)
-    cache.layers = [_Layer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [Layer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 

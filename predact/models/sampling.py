@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from predact import store
 from predact.errors import UserError
-from predact.models import chat, loading, memory, tokens
+from predact.models import chat, decoding, loading, memory, tokens
 from predact.models.pairs import Model, Pair, frame_of
 from predact.remarks import remark
 from predact.texts.prompts import Prompt
@@ -364,7 +364,8 @@ def continued(
     rows, width = numbers.shape
     ids, log_p = torch.zeros(rows, width, dtype=torch.long), torch.zeros(rows, width)
     lengths, stopped = torch.full((rows,), width), torch.zeros(rows, dtype=torch.bool)
-    going = torch.arange(rows, device=numbers.device)  # rows still in the batch; some of them may have ended
+    going = torch.arange(rows, device=numbers.device)
+    decoder = decoding.start(model, cache, going, width - 1)
     for place in range(width):
         total = logits.logsumexp(1, keepdim=True)
         if not total.isfinite().all():
@@ -373,17 +374,15 @@ def continued(
         row = going.cpu()
         ids[row, place] = token.cpu()
         log_p[row, place] = (logits.gather(1, token[:, None]) - total)[:, 0].cpu()
-        ended = row[torch.isin(token, stops).cpu()]
-        ended = ended[~stopped[ended]]
-        lengths[ended], stopped[ended] = place, True
-        left = (~stopped[row]).nonzero()[:, 0].to(going.device)
+        ended = torch.isin(token, stops)
+        lengths[row[ended.cpu()]], stopped[row[ended.cpu()]] = place, True
+        left = (~ended).nonzero()[:, 0]
         if len(left) == 0 or place + 1 == width:
             break
-        if len(left) <= 0.9 * len(going):  # to leave costs a copy of the cache: some leave together
+        if len(left) < len(going):
             going, token = going[left], token[left]
-            cache.reorder_cache(left)
-        output = model(input_ids=token[:, None], past_key_values=cache, use_cache=True)
-        logits = output.logits[:, -1, : logits.shape[1]].float()
+            decoder.keep(left)
+        logits = decoder.step(token)[:, : logits.shape[1]].float()
     finish = ["stop" if each else "length" for each in stopped.tolist()]
     parts = zip(ids.tolist(), log_p.tolist(), lengths.tolist(), finish, strict=True)
     return [Generation(row[:length], p[:length], end) for row, p, length, end in parts]

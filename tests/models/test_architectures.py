@@ -17,7 +17,18 @@ from predact.errors import UserError
 from predact.methods import probes, probing
 from predact.methods.probes import Design
 from predact.methods.probing import OFFSETS, Probe
-from predact.models import distributions, finetuned, finetuning, loading, pairs, runs, sampling, scoring
+from predact.models import (
+    cache,
+    decoding,
+    distributions,
+    finetuned,
+    finetuning,
+    loading,
+    pairs,
+    runs,
+    sampling,
+    scoring,
+)
 from predact.models.finetuning import FULL, LORA, Settings
 from predact.models.passages import gold_passages
 from predact.texts.corpora import Corpus
@@ -231,6 +242,10 @@ KEEP_NO_CACHE = {"minimax", "openai-gpt", "recurrent_gemma", "rwkv"}
 NO_NORM = {"openai-gpt", "roberta"}
 PROPHET = {"is_decoder": True, "num_decoder_layers": 2, "num_decoder_attention_heads": 4}  # sees how much follows
 SEE_THE_FUTURE = dict.fromkeys(("bert", "roformer", "xlm"), {}) | {"prophetnet": PROPHET}
+RECORDED = {
+    *("apertus", "bitnet", "cohere", "diffllama", "ernie4_5", "falcon", "gemma", "glm4", "granite", "helium"),
+    *("hunyuan_v1_dense", "llama", "nemotron", "olmo", "persimmon", "phi", "qwen2", "seed_oss", "smollm3", "stablelm"),
+}
 FEW = Corpus("tales", "narrative", TEXTS[:4], None, "tales")
 
 
@@ -269,6 +284,15 @@ def sampled_from_plain(loaded, tokenizer, _):
     return far(np.concatenate([each.log_probabilities for each in made]), torch.cat(plain))
 
 
+def recorded_from_plain(loaded, tokenizer, _):
+    """Sampled by the step that a GPU records; None if it records none of this architecture."""
+    if not decoding.can_be_recorded(loaded, cache.empty(loaded)):
+        return None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_RECORDING", ("cpu",))
+        return sampled_from_plain(loaded, tokenizer, _)
+
+
 def probed_from_plain(loaded, tokenizer, _):
     passages, depth = gold_passages(tokenizer, [FEW]), loaded.config.get_text_config().num_hidden_layers
     (held, *_), *_ = probing.states(loaded, passages, [depth], quiet=True)
@@ -294,6 +318,7 @@ def checked(loaded, tokenizer, model):
 STAGES = {
     "scored": scored_from_plain,
     "sampled": sampled_from_plain,
+    "recorded": recorded_from_plain,
     "probed": probed_from_plain,
     "checked": checked,
 }
@@ -318,6 +343,8 @@ def test_an_architecture_is_right_or_refused_in_one_line(name, tmp_path, tokeniz
     monkeypatch.setattr(check, "_rate", lambda run: run() / 1.0)  # once
     monkeypatch.setattr(check, "_WIDTH", 2)
     found = outcomes(name, tmp_path, tokenizer)
+    found = {stage: outcome for stage, outcome in found.items() if outcome is not None}
+    assert ("recorded" in found) == (name in RECORDED)
     refused = {stage: line for stage, line in found.items() if isinstance(line, str)}
     assert {stage: apart for stage, apart in found.items() if stage not in refused and not apart <= 1e-4} == {}
     assert all("pair: " in line and "\n" not in line for line in refused.values())
