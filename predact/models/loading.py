@@ -521,6 +521,8 @@ def _device_map(model: Model) -> str:
 def _unusable(model: Model, reason: object) -> UserError:
     if "trust_remote_code" in str(reason):
         reason = "it comes with code of its own, which runs only if its pair file says `trust_remote_code: true`"
+    if "Unrecognized configuration class" in str(reason) and hasattr(config(model), "text_config"):
+        reason = "it reads more than text, and transformers has no class for its text alone"
     advice = "name a folder with safetensors weights, a .gguf file, or the hub id of a causal language model."
     told = in_line(_line(reason), _LONG)
     return UserError(f"pair: the model {quoted(name(model))} cannot be loaded ({told}); {advice}")

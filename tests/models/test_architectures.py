@@ -387,3 +387,29 @@ def test_a_model_that_sees_what_it_is_to_predict_is_refused(name, tmp_path, toke
     pair = pairs.Pair("alike", {"Base": model, "RLHF": model})
     with pytest.raises(UserError, match="^pair: the model .* cannot be loaded .*"):
         scoring.score_pair_tokens(tmp_path / "store", pair, [FEW])
+
+
+SEEING = {
+    "gemma3": {"mm_tokens_per_image": 4, "image_token_index": 5, "boi_token_index": 6, "eoi_token_index": 7},
+    "llava": {"image_token_index": 5},
+}
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_a_model_of_text_and_images_reads_text_or_is_refused_in_one_line(name, tmp_path, tokenizer):
+    text = LLAMA | {"model_type": "llama" if name == "llava" else "gemma3_text", "vocab_size": len(tokenizer)}
+    seen = SMALL | {"intermediate_size": 48, "image_size": 28, "patch_size": 14}
+    seen |= {"model_type": "clip_vision_model" if name == "llava" else "siglip_vision_model"}
+    torch.manual_seed(0)
+    config = transformers.CONFIG_MAPPING[name](text_config=text, vision_config=seen, **SEEING[name])
+    whole = transformers.AutoModelForImageTextToText.from_config(config).eval()
+    whole.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    if name == "llava":
+        with pytest.raises(UserError, match="it reads more than text, and transformers has no class for its text"):
+            loading.load(pairs.Model(str(tmp_path)))
+        return
+    loaded, own = loading.load(pairs.Model(str(tmp_path)))
+    assert scored_from_plain(loaded, own, None) <= 1e-4 and sampled_from_plain(loaded, own, None) <= 1e-4
+    ids = [own.bos_token_id, *own(FEW.texts[0]).input_ids]
+    np.testing.assert_allclose(dense(loaded, len(own), ids), dense(whole, len(own), ids), atol=1e-5)
