@@ -45,6 +45,7 @@ Workers = Annotated[
 Given = Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="Set a parameter; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: only the claims that were run.")]
 
+Estimates = Annotated[bool, typer.Option("--json", help="Print memory, disk, tokens and time as JSON.")]
 Every = Annotated[
     bool, typer.Option("--all", help="All pairs: those run in this folder, and those with published verdicts.")
 ]
@@ -104,14 +105,24 @@ def run(
 
 
 @app.command()
-def check(pair: PairName = "pocket", scale: Scale = "", base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+def check(
+    pair: PairName = "pocket",
+    scale: Scale = "",
+    base: Base = "",
+    rlhf: Rlhf = "",
+    name: Name = "",
+    as_json: Estimates = False,
+) -> None:
     """Report before a run: tokenizers, memory, tokens to score and sample; the time, if the weights are stored here."""
     from predact.build import check, notebook
     from predact.models import runs
 
     notebook.quiet()
-    topic = ""
-    for finding in check.findings(runs.run(_pair(pair, base, rlhf, name), scale)):
+    run, topic = runs.run(_pair(pair, base, rlhf, name), scale), ""
+    if as_json:
+        typer.echo(json.dumps(check.estimates(run), indent=1))
+        return
+    for finding in check.findings(run):
         if finding.topic != topic:
             topic = finding.topic
             typer.secho(topic, bold=True)

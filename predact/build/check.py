@@ -77,6 +77,30 @@ def findings(run: Run) -> Iterator[Finding]:
     yield from _time(pair, work)
 
 
+def estimates(run: Run) -> dict[str, Any]:
+    """Return what a scheduler must know of a book, as JSON data.
+
+    Returns:
+        memory (bytes: the weights and the cache of the largest model, or what its finetuning takes), disk (bytes),
+        tokens (scored, sampled, learned), seconds (of the whole book; None where the weights are not here).
+
+    Raises:
+        UserError: a model is missing, or the hub cannot be reached.
+    """
+    loading.keep_in(run.root)
+    base, models = run.pair.models["Base"], run.pair.models
+    configs = {step: loading.config(model) for step, model in models.items()}
+    needs = _needed(run, configs, {step: loading.parameters(model) for step, model in models.items()})
+    stored, work = _stored(run, configs["Base"].get_text_config(), loading.parameters(base)), total(run)
+    rates = measure_rates(*loading.load(base), run.pair.frame) if loading.at_hand(base) else None
+    return {
+        "memory": round(max(needs.weights + needs.cache, needs.learning)),
+        "disk": round(sum(stored.values())),
+        "tokens": {name: round(count) for name, count in work._asdict().items()},
+        "seconds": book_seconds(work, rates) if rates else None,
+    }
+
+
 def _about(step: str, model: Model, config: Any, size: int) -> str:
     mark = loading.fingerprint(model)
     where = mark if "@" in mark else f"{loading.name(model)} ({mark[:12]})"
@@ -141,27 +165,43 @@ def _template(step: str, tokenizer: Any) -> Iterator[Finding]:
 
 def _memory(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[Finding]:
     """Compare the memory that the largest model needs with the memory that is free."""
-    step = max(sizes, key=lambda each: sizes[each])
-    model, config, rows = run.pair.models[step], configs[step].get_text_config(), run.settings.rows
-    item = DTYPES[model.dtype]
-    head = 4 * config.vocab_size * config.hidden_size if item < 4 else 0
-    held = sizes[step] * item + head
-    tokens = rows * (run.settings.max_new_tokens + 100)
-    cache = tokens * memory.cache_bytes(config, item)
+    needs = _needed(run, configs, sizes)
+    model, rows = run.pair.models[needs.step], run.settings.rows
     device, free = _device(model)
-    fits = held < free
-    needs = f"{_bytes(held)} of weights in {model.dtype}, {_bytes(cache)} of cache for {rows} generations"
-    yield Finding("memory", f"{step}: {needs}; {device} has {_bytes(free)} free.", warns=not fits)
+    fits = needs.weights < free
+    text = f"{_bytes(needs.weights)} of weights in {model.dtype}, {_bytes(needs.cache)} of cache for {rows} generations"
+    yield Finding("memory", f"{needs.step}: {text}; {device} has {_bytes(free)} free.", warns=not fits)
     if not fits:
         yield Finding("memory", "The weights do not fit: take more GPUs, or a dtype of fewer bytes.", warns=True)
-    elif held + cache > free:
+    elif needs.weights + needs.cache > free:
         yield Finding("memory", "The cache does not fit whole: fewer generations are written at a time, more slowly.")
+    text = (
+        f"To finetune ({needs.method}): {_bytes(needs.learning)} for 2,048 tokens at a time; fewer if they do not fit."
+    )
+    yield Finding("memory", text, warns=needs.learning > free)
+
+
+class Needed(NamedTuple):
+    """Bytes of memory that the largest model of a pair needs, and the method by which it would be finetuned."""
+
+    step: str
+    weights: float
+    cache: float
+    method: str
+    learning: float
+
+
+def _needed(run: Run, configs: Mapping[str, Any], sizes: Mapping[str, int]) -> Needed:
+    step = max(sizes, key=lambda each: sizes[each])
+    config, item = configs[step].get_text_config(), DTYPES[run.pair.models[step].dtype]
+    head = 4 * config.vocab_size * config.hidden_size if item < 4 else 0
+    weights = sizes[step] * item + head
+    tokens = run.settings.rows * (run.settings.max_new_tokens + 100)
     method = finetuned.LORA if sizes[step] >= finetuned.LARGE else finetuned.FULL
     each, width = _HELD[method]
     passing = width * 2**11 * config.num_hidden_layers * config.hidden_size
-    learns = (sizes[step] * each or held) + passing
-    text = f"To finetune ({method}): {_bytes(learns)} for 2,048 tokens at a time; fewer if they do not fit."
-    yield Finding("memory", text, warns=learns > free)
+    cache = tokens * memory.cache_bytes(config, item)
+    return Needed(step, weights, cache, method, (sizes[step] * each or weights) + passing)
 
 
 def _device(model: Model) -> tuple[str, float]:
@@ -174,7 +214,13 @@ def _device(model: Model) -> tuple[str, float]:
 
 
 def _disk(run: Run, config: Any, size: int) -> Finding:
-    """What the store takes when the book is done.
+    held = _stored(run, config, size)
+    parts = ", ".join(f"{_bytes(number)} of {name}" for name, number in held.items())
+    return Finding("work", f"The store takes {_bytes(sum(held.values()))} at most: {parts}.")
+
+
+def _stored(run: Run, config: Any, size: int) -> dict[str, float]:
+    """Bytes that the store takes when the book is done, by what they hold.
 
     Args:
         run: the book.
@@ -200,8 +246,7 @@ def _disk(run: Run, config: Any, size: int) -> Finding:
     if packed:
         weights = (loading.parameters(model) * DTYPES[model.dtype] for model in packed.values())
         held["dequantized GGUF files"] = sum(weights)
-    parts = ", ".join(f"{_bytes(number)} of {name}" for name, number in held.items())
-    return Finding("work", f"The store takes {_bytes(sum(held.values()))} at most: {parts}.")
+    return held
 
 
 def _time(pair: Pair, work: Work) -> Iterator[Finding]:

@@ -66,6 +66,17 @@ def test_no_weights_are_loaded_where_they_are_not_at_hand(run, monkeypatch):
     assert topic == "time" and text.startswith("Not measured: the weights are not here.")
 
 
+def test_what_a_scheduler_must_know_is_what_is_told_to_people(run, monkeypatch):
+    found, text = check.estimates(run), "\n".join(text for _, text in told(run))
+    scored, sampled, learned = (f"{found['tokens'][name]:,.0f}" for name in ("scored", "sampled", "learned"))
+    assert f"{scored} tokens to score, {sampled} to sample" in text and f"{learned} tokens to learn from" in text
+    assert f"The store takes {check._bytes(found['disk'])} at most" in text and found["seconds"] > 0
+    weights, cache = re.search(r"(\d+) MB of weights in float32, (\d+) MB of cache", text).groups()
+    assert found["memory"] / 1e6 == pytest.approx(int(weights) + int(cache), abs=1)
+    monkeypatch.setattr(loading, "at_hand", lambda _: False)
+    assert check.estimates(run) == found | {"seconds": None}
+
+
 @pytest.mark.parametrize(("seconds", "runs"), [(9, 1), (2, 4)])
 def test_a_run_that_takes_longer_than_the_measurement_is_the_measurement(monkeypatch, seconds, runs):
     """The first run warms up, unless it is enough; the rate is that of what is counted."""

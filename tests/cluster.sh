@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Makes the books of four pocket pairs on a real Slurm of one node, kills a job, and holds every stored result and every
+# verdict of one pair against those that `predact book` gives.
+#
+#     tests/cluster.sh SNAKEMAKE [PAIRS]
+#
+# SNAKEMAKE is the program snakemake, 9 or newer, with the plugin snakemake-executor-plugin-slurm. Needs Debian's packages
+# slurm-wlm and munge, and root; no part of `make test`: it takes a quarter of an hour on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+snakemake=$(realpath "${1:?the program snakemake}")
+pairs=${2:-pocket, pocket-dpo, pocket-seed1, pocket-true}
+predact=$PWD/.venv/bin/predact
+work=$(mktemp -d)
+chmod 755 "$work"
+trap 'kill $(jobs -p) 2>/dev/null; pkill -F "$work/slurmctld.pid" 2>/dev/null; pkill -F "$work/slurmd.pid" 2>/dev/null; rm -rf "$work"' EXIT
+
+start_slurm() {  # one node of all cores on loopback, without accounting
+    mkdir -p "$work"/{state,spool} /run/munge
+    chown munge: /run/munge
+    runuser -u munge -- munged --force
+    cat >"$work/slurm.conf" <<EOF
+ClusterName=one
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+SlurmctldLogFile=$work/slurmctld.log
+SlurmdLogFile=$work/slurmd.log
+ReturnToService=2
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024) - 512}' /proc/meminfo) State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+EOF
+    export SLURM_CONF=$work/slurm.conf
+    slurmctld
+    slurmd
+    until srun hostname >/dev/null 2>&1; do sleep 1; done
+}
+
+books() {  # all pairs, by jobs of Slurm
+    (cd "$work/cluster" && PYTHONPATH=$work/cluster "$snakemake" --profile workflow/profiles/slurm --config \
+        "pairs=[$pairs]" scale=classroom "predact=$predact" "store=$work/store" "$@")
+}
+
+kill_one() {  # the first job that executes a chapter, as soon as it runs
+    local job=
+    while [ -z "$job" ]; do
+        sleep 1
+        job=$(squeue --noheader --states running --format '%i %.60k %.200Z' | awk '/chapter/ {print $1; exit}')
+    done
+    sleep 5
+    scancel --signal KILL "$job" && echo "killed job $job"
+}
+
+git clone -q . "$work/cluster"
+git clone -q . "$work/alone"
+start_slurm
+kill_one &
+books || books  # what failed is begun again by the same command
+first=${pairs%%,*}
+(cd "$work/alone" && PYTHONPATH=$work/alone "$predact" book --pair "$first" --scale classroom --store "$work/own" --workers 2 >/dev/null)
+for place in cluster alone; do
+    (cd "$work/$place" && PYTHONPATH=$work/$place "$predact" scorecard --pair "$first" --json) >"$work/$place.json"
+done
+diff "$work/cluster.json" "$work/alone.json" && echo "verdicts: the same"
+.venv/bin/python - "$work/store" "$work/own" <<'EOF'
+import hashlib, sys
+from pathlib import Path
+
+shared, own = map(Path, sys.argv[1:])
+names = [path.relative_to(own) for path in own.rglob("*") if path.suffix in (".parquet", ".safetensors")]
+sums = [[hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names] for root in (shared, own)]
+differ = [str(name) for name, one, other in zip(names, *sums) if one != other]
+print(f"stored results: {len(names)} compared, {len(differ)} differ", *differ[:5])
+sys.exit(bool(differ) or not names)
+EOF
