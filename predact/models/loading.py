@@ -34,7 +34,7 @@ AFTER_PADDING = {  # kinds whose first position is that after the padding token'
 }
 _LONG = 300  # letters that a message shows of a reason, at most
 _PLACE = ("revision", "local_files_only")  # arguments that say where a file is
-ENGINE = "hf"  # what models run in: transformers
+HF, SERVER = "hf", "server"  # what models are sampled in: transformers, or `engines.server`
 _held: dict[Model, tuple[Any, Any]] = {}
 _roots: list[Path] = []  # of the store that keeps what GGUF files hold; none: they are read each time
 
@@ -322,7 +322,7 @@ def key(model: Model) -> dict[str, Any]:
     """
     more = {"code": _code(model)} if model.trust_remote_code else {}
     more |= {"prefix": model.prefix} if model.prefix != AUTO else {}
-    return {"model": fingerprint(model), "dtype": model.dtype, "engine": ENGINE, **more}
+    return {"model": fingerprint(model), "dtype": model.dtype, "engine": HF, **more}
 
 
 def _code(model: Model) -> str:

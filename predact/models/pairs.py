@@ -18,10 +18,18 @@ from predact.texts import sources
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUTO, NONE = "auto", "none"  # prefixes that are no text of a token
-_SHARED = ("dtype", "device", "prefix", "template", "trust_remote_code")  # keys that apply to each model of a pair
+_SHARED = ("dtype", "device", "prefix", "template", "engine", "trust_remote_code")  # keys that apply to each model
 ENDS = ("Base", "RLHF")
 PRETRAINED = "Pretrained"  # a step before Base, where Base was trained further on texts like answers
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Engine:
+    """A server that samples a model: the address of its API, up to `/v1`, and what it calls the model."""
+
+    url: str
+    model: str
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -31,7 +39,8 @@ class Model:
     The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
     whose weights are not on this machine, but whose stored results are. The `prefix` is the token that stands before
     a document: its text, `none`, or `auto`: what `tokens.pair_lead` says. The chat template is given what stands in
-    `template`, such as ``{enable_thinking: false}``. A model with `on` is an adapter (PEFT) of that model.
+    `template`, such as ``{enable_thinking: false}``. A model with `on` is an adapter (PEFT) of that model. With an
+    `engine`, that server samples it.
     """
 
     source: str
@@ -44,6 +53,7 @@ class Model:
     template: dict[str, JsonValue] = field(default_factory=dict, hash=False)
     trust_remote_code: bool = False
     on: "Model | None" = None
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -194,6 +204,8 @@ def _model(name: str, what: Any, folder: Path, shared: dict, before: Mapping[str
     given = {"on" if key is True else key: value for key, value in given.items()}  # YAML takes the word for a truth
     if not given.get("source") or not isinstance(given["source"], str):
         raise UserError(f"pair: every model of {name!r} needs a source: a folder, a .gguf file or a hub id.")
+    if "engine" in shared | given:
+        given["engine"] = _engine(name, (shared | given)["engine"], given["source"])
     if "on" in given:
         if given["on"] not in list(before):
             steps = ", ".join(before) or "none"
@@ -207,6 +219,15 @@ def _model(name: str, what: Any, folder: Path, shared: dict, before: Mapping[str
         path = Path(model.source)
         return replace(model, source=str(path.parent), gguf=path.name)
     return model
+
+
+def _engine(name: str, what: Any, source: str) -> Engine:
+    if not isinstance(what, dict):
+        raise UserError(f"pair: 'engine' in {name!r}: expected url, and model if the server has another name for it.")
+    engine = _built(Engine, name, {"model": source, **what})
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", engine.url):
+        raise UserError(f"pair: 'url' in {name!r}: expected an address such as http://localhost:8000/v1.")
+    return replace(engine, url=engine.url.rstrip("/"))
 
 
 def _built(kind: type, name: str, given: dict[str, Any]) -> Any:

@@ -24,7 +24,8 @@ from tqdm import tqdm
 from predact import store
 from predact.errors import UserError
 from predact.models import chat, decoding, loading, memory, tokens
-from predact.models.pairs import Model, Pair, frame_of
+from predact.models.engines import server
+from predact.models.pairs import Engine, Model, Pair, frame_of
 from predact.remarks import remark
 from predact.texts.prompts import Prompt
 
@@ -105,11 +106,17 @@ def sample_pair(
     inputs = [
         keys[jobs[place][0]] | {"prompt": jobs[place][1].id, "given": store.digest(asked[place])} for place in order
     ]
+    served = [step for step in used if pair.models[step].engine]
+
+    def alike(place: int) -> tuple[str, int]:
+        """What prompts that are sampled together have in common: the model, and, but for a server, their length."""
+        step = jobs[place][0]
+        return step, 0 if step in served else len(asked[place])
+
     bar, written = tqdm(total=len(jobs), unit="prompt", leave=False, disable=None), list[int]()
 
     def compute(shards: list[int]) -> Iterator[pd.DataFrame]:
-        alike = groupby((order[shard] for shard in shards), key=lambda place: (jobs[place][0], len(asked[place])))
-        for (step, _), places in alike:
+        for (step, _), places in groupby((order[shard] for shard in shards), key=alike):
             bar.set_description(f"sampling {step}")
             given = [(jobs[place][1].id, asked[place]) for place in places]
             for made in _sampled(pair.models[step], given, settings, seed, rows):
@@ -117,7 +124,7 @@ def sample_pair(
                 bar.set_postfix_str(f"{sum(written) / max(bar.format_dict['elapsed'], 1e-9):,.0f} tokens/s")
                 yield made
 
-    together = max(1, rows // settings.generations)
+    together = max(server.TOGETHER if served else 1, rows // settings.generations)
     made = dict(zip(order, store.shards(root, "generations", inputs, compute, together=together, bar=bar), strict=True))
     parts = [
         made[place].assign(model=step, category=prompt.category, prompt=prompt.id)
@@ -145,13 +152,17 @@ def key(model: Model, settings: Settings, seed: int) -> dict[str, Any]:
 
     stops, config = stop_ids(loading.generation_config(model), loading.tokenizer(model)), loading.config(model)
     tried = {"verified": True} if loading.turn(config) or caches.holds_states(config) else {}
-    return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)} | tried
+    engine = {"engine": loading.SERVER} if model.engine else tried
+    return loading.key(model) | {"stops": sorted(stops), "seed": seed, **asdict(settings)} | engine
 
 
 def _sampled(
     model: Model, asked: Sequence[tuple[str, list[int]]], settings: Settings, seed: int, rows: int
 ) -> Iterator[pd.DataFrame]:
     """Sample after equally long prompts (id, ids) together; of each: sample, given, the fields of `Generation`."""
+    if model.engine:
+        yield from _served(model, model.engine, asked, settings, seed)
+        return
     loaded, tokenizer = loading.loaded(model)
     room = room_after(loaded, len(asked[0][1]), f"prompts: the prompt {asked[0][0]!r}")
     count = settings.generations
@@ -160,6 +171,39 @@ def _sampled(
     for place, (_, given) in enumerate(asked):
         own = columns(made[place * count : (place + 1) * count])
         yield pd.DataFrame({"sample": range(count), "given": [given] * count, **own})
+
+
+def _served(
+    model: Model, engine: Engine, asked: Sequence[tuple[str, list[int]]], settings: Settings, seed: int
+) -> Iterator[pd.DataFrame]:
+    """Like `_sampled`, by a server, and after prompts of any length."""
+    stops = stop_ids(loading.generation_config(model), loading.tokenizer(model))
+    how = {
+        "n": settings.generations,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": settings.top_k or -1,
+        "stop_token_ids": sorted(stops),
+        "logprobs": 1,
+        "return_token_ids": True,
+        "skip_special_tokens": False,
+    }
+    requests = []
+    for name, given in asked:
+        room = _room(loading.limit(model), len(given), f"prompts: the prompt {name!r}")
+        longest = {"max_tokens": min(settings.max_new_tokens, room)}
+        requests.append(how | longest | {"prompt": given, "seed": server.seed_of(seed, name)})
+    for (_, given), made in zip(asked, server.answers(engine, requests), strict=True):
+        own = columns([_generation(each, stops) for each in made])
+        yield pd.DataFrame({"sample": range(settings.generations), "given": [given] * settings.generations, **own})
+
+
+def _generation(told: dict[str, Any], stops: set[int]) -> Generation:
+    """A generation that a server tells of, without the token that ended it."""
+    ids, log_p, ended = told["ids"], told["log_probabilities"], told["finish_reason"] == "stop"
+    if ended and ids and ids[-1] in stops:
+        ids, log_p = ids[:-1], log_p[:-1]
+    return Generation(ids, log_p, "stop" if ended else "length")
 
 
 def columns(generations: Sequence[Generation]) -> dict[str, list]:
@@ -211,7 +255,11 @@ def room_after(model: Any, given: int, what: str) -> int:
     Raises:
         UserError: there is no room; `what` names what is too long.
     """
-    limit = loading.context_limit(model) or 10**9
+    return _room(loading.context_limit(model), given, what)
+
+
+def _room(limit: int | None, given: int, what: str) -> int:
+    limit = limit or 10**9
     if given >= limit:
         raise UserError(f"{what} has {given:,} tokens, the model reads at most {limit:,}; shorten it.")
     return limit - given
