@@ -112,7 +112,8 @@ def shards(
         root: folder of the store.
         stage: name of the computation.
         inputs: of each shard; equal ones are one.
-        compute: called with the places of some missing shards; it gives their results, in that order.
+        compute: called with the places of some missing shards; it gives their results, in that order. The `attrs` of a
+            frame are kept among what tells where it comes from.
         together: how many shards are computed at a time, at most; no matter of the result.
         kept: what the results are: `FRAMES` or `TENSORS`.
         bar: shows how many are done; by default there is one where there are several.
@@ -134,7 +135,8 @@ def shards(
                     todo = [path for path in mine if path not in found]
                     made = _timed(compute, [first[path] for path in todo]) if todo else []
                     for path, (result, seconds) in zip(todo, made, strict=True):
-                        found[path] = _write(path, kept, result, _sidecar(stage, inputs[first[path]], seconds))
+                        told = _sidecar(stage, inputs[first[path]], seconds) | getattr(result, "attrs", {})
+                        found[path] = _write(path, kept, result, told)
                 shown.update(len(mine))
     return [found[path] for path in places]
 

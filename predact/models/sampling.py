@@ -193,9 +193,12 @@ def _served(
         room = _room(loading.limit(model), len(given), f"prompts: the prompt {name!r}")
         longest = {"max_tokens": min(settings.max_new_tokens, room)}
         requests.append(how | longest | {"prompt": given, "seed": server.seed_of(seed, name)})
+    where = server.told(engine)
     for (_, given), made in zip(asked, server.answers(engine, requests), strict=True):
         own = columns([_generation(each, stops) for each in made])
-        yield pd.DataFrame({"sample": range(settings.generations), "given": [given] * settings.generations, **own})
+        frame = pd.DataFrame({"sample": range(settings.generations), "given": [given] * settings.generations, **own})
+        frame.attrs["device"] = where
+        yield frame
 
 
 def _generation(told: dict[str, Any], stops: set[int]) -> Generation:

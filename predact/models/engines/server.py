@@ -42,6 +42,16 @@ def answers(engine: Engine, asked: Sequence[dict[str, Any]]) -> Iterator[list[di
         yield from pool.map(lambda each: _choices(engine, _post(session, engine, each), each), asked)
 
 
+def told(engine: Engine) -> str:
+    """Return what a server is, and its version if it tells: `server, version 0.32.0`."""
+    with _session() as session:
+        try:
+            found = session.get(f"{engine.url.removesuffix('/v1')}/version", timeout=_SECONDS)
+            return f"server, version {in_line(str(found.json()['version']), 60)}"
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return "server, version not told"
+
+
 def seed_of(seed: int, prompt: str) -> int:
     """Return the seed of a prompt's request, from 0 to 2**31 - 1, drawn by the run's seed and the prompt's id."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{prompt}".encode()).digest()[:4]) >> 1

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from predact import store
 from predact.errors import UserError
 from predact.models import loading, pairs, sampling
 from predact.models.engines import server
@@ -66,10 +67,15 @@ def stub(pair):
     made, eos = Stub(), loading.tokenizer(pair.models["RLHF"]).eos_token_id
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.reply(200, b'{"version": "0.32.0"}' if self.path == "/version" else b"")
+
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert self.path == "/v1/completions"
-            state, answer = made.answer(body, eos)
+            self.reply(*made.answer(body, eos))
+
+        def reply(self, state, answer):
             self.send_response(state)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -105,7 +111,9 @@ def test_generations_are_those_that_the_server_tells(stub, tmp_path):
         assert how.items() <= body.items() and body["return_token_ids"] and body["logprobs"] == 1
         assert body["seed"] == server.seed_of(0, name) and stub.pair.models["RLHF"].engine
         assert loading.tokenizer(stub.pair.models["RLHF"]).eos_token_id in body["stop_token_ids"]
+    store.reset_used()
     again = sampling.sample_pair(tmp_path, stub.pair, PROMPTS, SETTINGS, steps=["RLHF"])
+    assert {each["device"] for each in store.used()} == {"server, version 0.32.0"}
     assert len(stub.asked) == 2 and again.ids.map(list).tolist() == frame.ids.map(list).tolist(), "from the store"
 
 
