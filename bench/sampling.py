@@ -1,14 +1,20 @@
 """Sampling against `generate` of `transformers`: the same prompts, settings and model, one prompt after the other.
 
-python bench/sampling.py [pair] [prompts] [generations]
+python bench/sampling.py [pair] [prompts] [generations] [URL]
+
+With the address of a server that serves the pair's RLHF under the name `pocket`, that one is compared instead.
 """
 
 import sys
+import tempfile
+from dataclasses import replace
 
 import torch
 from rows import record, timed
 
 from predact.models import loading, pairs, sampling
+from predact.models.engines import server
+from predact.models.pairs import Engine
 from predact.texts import prompts
 
 TOKENS = 256  # at most, of a generation
@@ -65,11 +71,26 @@ def measured(pair, step, asked, settings):
     return {"name": NAMES[step], "peer": peer, **rate, "work": work}
 
 
-def main(pair="pocket", limit="80", generations="100"):
+def served(pair, asked, settings, url):
+    """The row of RLHF sampled by a server on the same cores, from the request to the stored result."""
+    model = pair.models["RLHF"]
+    there = replace(pair, models=pair.models | {"RLHF": replace(model, engine=Engine(url, "pocket"))})
+    rates = []
+    for each in (pair, there):
+        with tempfile.TemporaryDirectory() as store:
+            sampling.sample_pair(store, each, asked[:1], settings, seed=1, steps=["RLHF"])  # warm up
+            frame, took = timed(sampling.sample_pair, store, each, asked, settings, 0, ["RLHF"])
+            rates.append(frame.ids.map(len).sum() / took)
+    work = f"{len(frame)} generations of at most {TOKENS} tokens, {pair.name} RLHF"
+    rate = {"unit": "tokens/s", "ours": rates[0], "theirs": rates[1], "ratio": rates[0] / rates[1]}
+    return {"name": "server", "peer": server.told(Engine(url, "")), **rate, "work": work}
+
+
+def main(pair="pocket", limit="80", generations="100", url=""):
     found = pairs.pair(pair)
     settings = sampling.Settings(generations=int(generations), top_p=0.9, top_k=0, max_new_tokens=TOKENS)
     asked = prompts.select(found.prompts, int(limit))
-    record([measured(found, step, asked, settings) for step in NAMES])
+    record([served(found, asked, settings, url)] if url else [measured(found, step, asked, settings) for step in NAMES])
 
 
 if __name__ == "__main__":

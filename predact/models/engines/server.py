@@ -69,13 +69,21 @@ def _post(session: requests.Session, engine: Engine, body: dict[str, Any]) -> An
     try:
         answer = session.post(f"{engine.url}/completions", json=body | {"model": engine.model}, timeout=_SECONDS)
     except requests.RequestException as error:
-        raise _unusable(engine, f"it does not answer: {error}", "start it and run the same command again") from error
+        why = f"it does not answer: {_reason(error)}"
+        raise _unusable(engine, why, "start it and run the same command again") from error
     if answer.status_code != 200:
         raise _unusable(engine, f"it answers {answer.status_code}: {answer.text}", "see what it says") from None
     try:
         return answer.json()
     except ValueError as error:
         raise _unusable(engine, f"its answer is no JSON: {answer.text}", "name an API of completions") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, in whatever errors of libraries that is wrapped."""
+    told = getattr(error, "strerror", None)
+    below = error.__cause__ or error.__context__
+    return str(told) if told else _reason(below) if below else str(error)
 
 
 def _choices(engine: Engine, answer: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
