@@ -73,20 +73,23 @@ def load(model: Model, device: str | None = None) -> tuple[Any, Any]:
             and its configuration or tokenizer do not belong together, or the GPU it asks for is missing or too small.
     """
     loaded = _assembled(model, device)
-    _refuse_unreadable(model, loaded.eval())
     if model.gguf or base_of(model):
         loaded.name_or_path = name(model)  # not the folder in the store, nor the Base
     return _float32_head(loaded), tokenizer(model)
 
 
 def _assembled(model: Model, device: str | None) -> Any:
-    """Read a model, or merge an adapter into the model that it changes."""
+    """Read a model, or merge an adapter into the model that it changes; what a GGUF file holds is kept."""
     base = base_of(model)
-    return _merged(model, _assembled(base, device)) if base else _read(model, device)
+    loaded = _merged(model, _assembled(base, device)) if base else _read(model, device)
+    _refuse_unreadable(model, loaded.eval())
+    if (folder := kept(model)) and "gguf_file" in _place(model)[1]:
+        dequantized.keep(folder, loaded, tokenizer(model))
+    return loaded
 
 
 def _read(model: Model, device: str | None) -> Any:
-    """Read a whole model; what a GGUF file holds is kept."""
+    """Read a whole model."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
@@ -117,9 +120,6 @@ def _read(model: Model, device: str | None) -> Any:
             f"pair: the model {name(model)!r} does not fit onto the GPUs here, and would run in part on the CPU; take "
             "more GPUs or a dtype of fewer bytes (`predact check` tells what it needs), or set `device: cpu`."
         )
-    if packed and (folder := kept(model)):
-        _refuse_unreadable(model, loaded.eval())
-        dequantized.keep(folder, loaded, tokenizer(model))
     return loaded
 
 
