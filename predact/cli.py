@@ -23,9 +23,22 @@ app = typer.Typer(
 )
 
 PairName = Annotated[str, typer.Option("--pair", help="A name that `predact pairs` lists, a pair file, or BASE::RLHF.")]
-Base = Annotated[str, typer.Option(help="Instead of --pair: the Base: a folder, a .gguf file, a hub id, id@revision.")]
+Base = Annotated[
+    str,
+    typer.Option(
+        help="Instead of --pair: the Base: a folder, a .gguf file, a hub id, id@revision, or a file of generations."
+    ),
+]
 Rlhf = Annotated[str, typer.Option(help="Instead of --pair: the RLHF model, named in the same way.")]
 Name = Annotated[str, typer.Option(help="Name of the pair of --base and --rlhf.", show_default="BASE::RLHF")]
+Texts = Annotated[
+    str,
+    typer.Option(
+        "--generations",
+        help="Instead of --pair: a file of generations, as of `blueprint`, by the models Base and RLHF, or those that "
+        "--base and --rlhf name. What needs weights is left out.",
+    ),
+]
 Scale = Annotated[str, typer.Option(help="classroom, laptop or full.", show_default="the pair's own")]
 Store = Annotated[Path, typer.Option(help="Folder of the stored results.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of this book.", show_default="_build/PAIR")]
@@ -76,10 +89,11 @@ def make_book(
     base: Base = "",
     rlhf: Rlhf = "",
     name: Name = "",
+    generations: Texts = "",
     count: Workers = None,
 ) -> None:
     """Execute every notebook, build the book, and print the path of its front page."""
-    pair = _pair(pair, base, rlhf, name)
+    pair = _pair(pair, base, rlhf, name, generations)
     folder = _execute("", pair, scale, prompts, store, out, seed, p, count)
     typer.echo(book.build(Path(), folder, pair))
 
@@ -97,10 +111,11 @@ def run(
     base: Base = "",
     rlhf: Rlhf = "",
     name: Name = "",
+    generations: Texts = "",
     count: Workers = None,
 ) -> None:
     """Execute notebooks without building the book, and print the folder of the executed ones."""
-    pair = _pair(pair, base, rlhf, name)
+    pair = _pair(pair, base, rlhf, name, generations)
     typer.echo(_execute(only, pair, scale, prompts, store, out, seed, p, count) / "notebooks")
 
 
@@ -222,8 +237,11 @@ def _readable(word: str) -> str:
         raise UserError(f"{word!r} is not UTF-8; rename the file, or type the name anew.") from None
 
 
-def _pair(pair: str, base: str, rlhf: str, name: str) -> str:
-    """Return the pair that was asked for: that of --pair, or that of --base, --rlhf and --name."""
+def _pair(pair: str, base: str, rlhf: str, name: str, generations: str = "") -> str:
+    """Return the pair that was asked for: that of --pair, or that of --base, --rlhf and --name, or of --generations."""
+    if generations:
+        title = name or pairs.slug(Path(generations).name)
+        return pairs.spelled(f"{generations}:{base or 'Base'}", f"{generations}:{rlhf or 'RLHF'}", title)
     return pairs.spelled(base, rlhf, name) if base or rlhf or name else pair
 
 
@@ -246,7 +264,11 @@ def _execute(
     common = {"pair": pair, "scale": scale, "store": str(store), "seed": str(seed)}
     folder = out or Path("_build", pairs.slug(pair))
     words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
-    work, main = execute.plan(execute.find(Path(), only), common, words), workers.is_main()
+    sources = execute.find(Path(), only)
+    chosen = execute.on_generations(sources) if models.written else sources
+    if left := [path.stem for path in sources if path not in chosen]:
+        typer.echo(f"predact: {', '.join(left)} left out: of this pair only generations are known.", err=True)
+    work, main = execute.plan(chosen, common, words), workers.is_main()
     count = workers.usual(models) if count is None else count
     with workers.beside(count, Path(), folder, work):
         if not main:

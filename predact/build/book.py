@@ -11,18 +11,22 @@ from pathlib import Path
 from filelock import FileLock
 
 from predact.build import pages
-from predact.build.execute import Failed, find, verdicts
+from predact.build.execute import Failed, find, on_generations, verdicts
 from predact.discussion import across
 from predact.errors import UserError
-from predact.store import writing
+from predact.models import pairs
+from predact.store import write, writing
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
 PUBLISHED = Path("book", "published", "claims")  # verdicts of other pairs and other scales
+LEFT_OUT = "This chapter was left out: it needs the models' weights, and of this pair only generations are known."
 JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
 
 
 def build(project: Path, out: Path, pair: str) -> Path:
     """Build the book of a pair from the prose of the project and the notebooks that `execute.run` left in `out`.
+
+    Of a pair of which only generations are known, a chapter that needs more is one sentence that says so.
 
     The HTML of an earlier build is replaced in one step at the end, and stays when this build fails or is killed.
     Where another process is building the same book, this one waits for it.
@@ -46,16 +50,30 @@ def build(project: Path, out: Path, pair: str) -> Path:
         _restore(out / "html")
         for name in SOURCES:
             _copy(project / name, out / name)
+        sources = find(project)
+        executed = on_generations(sources) if pairs.pair(pair).written else sources
+        for source in set(sources) - set(executed):
+            write(out / "notebooks" / source.name, left_out(source), "out")
         generated = out / "book" / "_generated"
         generated.mkdir()
-        for name, page in _computed(project, out, pair).items():
+        for name, page in _computed(project, out, pair, executed).items():
             (generated / name).write_text(page, encoding="utf-8")
         return _publish(_render(out), out / "html") / "index.html"
 
 
-def _computed(project: Path, out: Path, pair: str) -> dict[str, str]:
+def left_out(source: Path) -> bytes:
+    """Return a notebook that stands in the place of one that needs weights: its title, and that it was left out."""
+    import nbformat
+
+    notebook = nbformat.read(source, as_version=4)
+    title = next((cell.source.partition("\n")[0] for cell in notebook.cells if cell.source.startswith("# ")), "# –")
+    cells = [nbformat.v4.new_markdown_cell(f"{title}\n\n{LEFT_OUT}")]
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)).encode()
+
+
+def _computed(project: Path, out: Path, pair: str, executed: list[Path]) -> dict[str, str]:
     """Return the computed parts of the pages, by the names of their files."""
-    notebooks = [out / "notebooks" / source.name for source in find(project)]
+    notebooks = [out / "notebooks" / source.name for source in executed]
     mine, published = verdicts(notebooks), across.published(project / PUBLISHED)
     everyone = across.in_order([*published, *mine])
     return {

@@ -61,6 +61,26 @@ def find(project: Path, only: str = "") -> list[Path]:
     return [path for path in notebooks if path.stem.startswith(only)]
 
 
+def on_generations(notebooks: list[Path]) -> list[Path]:
+    """Return the notebooks that can be executed for a pair of which only generations are known.
+
+    These are those whose metadata say that they need no more (`predact: {needs: generations}`), and those of no pair.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [path for path in notebooks if "pair" not in _declared(path) or _needs(path) == "generations"]
+    if not found:
+        names = ", ".join(path.stem for path in notebooks)
+        raise UserError(f"only: {names}: not without the models' weights; of this pair only generations are known.")
+    return found
+
+
+def _needs(source: Path) -> str:
+    """What the metadata of a source say that it needs of a pair."""
+    return json.loads(source.read_text(encoding="utf-8"))["metadata"].get("predact", {}).get("needs", "weights")
+
+
 def plan(notebooks: list[Path], common: Mapping[str, str], given: Mapping[str, str]) -> dict[Path, dict[str, Any]]:
     """Return the parameter values to inject into each notebook: those that differ from its defaults.
 
@@ -287,7 +307,7 @@ def _files(project: Path, injected: dict[str, Any]) -> Iterator[tuple[str, int, 
     models = list(pair.models.values()) if pair else []
     for model in [*models, *filter(None, map(loading.base_of, models))]:
         folder = project / model.source
-        paths += [folder / model.gguf] if model.gguf else folder.glob("*")
+        paths += [folder / (model.gguf or "")] if model.gguf or model.written else folder.glob("*")
     for path in paths:
         if path.is_file():
             yield str(path), path.stat().st_size, path.stat().st_mtime_ns

@@ -17,6 +17,7 @@ from predact.claims.verdict import Claim, Rung, Verdict, all_above, conclude, to
 from predact.methods import alignment, overlap
 from predact.methods.alignments import TEXTS, alignment_units, matrix
 from predact.methods.ngrams import GENERATIONS, SHUFFLED
+from predact.models.tokens import Per
 
 CLAIM = Claim(
     id="C8",
@@ -225,7 +226,9 @@ def judge_along(
     return conclude(claim, all_above(each.low, each.high, nothing=0), mean, unit, len(rlhf), null_mean(curves))
 
 
-def judge_beyond(curves: Curves, others: int = ENOUGH, generations: int = 100) -> tuple[pd.DataFrame, Verdict]:
+def judge_beyond(
+    curves: Curves, others: int = ENOUGH, generations: int = 100, per: Per = Per.TOKEN
+) -> tuple[pd.DataFrame, Verdict]:
     """C8 by our measure: of 100 generations, those aligned with at least `others` others, against chance too.
 
     The rule, `all_above` 0, covers the cases of the paper's rule and one more: RLHF all along minus the higher one of
@@ -235,6 +238,7 @@ def judge_beyond(curves: Curves, others: int = ENOUGH, generations: int = 100) -
         curves: what `companion_curves` returns for all of `LEAST_OTHERS`.
         others: one of these.
         generations: how many there are of a prompt.
+        per: see `tokens.compared_per`; tokens are aligned, or words.
 
     Returns:
         case, estimate, low, high, and the verdict.
@@ -245,6 +249,7 @@ def judge_beyond(curves: Curves, others: int = ENOUGH, generations: int = 100) -
     null = null_mean(tenths)
     each = cases(_all_along(rlhf, base) | {"all along, minus the higher null": rlhf.mean(1) - null})
     unit = f"of 100 RLHF generations aligned with at least {others} others (Base's {base.mean():.1f})"
+    unit += ", in words" * (per is Per.WORD)
     mean = pd.Series(vars(stats.mean(rlhf.mean(1))))
     if generations <= others:
         return each, too_few(CLAIM, unit, generations, "book")

@@ -4,19 +4,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from predact.methods import alignments, diversity
-from predact.models import distributions, finetuned, loading, sampling, scoring
+from predact.models import distributions, finetuned, loading, sampling, scoring, transcripts
 from predact.models.distributions import Conditions
 from predact.models.pairs import ENDS
 from predact.models.runs import Run
+from predact.remarks import remark
 from predact.texts import corpora, prompts
 from predact.texts.corpora import Corpus
 from predact.texts.prompts import Prompt
 
 TOKENS, _BYTES = 500, 4.5  # assumed: most tokens of a document, bytes per token
 NUCLEI = {"Base": (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), "RLHF": (0.6, 0.7, 0.8, 0.9, 1.0)}  # p at which diversity is measured
+AS_WRITTEN = "Base's generations are compared as they are: the files do not tell how they were sampled"
 _SEARCH = 1.5  # assumed: finetuning runs per search of a learning rate, on average
 
 
@@ -40,11 +43,15 @@ def collapse_names(run: Run) -> list[str]:
 
 def questions(run: Run) -> list[Prompt]:
     """Prompts of a run."""
+    if run.pair.written:
+        return transcripts.prompts(run.pair, run.settings.prompts_limit)
     return prompts.select(run.settings.prompts or run.pair.prompts, run.settings.prompts_limit)
 
 
 def decoders(run: Run, steps: Iterable[str] = ENDS) -> dict[str, Callable]:
     """For each model, the function that turns its ids into text."""
+    if run.pair.written:
+        return dict.fromkeys(steps, _in_words(run, steps).decode)
     return {step: loading.tokenizer(run.pair.models[step]).decode for step in steps}
 
 
@@ -74,7 +81,9 @@ def by_turns(found: Sequence[Corpus]) -> list[Corpus]:
 
 
 def generations(run: Run, steps: Sequence[str] = ENDS) -> pd.DataFrame:
-    """Generations of models for every prompt: see `sampling.sample_pair`."""
+    """Generations of models for every prompt: see `sampling.sample_pair`, or `transcripts.texts` if they were given."""
+    if run.pair.written:
+        return _in_words(run, steps).written
     return sampled(run, run.settings.sampling, steps, questions(run))
 
 
@@ -87,9 +96,13 @@ def diversities(run: Run) -> pd.DataFrame:
     """Diversity of both models' generations for the first prompts at each p of `NUCLEI` (the paper's Table 4).
 
     Returns:
-        model, top_p, and the other columns of `diversity.unique_ngrams`.
+        model, top_p (NaN where generations were given: it is not known), and the other columns of
+        `diversity.unique_ngrams`.
     """
     few = _few_questions(run)
+    if run.pair.written:
+        own = generations(run)
+        return diversity.unique_ngrams(own[own.prompt.isin([each.id for each in few])]).assign(top_p=np.nan)
     return pd.concat(
         [
             diversity.unique_ngrams(_written_at(run, step, top_p, few)).assign(top_p=top_p)
@@ -100,16 +113,35 @@ def diversities(run: Run) -> pd.DataFrame:
     )
 
 
-def matched_top_p(run: Run) -> float:
-    """Return the p at which Base is sampled so that it is as diverse as RLHF is at the run's p (the paper's is 0.9)."""
+def matched_top_p(run: Run) -> float | None:
+    """Return the p at which Base is sampled so that it is as diverse as RLHF is at the run's p (the paper's is 0.9).
+
+    None where generations were given: Base's are taken as they are, with a remark.
+    """
     told = run.settings
+    if run.pair.written:
+        remark("matched", f"{AS_WRITTEN}. Their diversity is not matched to RLHF's.")
+        return None
     return told.base_top_p or diversity.matched_top_p(diversities(run), told.top_p, NUCLEI["Base"])
 
 
+def told_top_p(run: Run) -> str:
+    """Say at which p Base is sampled where diversity is matched."""
+    top_p = matched_top_p(run)
+    return f"{AS_WRITTEN}." if top_p is None else f"Base's p at matched diversity: {top_p:g}"
+
+
 def matched(run: Run) -> pd.DataFrame:
-    """Like `generations` of Base and RLHF, with Base sampled at `matched_top_p`."""
-    base = _written_at(run, "Base", matched_top_p(run), questions(run))
+    """Like `generations` of Base and RLHF, with Base sampled at `matched_top_p`, if there is one."""
+    top_p = matched_top_p(run)
+    if top_p is None:
+        return generations(run)
+    base = _written_at(run, "Base", top_p, questions(run))
     return pd.concat([base, generations(run, ["RLHF"])], ignore_index=True)
+
+
+def _in_words(run: Run, steps: Iterable[str]) -> transcripts.Texts:
+    return transcripts.texts(run.root, run.pair, questions(run), run.settings.generations, run.seed, list(steps))
 
 
 def _few_questions(run: Run) -> list[Prompt]:

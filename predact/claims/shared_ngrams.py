@@ -30,6 +30,7 @@ BINS = 10  # of Figure 7B
 PER_PROMPT = f"{LONG}-grams per prompt"
 LESS = "share of RLHF's generations with their commonest {}-gram less Base's"
 SHORT = f"not measured, for that takes two generations of {LENGTHS[0]} tokens of each prompt"
+AS_WRITTEN = "in words, as they were written"
 NOT_MEASURED = stats.Interval(np.nan, np.nan, np.nan)
 
 
@@ -108,19 +109,22 @@ def diversity_table(found: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         said=values.value.map("{:.1f}".format),
     )
     both, place = pd.concat([ours, theirs.sort_values("size")]), ["p", "model", "column"]
-    said = both.groupby(place).said.agg(", ".join).unstack().fillna("–")
+    said = both.groupby(place, dropna=False).said.agg(", ".join).unstack().fillna("–")
     columns = [f"{whose}n = {n}" for n in sorted(found.n.unique()) for whose in ("", "paper, ")]
     return said[columns].reset_index()
 
 
-def told_match(found: pd.DataFrame, top_p: float, base_top_p: float) -> str:
-    """Say in a sentence at which p Base is sampled, and how near its diversity comes to RLHF's.
+def told_match(found: pd.DataFrame, top_p: float, base_top_p: float | None) -> str:
+    """Say in a sentence at which p Base is sampled, if it is, and how near its diversity comes to RLHF's.
 
     Args:
         found: what `materials.diversities` returns.
         top_p: of RLHF.
-        base_top_p: of Base.
+        base_top_p: of Base; None if its generations were given, as RLHF's.
     """
+    if base_top_p is None:
+        own = found.groupby("model").estimate.mean()
+        return f"{materials.AS_WRITTEN}. {own['Base']:.1f} % of its n-grams are unique, of RLHF's {own['RLHF']:.1f} %."
     mean = found.groupby(["model", "top_p"]).estimate.mean()
     rlhf = f"RLHF's at p = {top_p:g} {mean['RLHF'][top_p]:.1f} %"
     if base_top_p not in mean["Base"]:
@@ -183,16 +187,18 @@ def judge(frame: pd.DataFrame, per: Per) -> Verdict:
 
     Args:
         frame: what `commonest_shares` returns for `materials.matched`.
-        per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided.
+        per: see `tokens.compared_per`; if the models can be compared per byte only, the claim stays undecided. Of words
+            it is judged as they were written, for the diversity of given texts cannot be matched.
     """
     apart = frame[frame.model == DIFFERENCE]
-    if per is not Per.TOKEN:
+    if per is Per.BYTE:
         return unmeasured(CLAIM, LESS.format("n"))
     if apart.estimate.isna().all():
         return unmeasured(CLAIM, LESS.format("n"), why=SHORT)
     least = only(apart.nsmallest(1, ["high", "estimate"]))
     short = "".join(f"; n = {n} not measured: too few long generations" for n in apart.n[apart.estimate.isna()])
-    unit = f"{LESS.format(least.n)}, diversity matched{short}"
+    sampled = AS_WRITTEN if per is Per.WORD else "diversity matched"
+    unit = f"{LESS.format(least.n)}, {sampled}{short}"
     return conclude(CLAIM, all_above(apart.low, apart.high, nothing=0), least, unit, least.prompts)
 
 
@@ -207,14 +213,15 @@ def judge_beyond(frame: pd.DataFrame, lengths: pd.DataFrame, per: Per) -> Verdic
         lengths: what `shares_by_length` returns for the same.
         per: as in `judge`.
     """
-    if per is not Per.TOKEN:
+    if per is Per.BYTE:
         return unmeasured(CLAIM, LESS.format("n"), "book")
     apart = frame[frame.model == DIFFERENCE]
     if apart.estimate.isna().all():
         return unmeasured(CLAIM, LESS.format("n"), "book", SHORT)
     rlhf, base, null = beside_nulls(lengths[lengths.n == LONG])
     low, high = (pd.concat([apart[end], pd.Series([rlhf[end] - null])]) for end in ("low", "high"))
-    unit = f"share of RLHF's generations with their commonest {LONG}-gram (Base's {base.estimate:.3f}), equal p"
+    sampled = AS_WRITTEN if per is Per.WORD else "equal p"
+    unit = f"share of RLHF's generations with their commonest {LONG}-gram (Base's {base.estimate:.3f}), {sampled}"
     return conclude(CLAIM, all_above(low, high, nothing=0), rlhf, unit, rlhf.prompts, null, "book")
 
 

@@ -18,6 +18,7 @@ from predact.methods.alignments import HALVES, TEXTS, matrix, text_of
 from predact.methods.ngrams import GENERATIONS
 from predact.models.pairs import ENDS
 from predact.models.runs import Run
+from predact.models.tokens import Per
 
 CLAIM = Claim(
     id="C7",
@@ -137,7 +138,7 @@ def share_and_order(counts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def judge_beyond(frame: pd.DataFrame, generations: int = 100) -> Verdict:
+def judge_beyond(frame: pd.DataFrame, generations: int = 100, per: Per = Per.TOKEN) -> Verdict:
     """C7 by our measure: do anchor spans, found in one half of RLHF's generations, keep their order in the other half?
 
     It holds if the share of pairs of spans in the common order lies above `CHANCE`, `all_above`. Without two spans in
@@ -146,8 +147,9 @@ def judge_beyond(frame: pd.DataFrame, generations: int = 100) -> Verdict:
     Args:
         frame: what `share_and_order` returns.
         generations: how many there are of a prompt; of fewer than two it stays undecided.
+        per: see `tokens.compared_per`; spans are of tokens, or of words.
     """
-    unit = "share of pairs of RLHF's anchor spans in the common order, held out"
+    unit = "share of pairs of RLHF's anchor spans in the common order, held out" + ", in words" * (per is Per.WORD)
     if generations < 2:
         return too_few(CLAIM, unit, generations, "book")
     kept = frame[(frame.measure == ORDER) & (frame.model == "RLHF") & (frame.text == GENERATIONS)]

@@ -449,6 +449,8 @@ def _place(model: Model) -> tuple[str, dict[str, Any]]:
 
 def _find(model: Model) -> tuple[str, dict[str, Any]]:
     """Return the folder or hub id of a model, and the arguments that `from_pretrained` needs with it."""
+    if model.written:
+        raise UserError(f"pair: of the model {quoted(name(model))} only generations are known; this needs its weights.")
     where: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
     where |= {"gguf_file": model.gguf} if model.gguf else {}
     folder = _folder(model)

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, JsonValue, NonNegativeFloat, ValidationError
 from pydantic.dataclasses import dataclass
 
 from predact.errors import UserError, in_line, near, quoted, refused
-from predact.texts import sources
+from predact.texts import generations, sources
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of a parameter
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -34,13 +34,14 @@ class Engine:
 
 @dataclass(frozen=True, config=_STRICT)
 class Model:
-    """Where a model comes from: a folder, `package:` and a path inside predact, or a hub id.
+    """Where a model comes from: a folder, `package:` and a path inside predact, a hub id, or a file of generations.
 
     The device is `cpu`, `cuda`, or None: all GPUs, or the CPU if there is none. A `fingerprint` identifies a model
     whose weights are not on this machine, but whose stored results are. The `prefix` is the token that stands before
     a document: its text, `none`, or `auto`: what `tokens.pair_lead` says. The chat template is given what stands in
     `template`, such as ``{enable_thinking: false}``. A model with `on` is an adapter (PEFT) of that model. With an
-    `engine`, that server samples it.
+    `engine`, that server samples it. Of a file of generations `writer` is the one that its field `model` names; None
+    where it has only one.
     """
 
     source: str
@@ -54,6 +55,12 @@ class Model:
     trust_remote_code: bool = False
     on: "Model | None" = None
     engine: Engine | None = None
+    writer: str | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether only generations of it are known: its source is a file of them."""
+        return self.gguf is None and generations.named(self.source) is not None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -77,6 +84,11 @@ class Pair:
     scale: str = "full"  # default scale of its book; see `runs.scales`
     parameters: NonNegativeFloat = 0  # of one model, in billions; 0: unknown
 
+    @property
+    def written(self) -> bool:
+        """Whether only generations of its models are known."""
+        return all(model.written for model in self.models.values())
+
 
 def frame_of(pair: Pair, step: str) -> str | None:
     """Return the plain text around a prompt for a model of a pair; None if it is asked in its chat template."""
@@ -94,8 +106,9 @@ def pair(name: str) -> Pair:
 
     Args:
         name: a known name, the path of a pair file (YAML or JSON, in the form of `pairs.yaml`), or ``BASE::RLHF``, each
-            side a folder, a .gguf file or a hub id, which may be followed by ``@`` and a revision. ``NAME=BASE::RLHF``
-            gives the pair a name of its own.
+            side a folder, a .gguf file or a hub id, which may be followed by ``@`` and a revision, or a file of
+            generations, which may be followed by ``:`` and the name of its model. ``NAME=BASE::RLHF`` gives the pair a
+            name of its own. A file of generations alone is the pair of its models Base and RLHF.
 
     Raises:
         UserError: the name is unknown, or the file is missing or not a pair.
@@ -111,6 +124,8 @@ def pair(name: str) -> Pair:
         return _pair(title or name, {"models": {"Base": base, "RLHF": rlhf}}, Path())
     if name.endswith((".yaml", ".yml", ".json")):
         return _pair(Path(name).stem, _read(Path(name)), Path(name).parent)
+    if generations.named(name):
+        return _pair(name, {"models": {step: f"{name}:{step}" for step in ENDS}}, Path())
     hint = near(name, known) or "."
     raise UserError(f"pair: {name!r} is not known{hint} Run `predact pairs`, or name two models as BASE::RLHF.")
 
@@ -191,6 +206,8 @@ def _pair(name: str, entry: Any, folder: Path) -> Pair:
     for step, what in entry["models"].items():
         models[step] = _model(name, what, folder, shared, models)
     given["models"] = models
+    if len({model.written for model in models.values()}) > 1:
+        raise UserError(f"pair: {name!r}: either all models are files of generations, or none is.")
     pair = _built(Pair, name, {"name": name, **given})
     if "{prompt}" not in pair.frame:
         raise UserError(f"pair: the frame of {name!r} must contain {{prompt}}, which stands for the prompt.")
@@ -211,7 +228,10 @@ def _model(name: str, what: Any, folder: Path, shared: dict, before: Mapping[str
             steps = ", ".join(before) or "none"
             raise UserError(f"pair: 'on' in {name!r}: expected a step before it ({steps}), not {given['on']!r}.")
         given["on"] = before[given["on"]]
-    model = _built(Model, name, {**shared, **given, "source": _beside(folder, given["source"])})
+    source = _beside(folder, given["source"])
+    if file := generations.named(source):
+        return _written(name, file, given)
+    model = _built(Model, name, {**shared, **given, "source": source})
     source, separator, revision = model.source.rpartition("@")
     if separator and not sources.existing(model.source):
         model = replace(model, source=source, revision=revision)
@@ -228,6 +248,15 @@ def _engine(name: str, what: Any, source: str) -> Engine:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", engine.url):
         raise UserError(f"pair: 'url' in {name!r}: expected an address such as http://localhost:8000/v1.")
     return replace(engine, url=engine.url.rstrip("/"))
+
+
+def _written(name: str, file: tuple[str, str | None], given: Mapping[str, Any]) -> Model:
+    """Build a model of which a pair's entry names the generations: a file, and who of it."""
+    if set(given) > {"source"}:
+        raise UserError(f"pair: a file of generations in {name!r} takes no {max(given.keys() - {'source'})!r}.")
+    if not sources.existing(file[0]):
+        raise UserError(f"pair: the file {quoted(file[0])} does not exist.")
+    return Model(source=file[0], writer=file[1])
 
 
 def _built(kind: type, name: str, given: dict[str, Any]) -> Any:

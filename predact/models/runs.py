@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from predact.errors import UserError, near, refused
-from predact.models import pairs, tokens
+from predact.models import pairs, tokens, transcripts
 from predact.models.pairs import Pair
 
 if TYPE_CHECKING:
@@ -147,6 +147,11 @@ def run(pair: str, scale: str = "", seed: int = 0, root: Path | str = "_build/st
     if scale not in scales():
         raise UserError(f"scale: {scale!r} is not known{near(scale, scales()) or '.'} Expected {', '.join(scales())}.")
     settings = checked(scales()[scale] | given)
+    if found.written:
+        if settings.prompts:
+            raise UserError("prompts: those of a pair of generations stand in its files; set prompts_limit for fewer.")
+        given["generations"] = transcripts.count(found, settings.generations, settings.prompts_limit)
+        settings = checked(scales()[scale] | given)
     usual = checked(scales()[scale])
     other = [f"{name} {getattr(settings, name)}" for name in given if getattr(settings, name) != getattr(usual, name)]
     return Run(pair, found, settings, ", ".join([scale, *other]), Path(root), seed)

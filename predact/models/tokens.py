@@ -11,14 +11,17 @@ _PROBE = "It's 2024: naïve  café,\n\n\tprint('x') != 3.14159; 北京 🙂 don'
 
 
 class Per(StrEnum):
-    """Unit per which the losses of models are compared: tokens if all their tokenizers agree, else bytes."""
+    """Unit per which models are compared: tokens if their tokenizers agree, else bytes; words of generations alone."""
 
     TOKEN = "token"
     BYTE = "byte"
+    WORD = "word"
 
 
 def compared_per(pair: Pair) -> Per:
-    """Return whether the losses of a pair's models can be compared per token, or only per byte; see `difference`."""
+    """Return whether a pair's models can be compared per token, or only per byte (see `difference`), or by words."""
+    if pair.written:
+        return Per.WORD
     first, *others = (loading.tokenizer(model) for model in pair.models.values())
     return Per.TOKEN if all(difference(first, other) is None for other in others) else Per.BYTE
 

@@ -2,13 +2,16 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import regex
 
 from predact.errors import UserError
@@ -18,6 +21,8 @@ ALONE = "texts"  # the model of a file that names none
 PROMPT = ("prompt", "question", "instruction", "messages", "custom_id")  # fields that hold it; the first one is taken
 TEXT = ("generation", "completion", "response", "output")  # fields that hold a text, or a list of texts
 SEVERAL = tuple(f"{name}s" for name in TEXT)
+ENOUGH = 2  # generations of a prompt, at least: a single one has nothing to share
+_FILE = re.compile(r"(.+?\.(?:jsonl|json|csv|tsv)(?:\.gz)?)(?::(.+))?", re.IGNORECASE | re.DOTALL)
 _BOUNDARY = regex.compile(r"(?V1w)\b")  # w: the word boundaries of Unicode (UAX 29), not those of \w
 
 
@@ -44,6 +49,56 @@ def words(text: str) -> list[str]:
             found.append(space + piece)
             space = ""
     return [*found, space] if space else found
+
+
+def numbered(texts: Iterable[Sequence[str]]) -> tuple[list[list[int]], list[str]]:
+    """Number the words of texts in the order in which they appear; return the ids of each text, each id's word."""
+    known: dict[str, int] = {}
+    return [[known.setdefault(word, len(known)) for word in each] for each in texts], list(known)
+
+
+def named(word: str) -> tuple[str, str | None] | None:
+    """Return the file and the model (or None) that ``FILE`` or ``FILE:MODEL`` names; None if it names no such file."""
+    found = _FILE.fullmatch(word)
+    return (found[1], found[2]) if found else None
+
+
+def shared(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keep the prompts of which every model has at least `ENOUGH` generations.
+
+    Args:
+        frame: model, prompt, and more, of each generation.
+
+    Returns:
+        The rows that stay, and what was left out: a sentence, or none.
+
+    Raises:
+        UserError: there is no such prompt.
+    """
+    sizes = frame.groupby(["prompt", "model"], sort=False).size().unstack(fill_value=0)
+    kept = sizes.index[(sizes >= ENOUGH).all(axis=1)]
+    if kept.empty:
+        names = " and ".join(map(repr, sizes.columns))
+        raise UserError(f"file: no prompt has {ENOUGH} generations by each of {names}; give them the same prompts.")
+    left = len(sizes) - len(kept)
+    told = f"{left:,} prompt{'s' * (left > 1)} without {ENOUGH} generations by each model left out."
+    return frame[frame.prompt.isin(kept)], [told] if left else []
+
+
+def drawn(frame: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
+    """Draw equally many generations of each prompt and model at random, and leave them in their order.
+
+    Which are drawn of a prompt does not depend on other prompts and models.
+
+    Args:
+        frame: model, prompt, sample (number), and more, of each generation.
+        count: generations of a prompt by a model.
+        seed: of the drawing.
+    """
+    places: Sequence[tuple] = list(frame[["model", "prompt", "sample"]].itertuples(index=False, name=None))
+    lots = [hashlib.sha256(json.dumps([seed, *map(str, place)]).encode()).hexdigest() for place in places]
+    rank = frame.assign(lot=lots).groupby(["model", "prompt"]).lot.rank(method="first")
+    return frame[rank <= count]
 
 
 def read(path: Path) -> tuple[list[Generation], list[str]]:
