@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +14,17 @@ import numpy as np
 import pandas as pd
 
 from predact import markup, stats
-from predact.claims import backbone, shared_ngrams
-from predact.claims.verdict import Protocol
+from predact.build import pages
+from predact.claims import backbone, shared_ngrams, skeleton
+from predact.claims.verdict import Protocol, Verdict
 from predact.errors import UserError
 from predact.figures import backbone as backbone_figures
 from predact.figures import shared_ngrams as shared_ngrams_figures
 from predact.figures import skeleton as skeleton_figures
 from predact.methods import alignment, alignments, anchors, blueprint, modes, ngrams
+from predact.models.pairs import ENDS
+from predact.models.tokens import Per
+from predact.models.transcripts import Texts
 from predact.texts import generations
 
 SHOWN, DRAWN = 20, 120_000  # prompts in the diagram and the viewer, and words of their generations: at most
@@ -34,19 +39,6 @@ PATIENCE = 3_600  # seconds: work of more is refused
 _STEP = 2e-9  # seconds for one cell of an alignment's dynamic program
 _WORD = 1e-4  # seconds for one word in all else that the page holds
 STATIC = Path(__file__).parents[2] / "book" / "_static"
-
-
-class Texts(NamedTuple):
-    """Generations as ids of words: a frame like that of `sampling.sample_pair`, the word of each id, the prompts."""
-
-    written: pd.DataFrame
-    words: list[str]
-    prompts: dict[str, str]
-    notes: list[str]  # what was left out or merged, each a sentence
-
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of ids, exactly as in the file."""
-        return "".join(self.words[each] for each in ids)
 
 
 def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
@@ -67,7 +59,7 @@ def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
         raise UserError(f"seed: expected a whole number from 0 to {2**32 - 1:,}, not {seed:,}.")
     found, notes = generations.read(path)
     frame = pd.DataFrame(found)
-    known, places = dict[str, int](), dict[str, str]()
+    places = dict[str, str]()
     frame["prompt"] = [places.setdefault(prompt, str(len(places) + 1)) for prompt in frame["prompt"]]
     frame["sample"] = frame.groupby(["prompt", "model"], sort=False).cumcount()
     size = frame.groupby(["prompt", "model"], sort=False).text.transform("size")
@@ -87,7 +79,7 @@ def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
         raise UserError(
             f"file: {size.max():,} generations of one prompt, {MOST:,} at most: draw a sample, --sample {MOST}."
         )
-    frame["ids"] = [[known.setdefault(word, len(known)) for word in generations.words(text)] for text in frame.text]
+    frame["ids"], words = generations.numbered(map(generations.words, frame.text))
     longest = int(frame.ids.map(len).max())
     if longest > LONGEST:
         raise UserError(
@@ -96,7 +88,7 @@ def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
         )
     prompts = {number: text for text, number in places.items() if number in set(frame.prompt)}
     written = frame.assign(category=frame.model)[["model", "category", "prompt", "sample", "ids"]]
-    return Texts(written.reset_index(drop=True), list(known), prompts, notes)
+    return Texts(written.reset_index(drop=True), words, prompts, notes)
 
 
 def seconds(texts: Texts) -> float:
@@ -108,7 +100,8 @@ def seconds(texts: Texts) -> float:
     sizes = texts.written.ids.map(len)
     units = sizes.groupby([texts.written.prompt, texts.written.model]).agg(["size", "mean"])
     count, mean = units["size"].to_numpy(float), units["mean"].to_numpy(float)
-    kinds = len(_kinds(texts)) / min(os.cpu_count() or 1, max(2, len(units)))
+    judged = 4 if texts.written.model.nunique() > 1 else 0  # generations, nulls and halves are aligned once more
+    kinds = (len(_kinds(texts)) + judged) / min(os.cpu_count() or 1, max(2, len(units)))
     steps = float((2 * count * mean * mean * np.sqrt(count)).sum())  # an alignment is about √G times as wide as a text
     wanted = 2 + kinds * _STEP * steps + _WORD * float(sizes.sum())
     if wanted > PATIENCE:
@@ -159,7 +152,7 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         along = backbone_figures.companions_along_text(backbone.mean_curves(backbone.companion_curves(aligned)))
     else:
         with tempfile.TemporaryDirectory() as root:
-            characters = _characters(Path(root), texts)
+            characters = _characters(Path(root), written, texts)
         some_characters = characters[characters.prompt.isin(list(drawn_prompts)) & characters.model.isin(beside)]
         drawn, along = {protocol: blueprint.of_paper(some_characters)}, _overlap(characters)
     charts = {
@@ -168,7 +161,7 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         "along": along,
         "viewer": backbone_figures.viewer(_viewed(some, decode), drawn_prompts),
     }
-    found = _modes(texts)
+    found, compared = _modes(texts), compare(texts, protocol)
     return markup.render(
         "standalone.html",
         charts={name: _driven(chart) for name, chart in charts.items()},
@@ -178,6 +171,8 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         title=title,
         told=_told(texts),
         notes=texts.notes + _hidden(texts, names),
+        compared=compared,
+        numbers=[pages.numbers(asdict(each)) for each in compared.verdicts],
         several=len(names) > 1,
         models=_by_model(found),
         prompts=_by_prompt(texts, found),
@@ -193,6 +188,60 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         n=modes.N,
         version=version("predact"),
     )
+
+
+class Compared(NamedTuple):
+    """The verdicts on two of the models of a file, and what is to be said of them, each a sentence."""
+
+    verdicts: list[Verdict]
+    notes: list[str]
+
+
+def compare(texts: Texts, protocol: Protocol = "book") -> Compared:
+    """Judge C6, C7 and C8 by the rules of a protocol on two models of a file: see `_ends`.
+
+    They are judged on the prompts of which both have two generations or more, and on equally many of each.
+    """
+    base, rlhf = _ends(list(dict.fromkeys(texts.written.model)))
+    if base == rlhf:
+        return Compared([], [])
+    taken = f"Taken as Base is {base}, as RLHF {rlhf}"
+    taken += "." if (base, rlhf) == ENDS else "; where names do not tell, the order in the file does."
+    own = texts.written[texts.written.model.isin([base, rlhf])]
+    frame, left = generations.shared(own.assign(model=own.model.map({base: "Base", rlhf: "RLHF"})))
+    if frame.empty:
+        return Compared([], [taken, "No prompt has two generations by each, so there is no verdict."])
+    sizes = frame.groupby(["model", "prompt"]).size()
+    count = int(sizes.min())
+    drawn = [f"Of up to {sizes.max():,} generations of a prompt {count:,} were drawn at random."]
+    even = generations.drawn(frame, count).sort_values("model", kind="stable")
+    return Compared(_judged(even, texts, protocol, count), [taken, *left, *(drawn if sizes.max() > count else [])])
+
+
+def _ends(names: list[str]) -> tuple[str, str]:
+    """Which of some models is taken as Base, and which as RLHF: those of these names, else the first and the last."""
+    base = "Base" if "Base" in names else next((each for each in names if each != "RLHF"), names[0])
+    return base, "RLHF" if "RLHF" in names else next((each for each in reversed(names) if each != base), base)
+
+
+def _judged(frame: pd.DataFrame, texts: Texts, protocol: Protocol, count: int) -> list[Verdict]:
+    """C6, C7 and C8 by the rules of the chapters, `count` generations of a prompt."""
+    most = shared_ngrams.commonest_shares(frame)
+    if protocol == "paper":
+        with tempfile.TemporaryDirectory() as root:
+            characters = _characters(Path(root), frame, texts)
+        return [
+            shared_ngrams.judge(most, Per.WORD),
+            skeleton.judge(skeleton.inside_curves(characters), count),
+            backbone.judge(backbone.overlap_curves(characters), count),
+        ]
+    aligned = alignments.align_here(frame, [*alignments.TEXTS, *alignments.HALVES])
+    ordered = skeleton.share_and_order(skeleton.count_anchored(aligned))
+    return [
+        shared_ngrams.judge_beyond(most, shared_ngrams.shares_by_length(frame), Per.WORD),
+        skeleton.judge_beyond(ordered, count, Per.WORD),
+        backbone.judge_beyond(backbone.companion_curves(aligned), generations=count, per=Per.WORD)[1],
+    ]
 
 
 def _told(texts: Texts) -> str:
@@ -379,10 +428,10 @@ def _parts(ids: list[int], inside: np.ndarray, texts: Texts) -> list[tuple[bool,
     return [(bool(inside[at]), texts.decode(ids[at:end])) for at, end in zip(begins, ends, strict=True) if at < end]
 
 
-def _characters(root: Path, texts: Texts) -> pd.DataFrame:
-    """The generations and their shuffled words, aligned character by character by the engine of the paper, if there."""
+def _characters(root: Path, written: pd.DataFrame, texts: Texts) -> pd.DataFrame:
+    """Generations and their shuffled words, aligned character by character by the engine of the paper, if there."""
     engine = alignments.paper_engine()
-    return alignments.align_characters(root, texts.written, dict.fromkeys(texts.written.model, texts.decode), engine)
+    return alignments.align_characters(root, written, dict.fromkeys(written.model, texts.decode), engine)
 
 
 def _overlap(characters: pd.DataFrame) -> alt.LayerChart:

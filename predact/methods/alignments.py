@@ -53,13 +53,13 @@ def align_here(written: pd.DataFrame, texts: Sequence[str], seed: int = 0, bar: 
 
     Args:
         written: generations, as `sampling.sample_pair` returns them.
-        texts: kinds of text, of `TEXTS`.
+        texts: kinds of text, of `TEXTS` and `HALVES`.
         seed: of the nulls.
         bar: whether to show a progress bar.
     """
     units = [
         ({"model": model, "category": category, "prompt": prompt}, text, rows)
-        for model, category, prompt, own in _units(written, seed, halves=False)
+        for model, category, prompt, own in _units(written, seed)
         for text, rows in own.items()
         if text in texts
     ]

@@ -22,10 +22,12 @@ _COLUMNS = ["prompt", "words"]
 
 
 class Texts(NamedTuple):
-    """Generations as ids of words: a frame like that of `sampling.sample_pair`, and the word of each id."""
+    """Generations as ids of words: a frame like that of `sampling.sample_pair`, the word of each id, the prompts."""
 
     written: pd.DataFrame
     words: list[str]
+    prompts: dict[str, str]
+    notes: list[str]  # what was left out or merged, each a sentence
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, exactly as in the file."""
@@ -81,11 +83,16 @@ def texts(root: Path, pair: Pair, asked: Sequence[Prompt], number: int, seed: in
     frame = pd.concat(parts, ignore_index=True)
     frame["ids"], words = generations.numbered(frame.words)
     frame["sample"] = frame.groupby(["model", "prompt"]).cumcount()
-    ids, order = {prompt.text: prompt.id for prompt in asked}, [*steps, *(prompt.text for prompt in asked)]
-    frame = generations.drawn(frame[frame.prompt.isin(ids) & frame.model.isin(order)], number, seed)
-    frame = frame.sort_values(["model", "prompt"], key=lambda column: column.map(order.index), kind="stable")
-    frame = frame.assign(prompt=frame.prompt.map(ids), category=CATEGORY)
-    return Texts(frame[["model", "category", "prompt", "sample", "ids"]].reset_index(drop=True), words)
+    ids = {prompt.text: prompt.id for prompt in asked}
+    frame = generations.drawn(frame[frame.prompt.isin(ids) & frame.model.isin(list(steps))], number, seed)
+    frame = frame.assign(
+        model=pd.Categorical(frame.model, list(steps)),
+        prompt=pd.Categorical(frame.prompt.map(ids), list(ids.values())),
+        category=CATEGORY,
+    )
+    frame = frame.sort_values(["model", "prompt"], kind="stable").astype({"model": str, "prompt": str})
+    written = frame[["model", "category", "prompt", "sample", "ids"]].reset_index(drop=True)
+    return Texts(written, words, {id: text for text, id in ids.items()}, [])
 
 
 def _words(root: Path, model: Model) -> pd.DataFrame:
@@ -102,6 +109,8 @@ def _shared(pair: Pair) -> tuple[pd.DataFrame, list[str]]:
     """Model and prompt of each generation, of the prompts that all models have; and what is to be told of the files."""
     rows = [(step, each.prompt) for step, model in pair.models.items() for each in _own(model)]
     frame, left = generations.shared(pd.DataFrame(rows, columns=["model", "prompt"]))
+    if frame.empty:
+        raise UserError(f"file: no prompt has two generations by each of {_listed(list(pair.models))}, as is needed.")
     notes = [note for path in dict.fromkeys(map(_file, pair.models.values())) for note in _read(path)[1]]
     return frame, [*notes, *left]
 

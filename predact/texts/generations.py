@@ -21,7 +21,6 @@ ALONE = "texts"  # the model of a file that names none
 PROMPT = ("prompt", "question", "instruction", "messages", "custom_id")  # fields that hold it; the first one is taken
 TEXT = ("generation", "completion", "response", "output")  # fields that hold a text, or a list of texts
 SEVERAL = tuple(f"{name}s" for name in TEXT)
-ENOUGH = 2  # generations of a prompt, at least: a single one has nothing to share
 _FILE = re.compile(r"(.+?\.(?:jsonl|json|csv|tsv)(?:\.gz)?)(?::(.+))?", re.IGNORECASE | re.DOTALL)
 _BOUNDARY = regex.compile(r"(?V1w)\b")  # w: the word boundaries of Unicode (UAX 29), not those of \w
 
@@ -64,24 +63,18 @@ def named(word: str) -> tuple[str, str | None] | None:
 
 
 def shared(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keep the prompts of which every model has at least `ENOUGH` generations.
+    """Keep the prompts of which every model has two generations or more: a single one has nothing to share.
 
     Args:
         frame: model, prompt, and more, of each generation.
 
     Returns:
-        The rows that stay, and what was left out: a sentence, or none.
-
-    Raises:
-        UserError: there is no such prompt.
+        The rows that stay, maybe none, and what was left out: a sentence, or none.
     """
     sizes = frame.groupby(["prompt", "model"], sort=False).size().unstack(fill_value=0)
-    kept = sizes.index[(sizes >= ENOUGH).all(axis=1)]
-    if kept.empty:
-        names = " and ".join(map(repr, sizes.columns))
-        raise UserError(f"file: no prompt has {ENOUGH} generations by each of {names}; give them the same prompts.")
+    kept = sizes.index[(sizes >= 2).all(axis=1)]
     left = len(sizes) - len(kept)
-    told = f"{left:,} prompt{'s' * (left > 1)} without {ENOUGH} generations by each model left out."
+    told = f"{left:,} prompt{'s' * (left > 1)} without two generations by each model left out."
     return frame[frame.prompt.isin(kept)], [told] if left else []
 
 
