@@ -14,16 +14,14 @@ import numpy as np
 import pandas as pd
 
 from predact import markup, stats
-from predact.build import pages
-from predact.claims import backbone, shared_ngrams, skeleton
-from predact.claims.verdict import Protocol, Verdict
+from predact.build import compared, pages
+from predact.claims import backbone, shared_ngrams
+from predact.claims.verdict import Protocol
 from predact.errors import UserError
 from predact.figures import backbone as backbone_figures
 from predact.figures import shared_ngrams as shared_ngrams_figures
 from predact.figures import skeleton as skeleton_figures
 from predact.methods import alignment, alignments, anchors, blueprint, modes, ngrams
-from predact.models.pairs import ENDS
-from predact.models.tokens import Per
 from predact.models.transcripts import Texts
 from predact.texts import generations
 
@@ -138,6 +136,11 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
     Raises:
         UserError: the book's scripts are missing, because predact was not installed from its clone.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        return _page(texts, title, protocol, bar, Path(folder))
+
+
+def _page(texts: Texts, title: str, protocol: Protocol, bar: bool, root: Path) -> str:
     written, kinds = texts.written, _kinds(texts)
     names = list(dict.fromkeys(written.model))
     decode = dict.fromkeys(names, texts.decode)
@@ -151,8 +154,7 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         drawn = grid.drawn
         along = backbone_figures.companions_along_text(backbone.mean_curves(backbone.companion_curves(aligned)))
     else:
-        with tempfile.TemporaryDirectory() as root:
-            characters = _characters(Path(root), written, texts)
+        characters = compared.characters(root, written, texts)
         some_characters = characters[characters.prompt.isin(list(drawn_prompts)) & characters.model.isin(beside)]
         drawn, along = {protocol: blueprint.of_paper(some_characters)}, _overlap(characters)
     charts = {
@@ -161,7 +163,7 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         "along": along,
         "viewer": backbone_figures.viewer(_viewed(some, decode), drawn_prompts),
     }
-    found, compared = _modes(texts), compare(texts, protocol)
+    found, judged = _modes(texts), compared.compare(texts, protocol, root)
     return markup.render(
         "standalone.html",
         charts={name: _driven(chart) for name, chart in charts.items()},
@@ -171,8 +173,8 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         title=title,
         told=_told(texts),
         notes=texts.notes + _hidden(texts, names),
-        compared=compared,
-        numbers=[pages.numbers(asdict(each)) for each in compared.verdicts],
+        verdicts=[(each, pages.numbers(asdict(each))) for each in judged.verdicts],
+        compared=judged.notes,
         several=len(names) > 1,
         models=_by_model(found),
         prompts=_by_prompt(texts, found),
@@ -188,60 +190,6 @@ def page(texts: Texts, title: str, protocol: Protocol = "book", bar: bool = Fals
         n=modes.N,
         version=version("predact"),
     )
-
-
-class Compared(NamedTuple):
-    """The verdicts on two of the models of a file, and what is to be said of them, each a sentence."""
-
-    verdicts: list[Verdict]
-    notes: list[str]
-
-
-def compare(texts: Texts, protocol: Protocol = "book") -> Compared:
-    """Judge C6, C7 and C8 by the rules of a protocol on two models of a file: see `_ends`.
-
-    They are judged on the prompts of which both have two generations or more, and on equally many of each.
-    """
-    base, rlhf = _ends(list(dict.fromkeys(texts.written.model)))
-    if base == rlhf:
-        return Compared([], [])
-    taken = f"Taken as Base is {base}, as RLHF {rlhf}"
-    taken += "." if (base, rlhf) == ENDS else "; where names do not tell, the order in the file does."
-    own = texts.written[texts.written.model.isin([base, rlhf])]
-    frame, left = generations.shared(own.assign(model=own.model.map({base: "Base", rlhf: "RLHF"})))
-    if frame.empty:
-        return Compared([], [taken, "No prompt has two generations by each, so there is no verdict."])
-    sizes = frame.groupby(["model", "prompt"]).size()
-    count = int(sizes.min())
-    drawn = [f"Of up to {sizes.max():,} generations of a prompt {count:,} were drawn at random."]
-    even = generations.drawn(frame, count).sort_values("model", kind="stable")
-    return Compared(_judged(even, texts, protocol, count), [taken, *left, *(drawn if sizes.max() > count else [])])
-
-
-def _ends(names: list[str]) -> tuple[str, str]:
-    """Which of some models is taken as Base, and which as RLHF: those of these names, else the first and the last."""
-    base = "Base" if "Base" in names else next((each for each in names if each != "RLHF"), names[0])
-    return base, "RLHF" if "RLHF" in names else next((each for each in reversed(names) if each != base), base)
-
-
-def _judged(frame: pd.DataFrame, texts: Texts, protocol: Protocol, count: int) -> list[Verdict]:
-    """C6, C7 and C8 by the rules of the chapters, `count` generations of a prompt."""
-    most = shared_ngrams.commonest_shares(frame)
-    if protocol == "paper":
-        with tempfile.TemporaryDirectory() as root:
-            characters = _characters(Path(root), frame, texts)
-        return [
-            shared_ngrams.judge(most, Per.WORD),
-            skeleton.judge(skeleton.inside_curves(characters), count),
-            backbone.judge(backbone.overlap_curves(characters), count),
-        ]
-    aligned = alignments.align_here(frame, [*alignments.TEXTS, *alignments.HALVES])
-    ordered = skeleton.share_and_order(skeleton.count_anchored(aligned))
-    return [
-        shared_ngrams.judge_beyond(most, shared_ngrams.shares_by_length(frame), Per.WORD),
-        skeleton.judge_beyond(ordered, count, Per.WORD),
-        backbone.judge_beyond(backbone.companion_curves(aligned), generations=count, per=Per.WORD)[1],
-    ]
 
 
 def _told(texts: Texts) -> str:
@@ -426,12 +374,6 @@ def _parts(ids: list[int], inside: np.ndarray, texts: Texts) -> list[tuple[bool,
     ends = [*(np.flatnonzero(np.diff(inside)) + 1), len(ids)]
     begins = [0, *ends[:-1]]
     return [(bool(inside[at]), texts.decode(ids[at:end])) for at, end in zip(begins, ends, strict=True) if at < end]
-
-
-def _characters(root: Path, written: pd.DataFrame, texts: Texts) -> pd.DataFrame:
-    """Generations and their shuffled words, aligned character by character by the engine of the paper, if there."""
-    engine = alignments.paper_engine()
-    return alignments.align_characters(root, written, dict.fromkeys(written.model, texts.decode), engine)
 
 
 def _overlap(characters: pd.DataFrame) -> alt.LayerChart:
