@@ -12,7 +12,7 @@ import typer
 
 from predact.build import book, execute, pages, workers
 from predact.errors import UserError
-from predact.models import pairs
+from predact.models import pairs, transcripts
 from predact.store import write
 
 app = typer.Typer(
@@ -266,6 +266,8 @@ def _execute(
     words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
     sources = execute.find(Path(), only)
     chosen = execute.on_generations(sources) if models.written else sources
+    if models.written:
+        transcripts.prompts(models)  # what is wrong with the files is told before anything runs
     if left := [path.stem for path in sources if path not in chosen]:
         typer.echo(f"predact: {', '.join(left)} left out: of this pair only generations are known.", err=True)
     work, main = execute.plan(chosen, common, words), workers.is_main()

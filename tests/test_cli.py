@@ -212,6 +212,40 @@ class TestInAProject:
         refused(predact("run", "--only", "7"), "only: no notebook begins with '7'", "02_one")
         assert not (tmp_path / "_build").exists()
 
+    @pytest.fixture
+    def given(self, tmp_path):
+        """Generations by two models, and a third notebook, which says that these are enough."""
+        rows = [{"model": model, "prompt": "Q", "generation": each} for model in ("Base", "RLHF") for each in "ab"]
+        (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        toc = (tmp_path / "_toc.yml").read_text()
+        (tmp_path / "_toc.yml").write_text(toc.replace("}]", "}, {file: notebooks/04_three}]"))
+        notebook = json.loads((tmp_path / "notebooks/02_one.ipynb").read_text())
+        notebook["metadata"]["predact"] = {"needs": "generations"}
+        (tmp_path / "notebooks/04_three.ipynb").write_text(json.dumps(notebook))
+
+    def test_generations_alone_run_the_notebooks_that_need_no_more(self, predact, planned, given):
+        code, _, err = predact("run", "--generations", "mine.jsonl")
+        assert (code, err.splitlines()[0]) == (0, "predact: 02_one left out: of this pair only generations are known.")
+        pair = "mine.jsonl=mine.jsonl:Base::mine.jsonl:RLHF"
+        assert planned == {"03_two": {}, "04_three": {"pair": pair}, "out": "_build/mine.jsonl"}
+        planned.clear()
+        predact("run", "--only", "04", "--pair", "mine.jsonl")
+        assert planned == {"04_three": {"pair": "mine.jsonl"}, "out": "_build/mine.jsonl"}
+
+    def test_generations_that_do_not_serve_are_refused_before_anything_runs(self, predact, given, tmp_path):
+        refused(
+            predact("run", "--only", "02", "--generations", "mine.jsonl"),
+            "only: 02_one: not without the models' weights; of this pair only generations are known.",
+        )
+        refused(predact("run", "--generations", "none.jsonl"), "pair: the file 'none.jsonl' does not exist")
+        named = ("--base", "gpt", "--rlhf", "RLHF", "--name", "mine")
+        refused(
+            predact("book", "--generations", "mine.jsonl", *named), "file: 'mine.jsonl' has no", "'gpt', but by Base"
+        )
+        (tmp_path / "mine.jsonl").write_text('{"model": "Base", "prompt": "Q"}\n')
+        refused(predact("run", "--generations", "mine.jsonl"), "file: 'mine.jsonl', line 1, has no text in the field")
+        assert not (tmp_path / "_build").exists()
+
     @pytest.mark.parametrize("text", ["parts: [", "parts: 3", "[]", "\x00"])
     def test_a_damaged_table_of_contents_is_one_line(self, predact, tmp_path, text):
         (tmp_path / "_toc.yml").write_text(text)

@@ -22,12 +22,12 @@ class Compared(NamedTuple):
 
 
 def compare(texts: Texts, protocol: Protocol, root: Path) -> Compared:
-    """Judge C6, C7 and C8 by the rules of a protocol on two models of a file: see `_ends`.
+    """Judge C6, C7 and C8 by the rules of a protocol on two models of a file: see `ends`.
 
     They are judged on the prompts of which both have two generations or more, and on equally many of each. Alignments
     of characters are kept below `root`.
     """
-    base, rlhf = _ends(list(dict.fromkeys(texts.written.model)))
+    base, rlhf = ends(list(dict.fromkeys(texts.written.model)))
     if base == rlhf:
         return Compared([], [])
     named = f"Taken as Base is {base}, as RLHF {rlhf}: where no name tells, the order in the file does."
@@ -45,7 +45,7 @@ def compare(texts: Texts, protocol: Protocol, root: Path) -> Compared:
     return Compared(_judged(even, texts, protocol, count, root), notes)
 
 
-def _ends(names: list[str]) -> tuple[str, str]:
+def ends(names: list[str]) -> tuple[str, str]:
     """Which of some models is taken as Base, and which as RLHF: those of these names, else the first and the last."""
     base = "Base" if "Base" in names else next((each for each in names if each != "RLHF"), names[0])
     return base, "RLHF" if "RLHF" in names else next((each for each in reversed(names) if each != base), base)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from predact import cli
-from predact.build import standalone
+from predact.build import compared, standalone
 from predact.errors import UserError
 from predact.methods import alignment, ngrams
 
@@ -269,3 +269,45 @@ def test_another_protocol_is_refused(file, tmp_path):
     path = file([row(TEXT)] * 2)
     done = CliRunner().invoke(cli.app, ["blueprint", str(path), "--out", str(tmp_path / "o"), "--protocol", "ours"])
     assert done.exit_code == 2 and not (tmp_path / "o").exists()
+
+
+def compared_page(tmp_path, names, *more):
+    """The verdicts on the page of a file whose first model writes other texts than its others."""
+    shared = "one two three four five six seven eight nine ten"
+    own = [" ".join(letter * size for size in range(1, 12)) for letter in "abcd"]
+    rows = [
+        {"model": name, "prompt": prompt, "generation": f"{shared if place else own[number]} {number}."}
+        for place, name in enumerate(names)
+        for prompt in ("Q", "R")
+        for number in range(4)
+    ]
+    path = tmp_path / "models.jsonl"
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in [*rows, *more]))
+    done = CliRunner().invoke(cli.app, ["blueprint", str(path), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "out/index.html").read_text()
+    return page, cells(page, 'id="verdicts"') if 'id="verdicts"' in page else []
+
+
+def test_the_models_of_a_file_have_verdicts(tmp_path):
+    page, rows = compared_page(tmp_path, ["Base", "RLHF"])
+    assert [row[0][:4] for row in rows] == ["C6. ", "C7. ", "C8. "]
+    assert (
+        rows[0][2].startswith("1.000 [1.000, 1.000]") and "10-gram (Base&#39;s 0.250), in words, as they" in rows[0][2]
+    )
+    assert "by the book's rules" in page and "Taken as" not in page
+
+
+def test_where_no_name_tells_the_order_does_and_the_page_says_so(tmp_path):
+    alone = {"model": "<b>", "prompt": "only here", "generation": "a"}
+    page, rows = compared_page(tmp_path, ["<b>", "other", "chat"], alone, alone, row("x", "Q") | {"model": "chat"})
+    assert "Taken as Base is &lt;b&gt;, as RLHF chat: where no name tells, the order in the file does." in page
+    assert "1 prompt without two generations by each model left out." in page
+    assert "Of up to 5 generations of a prompt 4 were drawn at random." in page and len(rows) == 3
+    assert compared.ends(["chat", "Base"]) == ("Base", "chat") and compared.ends(["RLHF", "a"]) == ("a", "RLHF")
+
+
+def test_without_a_prompt_in_common_there_is_no_verdict(tmp_path):
+    page, rows = compared_page(tmp_path, ["Base"], *[{"model": "RLHF", "prompt": "S", "generation": "a"}] * 2)
+    assert rows == [] and "No prompt has two generations by each, so there is no verdict." in page
+    assert "<h3>Verdicts" not in compared_page(tmp_path, ["Base"])[0]
