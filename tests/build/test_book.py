@@ -160,3 +160,9 @@ def test_a_disk_that_is_full_for_jupyter_book_is_one_line(tmp_path, monkeypatch)
         with writing(tmp_path, "out"):
             book._render(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_chapter_that_needs_weights_is_its_title_and_a_sentence(tmp_path):
+    write_notebook(tmp_path / "notebooks/02_it.ipynb", PARAMETERS, COMPUTE, title="What it says")
+    found = json.loads(book.left_out(tmp_path / "notebooks/02_it.ipynb"))
+    assert ["".join(cell["source"]) for cell in found["cells"]] == [f"# What it says\n\n{book.LEFT_OUT}"]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
@@ -13,9 +14,11 @@ import papermill
 import pytest
 
 from predact import store
-from predact.build import execute, pages
+from predact.build import compared, execute, pages, standalone
+from predact.claims.materials import AS_WRITTEN
 from predact.errors import UserError
-from tests.made import COMPUTE, PARAMETERS, executed, row, write_notebook
+from predact.models import transcripts
+from tests.made import COMPUTE, PARAMETERS, ROOT, executed, row, write_notebook
 
 
 def run(project, chapter, **words):
@@ -309,3 +312,40 @@ def test_what_numba_and_python_compile_is_no_part_of_the_package(tmp_path, monke
     assert execute._package.__wrapped__() == before
     (tmp_path / "b.yaml").write_text("")
     assert execute._package.__wrapped__() != before
+
+
+def test_a_chapter_is_executed_on_generations_alone_and_again_when_they_change(tmp_path):
+    """Backbones, from a file of five short texts of each model for each of three prompts."""
+    rows = [
+        {"model": model, "prompt": prompt, "generation": f"{start} {prompt} {number} and that is all."}
+        for model, start in (("Base", "so"), ("RLHF", "I am glad to tell you all of it at once:"))
+        for prompt in "QRS"
+        for number in range(6)
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+    common = {"pair": str(file), "scale": "classroom", "store": str(tmp_path / "store")}
+    work = execute.plan([ROOT / "notebooks/05_backbones.ipynb"], common, {})
+    (done,) = execute.run(ROOT, tmp_path, work)
+    assert done.executed and transcripts.LEFT_OUT in done.warnings
+    paper, ours = execute.verdicts([tmp_path / "notebooks/05_backbones.ipynb"])
+    page = compared.compare(standalone.read(file), "book", tmp_path).verdicts
+    assert ours == asdict(page[2]) | {"pair": str(file), "scale": "classroom, generations 6"}
+    assert paper["protocol"] == "paper" and 0 < paper["estimate"] < 1 and paper["n"] == 3
+    remarks = execute.remarks(tmp_path / "notebooks/05_backbones.ipynb")
+    assert any(transcripts.LEFT_OUT in told for told in remarks) and any(AS_WRITTEN in told for told in remarks)
+    stages = {
+        result["stage"]: result["inputs"] for result in execute.results(tmp_path / "notebooks/05_backbones.ipynb")
+    }
+    assert stages["words"] == {"file": store.checksum(file), "writer": "RLHF"} and stages.keys() == {
+        "words",
+        "alignments",
+    }
+    assert [path for path, *_ in execute._files(ROOT, common)] == [str(file)] * 3, "of the parameter and both models"
+
+
+def test_notebooks_say_that_generations_are_enough():
+    notebooks = execute.find(ROOT)
+    assert [path.stem[:2] for path in execute.on_generations(notebooks)] == ["01", "04", "05", "08", "a2"]
+    with pytest.raises(UserError, match=r"^only: 02_world_modeling, 03_collapse: not without the models' weights"):
+        execute.on_generations(notebooks[1:3])

@@ -295,7 +295,7 @@ def test_the_models_of_a_file_have_verdicts(tmp_path):
     assert (
         rows[0][2].startswith("1.000 [1.000, 1.000]") and "10-gram (Base&#39;s 0.250), in words, as they" in rows[0][2]
     )
-    assert "by the book's rules" in page and "Taken as" not in page
+    assert "by the book&#39;s rules" in page and "Taken as" not in page
 
 
 def test_where_no_name_tells_the_order_does_and_the_page_says_so(tmp_path):
