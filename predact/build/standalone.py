@@ -32,7 +32,7 @@ LISTED = 10  # modes and texts of a prompt
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1)  # to choose from, in the diagram
 LENGTHS = (3, 5, 8, 12, 20)
 HALF = 0.5  # of the generations of a mode: those that a passage stands in to be marked
-MOST, LONGEST = 5_000, 20_000  # generations of a prompt by one model; words of a generation
+MOST = 5_000  # generations of a prompt by one model
 PATIENCE = 3_600  # seconds: work of more is refused
 _STEP = 2e-9  # seconds for one cell of an alignment's dynamic program
 _WORD = 1e-4  # seconds for one word in all else that the page holds
@@ -78,12 +78,7 @@ def read(path: Path, sample: int | None = None, seed: int = 0) -> Texts:
             f"file: {size.max():,} generations of one prompt, {MOST:,} at most: draw a sample, --sample {MOST}."
         )
     frame["ids"], words = generations.numbered(map(generations.words, frame.text))
-    longest = int(frame.ids.map(len).max())
-    if longest > LONGEST:
-        raise UserError(
-            f"file: a generation in {str(path)!r} has {longest:,} words, {LONGEST:,} at most: cut it, "
-            "or give its parts as generations of prompts of their own."
-        )
+    generations.refuse_long(frame.ids, path)
     prompts = {number: text for text, number in places.items() if number in set(frame.prompt)}
     written = frame.assign(category=frame.model)[["model", "category", "prompt", "sample", "ids"]]
     return Texts(written.reset_index(drop=True), words, prompts, notes)

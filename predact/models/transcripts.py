@@ -97,11 +97,13 @@ def texts(root: Path, pair: Pair, asked: Sequence[Prompt], number: int, seed: in
 
 def _words(root: Path, model: Model) -> pd.DataFrame:
     """Generations of a model, from the store if they are there: prompt, words."""
+    path = _file(model)
 
     def cut() -> pd.DataFrame:
-        return pd.DataFrame([(each.prompt, generations.words(each.text)) for each in _own(model)], columns=_COLUMNS)
+        found = pd.DataFrame([(each.prompt, generations.words(each.text)) for each in _own(model)], columns=_COLUMNS)
+        generations.refuse_long(found.words, path)
+        return found
 
-    path = _file(model)
     return store.frame(root, "words", {"file": store.checksum(path), "writer": model.writer}, cut)
 
 

@@ -21,6 +21,7 @@ ALONE = "texts"  # the model of a file that names none
 PROMPT = ("prompt", "question", "instruction", "messages", "custom_id")  # fields that hold it; the first one is taken
 TEXT = ("generation", "completion", "response", "output")  # fields that hold a text, or a list of texts
 SEVERAL = tuple(f"{name}s" for name in TEXT)
+LONGEST = 20_000  # words of a generation
 _FILE = re.compile(r"(.+?\.(?:jsonl|json|csv|tsv)(?:\.gz)?)(?::(.+))?", re.IGNORECASE | re.DOTALL)
 _BOUNDARY = regex.compile(r"(?V1w)\b")  # w: the word boundaries of Unicode (UAX 29), not those of \w
 
@@ -54,6 +55,16 @@ def numbered(texts: Iterable[Sequence[str]]) -> tuple[list[list[int]], list[str]
     """Number the words of texts in the order in which they appear; return the ids of each text, each id's word."""
     known: dict[str, int] = {}
     return [[known.setdefault(word, len(known)) for word in each] for each in texts], list(known)
+
+
+def refuse_long(texts: Iterable[Sequence], path: Path) -> None:
+    """Raise UserError if one of the texts of a file has more than `LONGEST` words: to align it would take for ever."""
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST:
+        raise UserError(
+            f"file: a generation in {str(path)!r} has {longest:,} words, {LONGEST:,} at most: cut it, "
+            "or give its parts as generations of prompts of their own."
+        )
 
 
 def named(word: str) -> tuple[str, str | None] | None:

@@ -227,7 +227,7 @@ def test_too_much_is_refused_in_one_line_with_the_way_out(file, monkeypatch):
     with pytest.raises(UserError, match=r"^file: 60 generations of one prompt, 50 at most: draw .* --sample 50\.$"):
         standalone.read(path)
     assert len(standalone.read(path, 50).written) == 50
-    monkeypatch.setattr(standalone, "LONGEST", 2)
+    monkeypatch.setattr(standalone.generations, "LONGEST", 2)
     with pytest.raises(UserError, match=r"^file: a generation in '.*' has 3 words, 2 at most: cut it, .*\.$"):
         standalone.read(path, 9)
 
