@@ -264,13 +264,10 @@ def _execute(
     common = {"pair": pair, "scale": scale, "store": str(store), "seed": str(seed)}
     folder = out or Path("_build", pairs.slug(pair))
     words = _words(given or [], [*common, "prompts"]) | ({"prompts": prompts} if prompts else {})
-    sources = execute.find(Path(), only)
-    chosen = execute.on_generations(sources) if models.written else sources
+    notebooks = execute.find(Path(), only)
     if models.written:
-        transcripts.prompts(models)  # what is wrong with the files is told before anything runs
-    if left := [path.stem for path in sources if path not in chosen]:
-        typer.echo(f"predact: {', '.join(left)} left out: of this pair only generations are known.", err=True)
-    work, main = execute.plan(chosen, common, words), workers.is_main()
+        notebooks = _on_generations(models, notebooks)
+    work, main = execute.plan(notebooks, common, words), workers.is_main()
     count = workers.usual(models) if count is None else count
     with workers.beside(count, Path(), folder, work):
         if not main:
@@ -280,6 +277,18 @@ def _execute(
             typer.echo(f"{done.name:<24}{done.seconds:8.1f} s{'' if done.executed else '  (unchanged)'}")
             typer.echo(done.warnings, err=True, nl=False)
     return folder
+
+
+def _on_generations(models: pairs.Pair, notebooks: list[Path]) -> list[Path]:
+    """Return the notebooks for which generations are enough, and say which are left out.
+
+    What is wrong with the files is told here, before anything runs.
+    """
+    found = execute.on_generations(notebooks)
+    transcripts.prompts(models)
+    if left := [path.stem for path in notebooks if path not in found]:
+        typer.echo(f"predact: {', '.join(left)} left out: of this pair only generations are known.", err=True)
+    return found
 
 
 def _joined(arguments: Iterable[str]) -> list[str]:

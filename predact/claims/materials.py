@@ -120,7 +120,7 @@ def matched_top_p(run: Run) -> float | None:
     """
     told = run.settings
     if run.pair.written:
-        remark("matched", f"{AS_WRITTEN}. Nothing is matched to RLHF's diversity.")
+        remark("matched", f"{AS_WRITTEN}. So figures with diversity matched and at RLHF's p show the same.")
         return None
     return told.base_top_p or diversity.matched_top_p(diversities(run), told.top_p, NUCLEI["Base"])
 

@@ -229,6 +229,8 @@ def _model(name: str, what: Any, folder: Path, shared: dict, before: Mapping[str
             raise UserError(f"pair: 'on' in {name!r}: expected a step before it ({steps}), not {given['on']!r}.")
         given["on"] = before[given["on"]]
     source = _beside(folder, given["source"])
+    if "writer" in given:
+        raise UserError(f"pair: 'writer' in {name!r}: write it after its file of generations, as FILE:WRITER.")
     if file := generations.named(source):
         return _written(name, file, given)
     model = _built(Model, name, {**shared, **given, "source": source})

@@ -220,5 +220,11 @@ def test_what_needs_weights_is_refused(file, tmp_path, folders):
         run(file(), tmp_path / "store", prompts="general")
     with pytest.raises(UserError, match=r"either all models are files of generations, or none is"):
         pairs.pair(f"{folders[0]}::{file()}:RLHF")
+    (tmp_path / "pair.yaml").write_text(f"models: {{Base: {{source: {folders[0]}, writer: Base}}, RLHF: {folders[1]}}}")
+    with pytest.raises(UserError, match=r"^pair: 'writer' in 'pair': write it after its file of generations"):
+        pairs.pair(str(tmp_path / "pair.yaml"))
+    (tmp_path / "pair.yaml").write_text("models: {Base: {source: mine.jsonl, revision: v1}, RLHF: mine.jsonl}")
+    with pytest.raises(UserError, match=r"^pair: a file of generations in 'pair' takes no 'revision'"):
+        pairs.pair(str(tmp_path / "pair.yaml"))
     with pytest.raises(UserError, match=r"^pair: the file 'none\.jsonl' does not exist"):
         pairs.pair("none.jsonl")
