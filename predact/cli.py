@@ -185,13 +185,13 @@ def blueprint(
 def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = False, every: Every = False) -> None:
     """Print the verdicts in the executed notebooks of a pair, or those of all pairs, claim by claim."""
     from predact.claims.verdict import claims
-    from predact.discussion import across
+    from predact.discussion import across, published
 
     folders = sorted(Path("_build").glob("*")) if every else [out or Path("_build", pairs.slug(pair))]
     rows = execute.verdicts(path for folder in folders for path in sorted((folder / "notebooks").glob("*.ipynb")))
     if not (rows or every):
         pairs.pair(pair)
-    shown = across.in_order([*(across.published(book.PUBLISHED) if every else []), *rows])
+    shown = across.in_order([*(across.verdicts(published.FOLDER) if every else []), *rows])
     if as_json:
         typer.echo(json.dumps(shown, indent=1))
         return
@@ -204,6 +204,17 @@ def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = Fals
             typer.echo(f"    {whose}{row['verdict']}{rule}: {pages.numbers(row)}")
         if not mine:
             typer.echo("    not yet run")
+
+
+@app.command("publish")
+def publish_pair(pair: PairName = "pocket", out: Out = None, base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+    """Put the results of a pair, from its executed notebooks, into book/published/pairs, and print their folder."""
+    from predact.build import notebook, publish
+
+    notebook.quiet()
+    pair = _pair(pair, base, rlhf, name)
+    execute.find(Path())  # refuses where there is no book
+    typer.echo(publish.publish((out or Path("_build", pairs.slug(pair))) / "notebooks", pair))
 
 
 def main() -> None:

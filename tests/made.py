@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from predact.claims import verdict
+from predact.claims import summary, verdict
+from predact.discussion import published
 from predact.methods import alignment
 from predact.methods.ngrams import GENERATIONS
-from predact.models import distributions
+from predact.models import distributions, pairs
 from predact.models.distributions import Measured
 from predact.models.finetuned import AFTER, BEFORE
 from predact.models.passages import GOLD, OWN
@@ -141,6 +142,28 @@ def executed(path, *rows, **metadata):
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+
+
+WEIGHTS = {"source": "org/model", "revision": None, "dtype": "bfloat16", "template": {}, "fingerprint": "f" * 64}
+EXECUTION = {"scale": "full", "seed": 0, "settings": {}, "versions": {"torch": "2.13.0"}, "devices": ["a GPU"]}
+EXECUTION |= {"finished": "2026-11-26T01:02:03Z", "commit": "abc1234"}
+
+
+def results(pair, rows=(), figures=None, parameters=7_000_000_000, **more):
+    """Published results of a pair: verdicts and, where there are any, summaries of figures."""
+    models = {step: WEIGHTS | {"parameters": parameters} for step in ("Base", "RLHF")}
+    chapters = {claim.chapter: EXECUTION for claim in verdict.claims().values()}
+    told = published.Provenance(**{"pair": pair, "models": models, "chapters": chapters} | more)
+    return published.Published(told, list(rows), summary.from_data([]) if figures is None else figures)
+
+
+def publish(root, *args, **more):
+    """Write published results, and return their folder."""
+    folder = root / pairs.slug(args[0])
+    folder.mkdir(parents=True)
+    for name, data in published.packed(results(*args, **more)).items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 # A toy of a notebook, for `write_notebook`: its parameters, and a stage that it computes

@@ -10,9 +10,10 @@ import pytest
 from predact import cli
 from predact.build import execute
 from predact.claims.verdict import claims
+from predact.discussion import published
 from predact.models import pairs
 from predact.texts import sources
-from tests.made import executed, row
+from tests.made import executed, publish, row
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def refused(result, *parts):
 
 
 def test_every_command_has_help(predact):
-    for command in ("book", "run", "check", "pairs", "corpora", "scorecard"):
+    for command in ("book", "run", "check", "pairs", "corpora", "scorecard", "publish"):
         code, out, _ = predact(command, "--help")
         assert code == 0 and "Usage: predact" in out
 
@@ -120,9 +121,7 @@ def test_scorecard_of_all_pairs(predact, tmp_path):
     assert json.loads(predact("scorecard", "--all", "--json")[1]) == []
     executed(tmp_path / "_build/pocket/notebooks/02_one.ipynb", row("C2"), row("C1"))
     executed(tmp_path / "_build/mine/notebooks/02_one.ipynb", row("C1", "mine=org/a::org/b"))
-    published = tmp_path / "book/published/claims/pocket-dpo/C1.json"
-    published.parent.mkdir(parents=True)
-    published.write_text(json.dumps(row("C1", "pocket-dpo")))
+    publish(tmp_path / published.FOLDER, "pocket-dpo", [row("C1", "pocket-dpo")])
     found = json.loads(predact("scorecard", "--all", "--json")[1])
     assert [(each["id"], each["pair"]) for each in found] == [
         ("C1", "mine=org/a::org/b"),

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from predact.claims import prediction, verdict
-from predact.discussion import across
+from predact.discussion import across, published
 from predact.models import distributions, loading, pairs, sampling, scoring, tokens
 from predact.models.passages import GOLD
 from predact.texts import corpora, prompts
@@ -73,29 +73,26 @@ def test_distributions_are_there(pair):
     assert all(len(each.positions) > 10_000 for each in found.values())
 
 
-VERDICTS = ROOT / "book/published/claims"
+PUBLISHED = ROOT / published.FOLDER
 PAIRS = ("pocket-dpo", "pocket-seed1", "pocket-seed2", "pocket-true")
 
 
-def test_every_published_verdict_is_by_a_rule_of_today():
-    rows = across.published(VERDICTS)
-    assert across.in_order(rows) and len(across.in_order(rows)) == len(rows), "each once, of claims that are known"
-    of_pairs = {name: [row for row in rows if row["pair"] == name] for name in ("pocket", *PAIRS)}
-    said = {name: {(row["id"], row["protocol"]) for row in some} for name, some in of_pairs.items()}
-    assert all(told >= {("C1", "paper"), ("C5", "book"), ("C9", "book")} for told in said.values())
+def test_every_published_pair_fits_the_schema_and_says_where_it_comes_from():
+    """`published.read_all` refuses what does not."""
+    found = {each.provenance.pair: each for each in published.read_all(PUBLISHED)}
+    assert {"pocket", *PAIRS} <= found.keys()
+    rows = across.verdicts(PUBLISHED)
+    assert len(across.in_order(rows)) == len(rows), "each once, of claims that are known"
+    said = {name: {(row["id"], row["protocol"]) for row in each.verdicts} for name, each in found.items()}
+    assert all(said[name] >= {("C1", "paper"), ("C5", "book"), ("C9", "book")} for name in ("pocket", *PAIRS))
     assert said["pocket"] >= {(name, "paper") for name in verdict.claims()}, "every claim, by the paper's rule"
-    for row in rows:
-        assert row["low"] <= row["estimate"] <= row["high"] and row["n"] >= 40
-        ours = "-book" * (row["protocol"] == "book")
-        assert json.loads((VERDICTS / row["pair"] / f"{row['id']}{ours}.json").read_text()) == row
-        assert row.keys() == {field.name for field in fields(verdict.Verdict)}
-        assert row["scale"].partition(",")[0] == "full"
-    made = json.loads((VERDICTS / "made.json").read_text())
-    assert {"commit", "finished", "device", "versions", "models"} <= made.keys()
-    for name in ("pocket", *PAIRS):
-        assert made["models"][name] == {
-            step: loading.fingerprint(each) for step, each in pairs.pair(name).models.items()
-        }
+    assert sum(path.stat().st_size for path in PUBLISHED.rglob("*")) < 500e3 * len(found), "no texts"
+    for each in found.values():
+        known = {pair.name: pair for pair in pairs.pairs()}.get(each.provenance.pair)
+        here = {step: model for step, model in known.models.items() if loading.at_hand(model)} if known else {}
+        for step, model in here.items():
+            told = each.provenance.models[step]
+            assert (told.fingerprint, told.parameters) == (loading.fingerprint(model), loading.parameters(model))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -107,5 +104,7 @@ def test_a_few_documents_agree_with_the_published_verdict(name, tmp_path_factory
     two = replace(two, models={step: two.models[step] for step in ("Base", "RLHF")})
     scored = scoring.score_pair(root, two, few)
     found = prediction.judge(prediction.increase_by_corpus(scored, tokens.compared_per(two)))
-    published = json.loads((VERDICTS / name / "C1.json").read_text())
-    assert found.low < published["estimate"] < found.high and found.verdict == published["verdict"]
+    (told,) = (
+        row for row in published.read(PUBLISHED / name).verdicts if (row["id"], row["protocol"]) == ("C1", "paper")
+    )
+    assert found.low < told["estimate"] < found.high and found.verdict == told["verdict"]

@@ -12,13 +12,12 @@ from filelock import FileLock
 
 from predact.build import pages
 from predact.build.execute import Failed, find, on_generations, verdicts
-from predact.discussion import across
+from predact.discussion import across, published
 from predact.errors import UserError
 from predact.models import pairs
 from predact.store import write, writing
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
-PUBLISHED = Path("book", "published", "claims")  # verdicts of other pairs and other scales
 LEFT_OUT = "This chapter was left out: it needs the models' weights, and of this pair only generations are known."
 JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
 
@@ -74,10 +73,10 @@ def left_out(source: Path) -> bytes:
 def _computed(project: Path, out: Path, pair: str, executed: list[Path]) -> dict[str, str]:
     """Return the computed parts of the pages, by the names of their files."""
     notebooks = [out / "notebooks" / source.name for source in executed]
-    mine, published = verdicts(notebooks), across.published(project / PUBLISHED)
-    everyone = across.in_order([*published, *mine])
+    mine, theirs = verdicts(notebooks), across.verdicts(project / published.FOLDER)
+    everyone = across.in_order([*theirs, *mine])
     return {
-        "scorecard.html": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), published),
+        "scorecard.html": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), theirs),
         "pairs.html": pages.pairs(everyone, pair),
         "pairs_short.html": pages.pairs(everyone, pair, numbers=False),
         "settings.html": pages.settings(),

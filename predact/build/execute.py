@@ -16,6 +16,7 @@ import yaml
 
 from predact.build.notebook import PROVENANCE
 from predact.build.parameters import Parameter, changes, check_names, of_notebook, read
+from predact.claims import summary
 from predact.claims.verdict import MIME
 from predact.errors import UserError, near
 from predact.models import loading, pairs, runs
@@ -134,6 +135,16 @@ def results(notebook: Path) -> list[dict]:
 def remarks(notebook: Path) -> list[str]:
     """Return what an executed notebook remarks beside its figures."""
     return [told for found in _outputs(notebook, PROVENANCE) for told in found["remarks"]]
+
+
+def provenance(notebook: Path) -> dict[str, Any]:
+    """Return what an executed notebook tells of its run, see `notebook.provenance`; nothing where it does not."""
+    return next(iter(_outputs(notebook, PROVENANCE)), {})
+
+
+def summaries(notebook: Path) -> dict[str, list[dict]]:
+    """Return the summaries of figures that an executed notebook has kept, as JSON data."""
+    return {figure: rows for found in _outputs(notebook, summary.MIME) for figure, rows in found.items()}
 
 
 def verdicts(notebooks: Iterable[Path]) -> list[dict]:

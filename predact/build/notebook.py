@@ -1,10 +1,11 @@
-"""What notebooks call: `start` after their parameters, `say` and `show` for a sentence and a verdict, `provenance`."""
+"""What notebooks call: `start`, `say`, `show` for a verdict, `keep` for the summary of a figure, `provenance`."""
 
 import contextlib
 import functools
 import json
 import os
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
@@ -12,18 +13,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
 from predact import markup, remarks, store
 from predact.build.parameters import assigned, check_names, check_types, declared
-from predact.claims.verdict import MIME, Verdict
+from predact.claims import summary
+from predact.claims.verdict import MIME, Protocol, Verdict
+from predact.errors import UserError
 from predact.models import loading, runs
+from predact.models.pairs import Model
 from predact.models.runs import Run
 
 PROVENANCE = "application/vnd.predact.provenance+json"
 INJECTED = "# Parameters\n"  # first line of the cell that papermill adds
 
-_started = SimpleNamespace()  # the run of this notebook
+_started = SimpleNamespace()  # the run of this notebook, and the summaries of its figures
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # raised on import; progress bars need no widgets
 
@@ -57,7 +62,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
         os.chdir("..")
     given = {name: namespace[name] for name in ("pair", "scale", "seed") if name in namespace}
     root = namespace.get("store", more.pop("store", "_build/store"))
-    _started.run = runs.run(**more | given, root=root, **settings)
+    _started.run, _started.kept = runs.run(**more | given, root=root, **settings), {}
     loading.keep_in(_started.run.root)
     return _started.run
 
@@ -72,6 +77,20 @@ def show(verdict: Verdict) -> None:
     display({"text/html": verdict._repr_html_(), MIME: verdict.of_run(_started.run)}, raw=True)
 
 
+def keep(figure: str, frame: pd.DataFrame, protocol: Protocol = "paper") -> None:
+    """Keep the summary of a figure of the paper, to be published: see `summary.kept`.
+
+    `provenance` puts it into the last output, as `summary.MIME`: an output of its own, with nothing to be seen, would
+    be a second figure below the caption of its cell.
+
+    Args:
+        figure: a key of `summary.FIGURES`.
+        frame: what the figure draws.
+        protocol: whose measure it is.
+    """
+    _started.kept[figure, protocol] = summary.kept(figure, frame, _started.run.name, _started.run.scale, protocol)
+
+
 def say(sentence: str) -> None:
     """Show a sentence; what stands between two pairs of asterisks is strong, all else is text as it is."""
     from IPython.display import display
@@ -82,14 +101,19 @@ def say(sentence: str) -> None:
 def provenance() -> None:
     """Show where the numbers above come from: remarks, such as texts left out, the settings, every stored result used.
 
-    The cell's output is sentences and a folded table for the reader, and the same as data (`PROVENANCE`) for the status
-    page.
+    The cell's output is sentences and a folded table for the reader; and as data, the same with models and commit
+    (`PROVENANCE`), for the status page and `predact publish`, and the summaries of figures that were kept.
     """
     from IPython.display import display
 
-    told = {"scale": _started.run.scale, "settings": _started.run.settings.model_dump()}
-    told |= {"results": store.used(), "remarks": remarks.remarks()}
-    display({"text/html": _table(told["results"], told["remarks"]), PROVENANCE: told}, raw=True)
+    run = _started.run
+    told = {"pair": run.name, "scale": run.scale, "seed": run.seed, "settings": run.settings.model_dump()}
+    told |= {"results": store.used(), "remarks": remarks.remarks(), "models": _models(run), "commit": _commit()}
+    kept: dict[str, list[dict]] = {figure: [] for figure, _ in _started.kept}
+    for (figure, _), each in _started.kept.items():
+        kept[figure] += summary.as_data(each)
+    shown = {"text/html": _table(told["results"], told["remarks"]), PROVENANCE: told}
+    display(shown | ({summary.MIME: kept} if kept else {}), raw=True)
 
 
 def brief(inputs: Mapping[str, Any]) -> str:
@@ -113,6 +137,31 @@ def quiet() -> None:
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+
+
+def _models(run: Run) -> dict[str, dict[str, Any]]:
+    """What identifies the models of a run, by step; those that cannot be found here have taken no part in it."""
+    told = {}
+    for step, model in run.pair.models.items():
+        with contextlib.suppress(UserError):
+            told[step] = _identity(model) | {"fingerprint": loading.fingerprint(model)}
+    return told
+
+
+def _identity(model: Model) -> dict[str, Any]:
+    """How a model is named; of a folder on this machine only the name, not where it lies."""
+    name = loading.name(model)
+    where = Path(name).name if Path(name).exists() else name
+    return {"source": where, "revision": model.revision, "dtype": model.dtype, "template": model.template}
+
+
+def _commit() -> str:
+    """Return the last commit that changed the package; empty where it is not in a repository."""
+    command = ("git", "log", "-1", "--format=%h", "--", ".")
+    with contextlib.suppress(OSError):
+        done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        return done.stdout.strip()
+    return ""
 
 
 def _bars_to_terminal() -> None:

@@ -37,7 +37,9 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
     chapters, found = set(chapters), {(row["id"], row["protocol"]): row for row in verdicts}
     scales = sorted({row["scale"] for row in found.values()})
     other = {
-        (row["id"], row["protocol"]): row for row in published if row["pair"] == pair and row["scale"] not in scales
+        (row["id"], row["protocol"]): row
+        for row in published
+        if row["pair"] == title(pair) and row["scale"] not in scales
     }
     lines = []
     for claim in claims().values():

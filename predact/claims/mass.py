@@ -40,7 +40,7 @@ def mass_curves(conditions: Conditions, points: int = 48) -> pd.DataFrame:
     """Mean mass of the k most probable tokens, with its interval, at `points` ranks k evenly spaced in log k.
 
     Returns:
-        model, text, k, estimate, low, high, unit.
+        model, text, k, estimate, low, high, unit, n (documents or prompts).
     """
 
     def spaced(ranks: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def first_masses(conditions: Conditions, most: int = 20) -> pd.DataFrame:
     """Mean mass of the k most probable tokens, with its interval, for k = 1, 2, ..., `most` (Figures 3 and 16).
 
     Returns:
-        model, text, k, estimate, low, high, unit.
+        model, text, k, estimate, low, high, unit, n (documents or prompts).
     """
     return _masses(conditions, lambda ranks: np.arange(min(most, len(ranks))))
 
@@ -65,7 +65,7 @@ def _masses(conditions: Conditions, chosen: Callable[[np.ndarray], np.ndarray]) 
     for place, measured in each_condition(conditions):
         at = chosen(measured.ranks)
         value = stats.interval(np.column_stack([measured.mass[:, at], measured.counts]), stats.means)
-        rows.append(stats.tidy(value, [("k", measured.ranks[at])], **place, unit=MASS))
+        rows.append(stats.tidy(value, [("k", measured.ranks[at])], **place, unit=MASS, n=len(measured.mass)))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from predact.models.passages import GOLD, GREEDY, OWN
+
 VALUES = Path("book", "published", "paper", "values.csv")
+TEXTS = {"gold": GOLD, "generated p=0.9": OWN, "generated greedy": GREEDY}  # kinds of text, as its values name them
+PROMPTS = 80  # of the paper: its Figure 7B counts the n-grams of all of them together
 
 
 def values(figure: str, panel: str = "") -> pd.DataFrame:

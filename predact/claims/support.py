@@ -60,11 +60,11 @@ def mean_support(conditions: Conditions) -> pd.DataFrame:
 
 
 def shares(conditions: Conditions) -> pd.DataFrame:
-    """Mean percent of the vocabulary with p > NEGLIGIBLE (Figure 4): model, text, estimate, low, high, unit."""
+    """Mean percent of the vocabulary with p > NEGLIGIBLE (Figure 4): model, text, estimate, low, high, unit, n."""
     rows = []
     for place, measured in each_condition(conditions):
         value = stats.interval(np.column_stack([_percent(measured), measured.counts]), stats.means)
-        rows.append(stats.tidy(value, [("unit", [PERCENT])], **place))
+        rows.append(stats.tidy(value, [("unit", [PERCENT])], **place, n=len(measured.mass)))
     return pd.concat(rows, ignore_index=True)
 
 

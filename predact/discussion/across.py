@@ -1,19 +1,19 @@
-"""Many pairs: the verdicts of each, from published files and from executed notebooks."""
+"""Many pairs: the verdicts of each, from published results and from executed notebooks."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from predact.claims.verdict import Protocol, claims
+from predact.discussion import published
 from predact.models.pairs import title
 
 Row = Mapping[str, Any]
 
 
-def published(folder: Path) -> list[dict]:
-    """Return the verdicts below a folder: a JSON file for each claim and rule, in a folder for each pair."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*.json"))]
+def verdicts(root: Path) -> list[dict]:
+    """Return the verdicts of all published pairs: see `published.read_all`."""
+    return [row for each in published.read_all(root) for row in each.verdicts]
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

@@ -7,10 +7,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from predact.claims import paper
 from predact.claims.mass import ENTROPY, KS, TOP1
 from predact.figures import style
 from predact.figures.style import TICKS, choose_from, log_axis, with_interval
-from predact.models.passages import GOLD, GREEDY, OWN
+from predact.models.passages import GOLD
 
 TOLD = {  # what the button says, what the heading says
     "mass": ("the k likeliest", "Mass of the k likeliest tokens"),
@@ -18,7 +19,6 @@ TOLD = {  # what the button says, what the heading says
     TOP1: ("likeliest token", "Probability of the likeliest token"),
     ENTROPY: ("entropy", "Entropy, nats per token"),
 }
-OF_PAPER = {"gold": GOLD, "generated p=0.9": OWN, "generated greedy": GREEDY}  # kinds of text, as its values name them
 LEAST = 1e-9  # remaining mass below this is rounding error, and not drawn
 
 
@@ -30,7 +30,7 @@ def first_masses(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
         values: What `paper.values` returns for the figure; kinds of text that are not in the frame are left out.
     """
     texts = list(frame.text.unique())
-    theirs = values.assign(text=values.condition.map(OF_PAPER), k=values.x)
+    theirs = values.assign(text=values.condition.map(paper.TEXTS), k=values.x)
     theirs = theirs[theirs.text.isin(texts) & theirs.k.le(frame.k.max())]
     shown = alt.Chart(frame.assign(mark=frame.k.isin(KS).astype(int)))
     x = alt.X(

@@ -6,12 +6,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from predact.claims import paper
 from predact.claims.shared_ngrams import DIFFERENCE, PER_PROMPT, UNIT
 from predact.figures import style
 from predact.figures.style import plain_axis
 from predact.methods.ngrams import GENERATIONS
-
-PROMPTS = 80  # of the paper: its Figure 7B counts the n-grams of all of them together
 
 
 def commonest(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
@@ -55,7 +54,7 @@ def histogram(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
     """
     data = frame[frame.estimate > 0].assign(drawn_low=frame.low.clip(lower=1 / frame.prompts.max() / 2))
     theirs = values[values.value > 0].assign(unit=PER_PROMPT)
-    theirs = theirs.assign(value=theirs.value / PROMPTS, error=theirs.error / PROMPTS)
+    theirs = theirs.assign(value=theirs.value / paper.PROMPTS, error=theirs.error / paper.PROMPTS)
     bins, marks = list(frame.x.unique()), style.models(["Base", "RLHF"])
     x = alt.X("x:O", sort=bins, title="of 100 generations", axis=alt.Axis(labelAngle=-45))
     axis = alt.Axis(format=",~g", values=style.TICKS[::3])

@@ -4,8 +4,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from predact.claims import paper
 from predact.figures import style
-from predact.figures.mass import OF_PAPER
 from predact.figures.prediction import grouped
 from predact.figures.style import TICKS, choose_from, log_axis, with_interval
 
@@ -24,7 +24,7 @@ def shares(frame: pd.DataFrame, values: pd.DataFrame) -> alt.LayerChart:
     marks, (boxes, visible) = style.models(models), style.steps(models)
     data = frame.assign(row=frame.text + "\n" + frame.model, category=frame.text)
     size, model = (values.model.str.split().str[place] for place in (-2, -1))
-    theirs = values.assign(size=size, text=values.condition.map(OF_PAPER))
+    theirs = values.assign(size=size, text=values.condition.map(paper.TEXTS))
     theirs = theirs.assign(row=theirs.text + "\n" + model)
     theirs = theirs[theirs.row.isin(data.row)]
     y, lines = grouped(data)

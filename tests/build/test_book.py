@@ -10,7 +10,7 @@ import yaml
 
 from predact.build import book, execute, pages
 from predact.claims.verdict import claims
-from predact.discussion import across
+from predact.discussion import across, published
 from predact.errors import UserError
 from predact.store import writing
 from tests.made import COMPUTE, PARAMETERS, prose, write_notebook
@@ -53,7 +53,7 @@ def test_no_path_of_this_machine_stands_in_the_book(project, built):
 
 
 def test_front_page_lists_the_claims_and_status_page_the_runs(project, built):
-    ours = [row for row in across.published(project / book.PUBLISHED) if row["pair"] == "pocket"]
+    ours = [row for row in across.verdicts(project / published.FOLDER) if row["pair"] == "pocket"]
     lines = len(claims()) + sum(row["protocol"] == "book" for row in ours)
     assert (project / "out/html/book/index.html").read_text().count("not yet run") == lines
     assert all(path.stem in (project / "out/html/book/status.html").read_text() for path in execute.find(project))
@@ -142,11 +142,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_book(project, built, monkey
         target.mkdir()
         raise shutil.Error([(source, target, "[Errno 28] No space left on device")] * 99)
 
-    def published(_):
+    def rendered(_):
         monkeypatch.setattr(shutil, "copytree", full)
         return project / "out/_build/html"
 
-    monkeypatch.setattr(book, "_render", published)
+    monkeypatch.setattr(book, "_render", rendered)
     with pytest.raises(UserError, match="^out: cannot write to .*/out .*No space left on device.; name a") as caught:
         book.build(project, project / "out", "pocket")
     assert len(str(caught.value)) < 300 and built[1].stat().st_mtime_ns == before

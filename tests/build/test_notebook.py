@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import yaml
 
 from predact import store
 from predact.build import notebook, parameters
-from predact.claims import prediction
+from predact.claims import prediction, summary
 from predact.claims.verdict import MIME, Verdict
 from predact.errors import UserError
 from predact.figures import prediction as prediction_figures
-from predact.models import runs
+from predact.models import loading, pairs, runs
 from predact.models.tokens import Per
 from predact.texts import corpora, endings, prompts
 from tests.made import row
@@ -152,6 +153,39 @@ def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):
     assert bundle[MIME] == row(scale="laptop, documents 7", **numbers) == json.loads(json.dumps(bundle[MIME]))
 
 
+def test_the_summary_of_a_figure_is_kept_with_the_provenance(shown):
+    notebook.start(namespace(CELL))
+    drawn = {"model": "RLHF", "category": "Chat", "unit": "perplexity increase", "estimate": 1.5, "documents": 9}
+    notebook.keep("2A", pd.DataFrame([drawn | {"low": 1.0, "high": 2.0}]))
+    notebook.keep("2A", pd.DataFrame([drawn | {"low": 1.1, "high": 2.1}]))  # a cell that is run once more
+    share = {"model": "Base", "n": 5, "unit": "share of generations", "estimate": 0.5, "prompts": 8}
+    for protocol in ("paper", "book"):
+        notebook.keep("7A", pd.DataFrame([share]).assign(low=0.4, high=0.6), protocol)
+    notebook.provenance()
+    (bundle,) = shown
+    kept = json.loads(json.dumps(bundle[summary.MIME]))
+    (row,) = summary.from_data(kept["2A"]).to_dict("records")
+    assert (row["pair"], row["scale"], row["x"], row["low"], row["n"]) == ("pocket", "laptop", "chat", 1.1, 9)
+    assert [each["protocol"] for each in kept["7A"]] == ["paper", "book"]
+    record = bundle[notebook.PROVENANCE]
+    assert (record["pair"], record["seed"]) == ("pocket", 0) and isinstance(record["commit"], str)
+    rlhf = pairs.pair("pocket").models["RLHF"]
+    assert list(record["models"]) == ["Base", "SFT", "RLHF"]
+    assert record["models"]["RLHF"]["fingerprint"] == loading.fingerprint(rlhf)
+    notebook.start(namespace(CELL))
+    notebook.provenance()
+    assert summary.MIME not in shown[-1], "nothing of the run before"
+
+
+def test_the_provenance_does_not_say_where_a_folder_lies(tmp_path, shown):
+    for name in ("a", "b"):
+        shutil.copytree(loading._find(pairs.pair("pocket").models["Base"])[0], tmp_path / name)
+    notebook.start(namespace(CELL, pair=f"{tmp_path}/a::{tmp_path}/b"))
+    notebook.provenance()
+    models = shown[0][notebook.PROVENANCE]["models"]
+    assert [each["source"] for each in models.values()] == ["a", "b"]
+
+
 def test_a_sentence_is_text_but_for_what_is_strong(shown):
     notebook.say("A **b <i>** & [c](d) *e*")
     assert shown[0]["text/html"] == (
@@ -246,5 +280,8 @@ def test_the_notebook_of_world_modeling_runs_on_local_models_and_texts(folders, 
     assert len(sums["after"]) == 2 and (sums["after"] < sums["before"][0]).all(), "it did learn something"
     assert isinstance(prediction_figures.perplexity_increase(space["by_corpus"]), alt.LayerChart)
     assert prediction.loss_by_position(space["tokens"], Per.TOKEN).unit.nunique() == 2
+    kept = shown[-1][summary.MIME]
+    assert {figure: {row["estimate"] for row in kept[figure]} for figure in ("2A", "2B")} == {"2A": {0.0}, "2B": {0.0}}
+    assert len(kept["Table 1"]) == 6 and kept.keys() == {"2A", "2B", "Table 1"}
     settings = shown[-1][notebook.PROVENANCE]["settings"]
     assert (settings["documents"], settings["updates"], settings["orders"]) == (3, 4, 2)

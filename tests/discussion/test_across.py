@@ -1,22 +1,7 @@
-"""Many pairs: verdicts from published files, the last one of a claim and pair, in one order."""
-
-import json
+"""Many pairs: of several verdicts the last one of a claim and pair, in one order."""
 
 from predact.discussion import across
 from tests.made import row
-
-
-def test_published_verdicts_are_files_in_folders(tmp_path):
-    for pair, id in (("b", "C1"), ("a", "C9"), ("a", "C2")):
-        (tmp_path / pair).mkdir(exist_ok=True)
-        (tmp_path / pair / f"{id}.json").write_text(json.dumps(row(id, pair)))
-    (tmp_path / "made.json").write_text("{}")
-    assert [(each["pair"], each["id"]) for each in across.published(tmp_path)] == [
-        ("a", "C2"),
-        ("a", "C9"),
-        ("b", "C1"),
-    ]
-    assert across.published(tmp_path / "missing") == []
 
 
 def test_they_come_claim_by_claim_and_of_several_the_last_counts():
