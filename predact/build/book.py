@@ -14,6 +14,7 @@ from predact.build import pages
 from predact.build.execute import Failed, find, on_generations, verdicts
 from predact.discussion import across, published
 from predact.errors import UserError
+from predact.figures import across as across_figures
 from predact.models import pairs
 from predact.store import write, writing
 
@@ -77,8 +78,7 @@ def _computed(project: Path, out: Path, pair: str, executed: list[Path]) -> dict
     everyone = across.in_order([*theirs, *mine])
     return {
         "scorecard.html": pages.scorecard(mine, pair, (notebook.stem for notebook in notebooks), theirs),
-        "pairs.html": pages.pairs(everyone, pair),
-        "pairs_short.html": pages.pairs(everyone, pair, numbers=False),
+        "pairs.html": across_figures.verdicts(everyone, pair, numbers=False).data,
         "settings.html": pages.settings(),
         "status.html": pages.status(notebooks),
     }

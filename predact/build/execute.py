@@ -293,7 +293,8 @@ def _checksum(sidecar: Path, changed: int) -> str | None:
 
 def _key(project: Path, source: Path, injected: dict[str, Any]) -> str:
     """Return a hash of all that an execution depends on, except the store."""
-    parts = [source.read_text(encoding="utf-8"), injected, _package(), sorted(_files(project, injected))]
+    results = {name: each.default for name, each in _declared(source).items() if name == "published"}
+    parts = [source.read_text(encoding="utf-8"), injected, _package(), sorted(_files(project, results | injected))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -106,9 +106,9 @@ def provenance() -> None:
     """
     from IPython.display import display
 
-    run = _started.run
+    run, used = _started.run, store.used()
     told = {"pair": run.name, "scale": run.scale, "seed": run.seed, "settings": run.settings.model_dump()}
-    told |= {"results": store.used(), "remarks": remarks.remarks(), "models": _models(run), "commit": _commit()}
+    told |= {"results": used, "remarks": remarks.remarks(), "models": _models(run) if used else {}, "commit": _commit()}
     kept: dict[str, list[dict]] = {figure: [] for figure, _ in _started.kept}
     for (figure, _), each in _started.kept.items():
         kept[figure] += summary.as_data(each)

@@ -53,42 +53,6 @@ def scorecard(verdicts: Iterable[Row], pair: str, chapters: Iterable[str], publi
     return markup.render("scorecard.html", pair=pair, scales=scales, lines=lines, published=bool(other))
 
 
-def pairs(verdicts: Iterable[Row], first: str, numbers: bool = True) -> str:
-    """Return the table of all claims and pairs; the colour of a cell shows its verdict.
-
-    A claim has a line for the paper's rule, and one for ours where a pair has such a verdict.
-
-    Args:
-        verdicts: rows, as `across.in_order` returns them.
-        first: the pair of the first column.
-        numbers: whether a cell also shows the estimate and its interval. A scale below the full one is named.
-    """
-    found = {(row["id"], row["protocol"], row["pair"]): row for row in verdicts}
-    names = sorted({pair for _, _, pair in found}, key=lambda pair: (pair != first, title(pair)))
-    by_rule = {key[:2] for key in found}
-    lines = [
-        {
-            "id": claim.id + (", ours" if protocol == "book" else ""),
-            "text": claim.claim,
-            "units": "; ".join(sorted({row["unit"] for key, row in found.items() if key[:2] == (claim.id, protocol)})),
-            "cells": [_cell(found.get((claim.id, protocol, pair))) for pair in names],
-        }
-        for claim in claims().values()
-        for protocol in ("paper", "book")
-        if protocol == "paper" or (claim.id, protocol) in by_rule
-    ]
-    at = {row["pair"]: row["scale"] for row in found.values()}
-    heads = [{"name": title(pair), "scale": at[pair]} for pair in names]
-    return markup.render("verdicts.html", pairs=heads, claims=lines, numbers=numbers)
-
-
-def _cell(row: Row | None) -> dict[str, str] | None:
-    """Return the verdict of one claim on one pair and its numbers, as texts; None if there is no verdict."""
-    if not row:
-        return None
-    return {"verdict": row["verdict"], **{name: told(row[name]) for name in ("estimate", "low", "high")}}
-
-
 def settings() -> str:
     """Return the table of all settings: the value at every scale (one where they agree), and what each says."""
     rows = []

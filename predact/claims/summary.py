@@ -41,7 +41,7 @@ COLUMNS = {
 }
 _NOTHING = dict.fromkeys(["estimate", "low", "high", "n"])  # columns in which nothing, None, stands for what is missing
 OF_MEASURE = {"matched": "paper", "equal": "book"}  # diversity matched as in the paper, or both models at one p
-DIGITS = 6  # of a number that is kept
+DIGITS = 5  # of a number that is kept
 CATEGORIES = {"new corpora": "new", "instruction tuning": "instruction", "instruction data": "instruction"}
 PAIRS = {"TULU 7B": "Tulu 2 7B", "TULU 70B": "Tulu 2 70B"}  # where the paper has several names for one pair
 

@@ -8,6 +8,7 @@ import pytest
 from predact.build import notebook, pages
 from predact.build.notebook import PROVENANCE
 from predact.claims.verdict import Verdict, claims
+from predact.figures import across as across_figures
 from tests.made import HOSTILE, PARAMETERS, row, write_notebook
 
 
@@ -64,7 +65,7 @@ def test_our_own_rule_stands_below_the_papers():
     (at,) = (number for number, line in enumerate(found) if line[0] == "C6")
     assert found[at][2].startswith("holds 1.400")
     assert found[at + 1][:2] == ["", "↳ by our own, stricter measure"] and found[at + 1][2].startswith("fails 0.500")
-    text = pages.pairs(rows, "pocket")
+    text = across_figures.verdicts(rows, "pocket").data
     assert ">C6<" in text and ">C6, ours<" in text and text.index(">C6<") < text.index(">C6, ours<")
 
 
@@ -72,12 +73,13 @@ def test_the_table_of_all_pairs():
     made = row(unit="ratio <b>", estimate=1.41234, low=1.38)
     rows = [made | {"pair": name} for name in ("a", "mine=org/a::org/<b>")]
     rows.append(made | {"id": "C9", "pair": "a", "verdict": "undecided", "estimate": None, "low": None, "high": None})
-    text = pages.pairs(rows, "mine=org/a::org/<b>")
+    text = across_figures.verdicts(rows, "mine=org/a::org/<b>").data
     assert text.index(">mine<") < text.index(">a<"), "the book's own pair first"
     assert '<td class="holds"><b>1.412</b> <span>[1.380, 1.500]</span><i>holds</i></td>' in text
     assert "ratio &lt;b&gt;" in text and text.count("<td>–</td>") == 2 * len(claims()) - 3
     assert '<td class="undecided"><b>–</b>' in text
-    assert "1.412" not in pages.pairs(rows, "a", numbers=False) and "holds" in pages.pairs(rows, "a", numbers=False)
+    short = across_figures.verdicts(rows, "a", numbers=False).data
+    assert "1.412" not in short and "holds" in short
 
 
 def test_settings_are_told_with_their_values_at_every_scale():
@@ -121,7 +123,7 @@ def test_nothing_that_a_name_says_is_markup(tmp_path, hostile):
     verdict = Verdict("C1", hostile, "holds", 1.0, 1.0, 1.0, hostile, 2)
     found = {
         "scorecard": pages.scorecard([shown], hostile, []),
-        "pairs": pages.pairs([shown], hostile),
+        "pairs": across_figures.verdicts([shown], hostile).data,
         "status": pages.status([path]),
         "provenance": notebook._table([result], [f"{hostile} left out"]),
         "verdict": verdict._repr_html_(),

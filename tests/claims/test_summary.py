@@ -36,7 +36,7 @@ def test_a_frame_of_a_chapter_becomes_rows_of_one_table():
         "series": "gold text",
         "x": "20",
         "unit": "a unit",
-        "estimate": 0.123457,
+        "estimate": 0.12346,
         "low": 0.1,
         "high": 0.2,
         "n": 9,
