@@ -72,8 +72,8 @@ def overview(found: Sequence[Published]) -> pd.DataFrame:
     """Return which published pairs there are.
 
     Returns:
-        pair, family, parameters (of RLHF, in billions), steps, scale, made (the last day), devices, verdicts and figures
-        (how many).
+        pair, family, parameters (of RLHF, in billions), steps, scale, made (the last day), devices, and how many
+        verdicts and figures there are.
     """
     rows = []
     for each in found:

@@ -91,6 +91,16 @@ def test_a_changed_text_or_parameter_counts_as_a_change(project, chapter, done):
     assert len({before, key(texts=["text.txt"]), key(), key(n=4)}) == 4
 
 
+def test_what_is_published_counts_as_a_change_of_the_chapter_that_reads_it(project):
+    source, folder = project / "notebooks/reads.ipynb", project / "kept/mine"
+    write_notebook(source, 'published: str = "kept"  # a folder')
+    before = execute._key(project, source, {})
+    assert execute._key(project, source, {}) == before
+    folder.mkdir(parents=True)
+    (folder / "pair.json").write_text("{}")
+    assert execute._key(project, source, {}) != before
+
+
 def test_files_at_home_and_words_that_name_none(project, chapter, monkeypatch):
     monkeypatch.setenv("HOME", str(project))
     (project / "home.txt").write_text("one")

@@ -129,7 +129,7 @@ def test_one_file_is_enough_for_a_claim_more(toy, tmp_path, monkeypatch, capsys)
     )
     assert ">holds</span> 2.000 [1.000, 3.000] toys, n = 9</td>" in card
     assert card.count("not yet run") == len(CLAIMS)
-    table = pages.pairs([shown], "pocket").replace("\n", "")
+    table = across_figures.verdicts([shown], "pocket").data.replace("\n", "")
     assert '<th scope="row" title="A toy is a toy."><b>C99</b> toys</th><td class="holds"><b>2.000</b>' in table
     work = check.total(run)
     assert (work.scored - before.scored, work.sampled, work.learned) == (3000, before.sampled, before.learned)
