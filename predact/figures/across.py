@@ -154,26 +154,32 @@ def verdicts(rows: Iterable[Mapping[str, Any]], first: str = "", numbers: bool =
 
     Args:
         rows: verdicts, as `across.in_order` returns them.
-        first: the pair of the first column; by default in the order of names.
+        first: the pair of the first column; the others come in the order of their names, the paper's last.
         numbers: whether a cell also shows the estimate and its interval. A scale below the full one is named.
     """
     found = {(row["id"], row["protocol"], row["pair"]): row for row in rows}
-    names = sorted({pair for _, _, pair in found}, key=lambda pair: (pair != first, title(pair)))
+    at = {row["pair"]: row["scale"] for row in found.values()}
+    names = sorted(at, key=lambda pair: (pair != first, at[pair] == PAPER, title(pair)))
     by_rule = {key[:2] for key in found}
     lines = [
         {
             "id": claim.id + (", ours" if protocol == "book" else ""),
             "text": claim.claim,
-            "units": "; ".join(sorted({row["unit"] for key, row in found.items() if key[:2] == (claim.id, protocol)})),
+            "units": _units(row for key, row in found.items() if key[:2] == (claim.id, protocol)),
             "cells": [_cell(found.get((claim.id, protocol, pair))) for pair in names],
         }
         for claim in claims().values()
         for protocol in ("paper", "book")
         if protocol == "paper" or (claim.id, protocol) in by_rule
     ]
-    at = {row["pair"]: row["scale"] for row in found.values()}
     heads = [{"name": title(pair), "scale": at[pair]} for pair in names]
     return HTML(markup.render("verdicts.html", pairs=heads, claims=lines, numbers=numbers))
+
+
+def _units(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The units of verdicts; where there are none, those of the values of the paper, which are told in other words."""
+    told = sorted({(not row["verdict"], row["unit"]) for row in rows})
+    return "; ".join(unit for without, unit in told if without == told[0][0])
 
 
 def _cell(row: Mapping[str, Any] | None) -> dict[str, str] | None:

@@ -15,6 +15,7 @@ from predact.build import check, pages
 from predact.claims import verdict
 from predact.claims.verdict import Verdict
 from predact.discussion import ladder
+from predact.figures import across as across_figures
 from predact.models import runs
 from tests.made import executed
 

@@ -84,7 +84,8 @@ def test_an_interval_down_to_nothing_is_drawn_on_a_logarithmic_axis():
 
 def test_the_table_of_all_pairs_has_the_papers_values_without_a_verdict():
     rows = across.in_order([*across.of_paper(), row("C1", "mine", estimate=2.5)])
-    page = across_figures.verdicts(rows, "mine").data
+    page = across_figures.verdicts(rows).data
+    assert "<b>C1</b> perplexity ratio</th>" in page and "<b>C2</b> perplexity increase after finetuning</th>" in page
     assert page.index(">mine<") < page.index(">Llama 2 70B<")
     assert '<td class="holds"><b>2.500</b> <span>[1.300, 1.500]</span><i>holds</i></td>' in page
     assert '<td class=""><b>3.382</b> <i></i></td>' in page and page.count("<small>the paper</small>") == 5
