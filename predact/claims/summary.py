@@ -49,7 +49,6 @@ PAIRS = {"TULU 7B": "Tulu 2 7B", "TULU 70B": "Tulu 2 70B"}  # where the paper ha
 class Figure(NamedTuple):
     """A figure of the paper whose summary is kept: which columns of its frame are which in the summary."""
 
-    title: str
     chapter: str
     x: str = ""  # column
     series: tuple[str, ...] = ()  # columns
@@ -61,7 +60,7 @@ class Figure(NamedTuple):
 def kept(figure: str, frame: pd.DataFrame, pair: str, scale: str, protocol: str = "paper") -> pd.DataFrame:
     """Return the summary of a figure: the frame that it draws, in the columns of `COLUMNS`.
 
-    What could not be measured is left out.
+    What could not be measured is left out, and so are both ends of an interval if one is not finite.
 
     Args:
         figure: a key of `FIGURES`.
@@ -77,8 +76,11 @@ def kept(figure: str, frame: pd.DataFrame, pair: str, scale: str, protocol: str 
     if figure not in FIGURES:
         raise ValueError(f"no summary is kept of a figure {figure!r}; known are {', '.join(FIGURES)}")
     told = FIGURES[figure]
-    found = (frame.query(told.rows) if told.rows else frame).dropna(subset="estimate")
+    found = frame.query(told.rows) if told.rows else frame
+    found = found[np.isfinite(found.estimate)]
+    ends = found[["low", "high"]]
     found = found.assign(
+        **ends.where(np.isfinite(ends).all(axis=1)),
         figure=figure,
         pair=pair,
         scale=scale,
@@ -175,8 +177,8 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(at: Any) -> str:
-    """A place on the axis as text: a number in its shortest form, a category in small letters."""
-    return at.lower() if isinstance(at, str) else f"{at:g}"
+    """A place on the axis as text: a number in its shortest form."""
+    return at if isinstance(at, str) else f"{at:g}"
 
 
 def _increases(panel: str) -> pd.DataFrame:
@@ -244,58 +246,18 @@ def _of_pairs(found: pd.DataFrame) -> pd.DataFrame:
     return found.assign(pair=names.str[0].replace(PAIRS), model=names.str[1])
 
 
+_ALONG = ("position", ("text",), "prompts", f"text == {GENERATIONS!r}")
+_CATEGORIES = f"source == {MEAN!r} and category != {ALL!r}"  # of self-perplexity
 FIGURES = {
-    "2A": Figure(
-        "perplexity of RLHF above Base's",
-        "02_world_modeling",
-        "category",
-        n="documents",
-        papers=lambda: _increases("A"),
-    ),
-    "2B": Figure(
-        "the same after both were finetuned",
-        "02_world_modeling",
-        "category",
-        n="documents",
-        papers=lambda: _increases("B"),
-    ),
-    "Table 1": Figure("Shannon game on last words", "02_world_modeling", n="passages", papers=_last_words),
-    "3": Figure("mass of the k likeliest tokens", "03_collapse", "k", ("text",), papers=_masses),
-    "4": Figure("percent of the vocabulary with a chance", "03_collapse", "", ("text",), papers=_supports),
-    "5": Figure(
-        "self-perplexity",
-        "03_collapse",
-        "category",
-        n="prefixes",
-        rows=f"source == {MEAN!r} and category != {ALL!r}",
-        papers=_self_perplexities,
-    ),
-    "7A": Figure(
-        "generations with the commonest n-gram",
-        "04_anchor_spans",
-        "n",
-        n="prompts",
-        rows=f"model != {DIFFERENCE!r}",
-        papers=_commonest,
-    ),
-    "7B": Figure("10-grams by how many generations share them", "04_anchor_spans", "x", n="prompts", papers=_histogram),
-    "14": Figure(
-        "share of generations inside an anchor span",
-        "04_anchor_spans",
-        "position",
-        ("text",),
-        "prompts",
-        f"text == {GENERATIONS!r}",
-        lambda: _along("14", INSIDE),
-    ),
-    "13": Figure(
-        "overlap along the text",
-        "05_backbones",
-        "position",
-        ("text",),
-        "prompts",
-        f"text == {GENERATIONS!r}",
-        lambda: _along("13", OVERLAP),
-    ),
-    "6": Figure("accuracy of probes", "06_planning", "n", ("kind", "text"), "prompts", papers=_accuracies),
+    "2A": Figure("02_world_modeling", "category", n="documents", papers=lambda: _increases("A")),
+    "2B": Figure("02_world_modeling", "category", n="documents", papers=lambda: _increases("B")),
+    "Table 1": Figure("02_world_modeling", n="passages", papers=_last_words),
+    "3": Figure("03_collapse", "k", ("text",), papers=_masses),
+    "4": Figure("03_collapse", "", ("text",), papers=_supports),
+    "5": Figure("03_collapse", "category", n="prefixes", rows=_CATEGORIES, papers=_self_perplexities),
+    "7A": Figure("04_anchor_spans", "n", n="prompts", rows=f"model != {DIFFERENCE!r}", papers=_commonest),
+    "7B": Figure("04_anchor_spans", "x", n="prompts", papers=_histogram),
+    "14": Figure("04_anchor_spans", *_ALONG, papers=lambda: _along("14", INSIDE)),
+    "13": Figure("05_backbones", *_ALONG, papers=lambda: _along("13", OVERLAP)),
+    "6": Figure("06_planning", "n", ("kind", "text"), "prompts", papers=_accuracies),
 }

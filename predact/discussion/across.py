@@ -41,7 +41,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     """
     order, rules = list(claims()), get_args(Protocol)
     known = (row for row in rows if row["id"] in order and row.get("protocol") in rules)
-    last = {(row["id"], row["protocol"], row["pair"]): row for row in known}
+    last = {(row["id"], row["protocol"], title(row["pair"])): row for row in known}
 
     def place(row: Row) -> tuple:
         return order.index(row["id"]), rules.index(row["protocol"]), title(row["pair"])

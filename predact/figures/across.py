@@ -115,7 +115,7 @@ def by_size(frame: pd.DataFrame) -> alt.LayerChart:
     data = frame.round({"estimate": 4, "low": 4, "high": 4})
     heads = {id: f"{id}: {data[data.id == id].unit.iloc[-1]}" for id in data.id.unique()}
     choice, heading = style.choice("claim", "Claim", {id: (id, head) for id, head in heads.items()})
-    names = {"": "the paper's values"}
+    names = {"": PAPER}
     data = data.assign(said=data.verdict.replace(names))
     present = [verdict for verdict in VERDICTS if (data.verdict == verdict).any()]
     color = alt.Color(
@@ -123,6 +123,7 @@ def by_size(frame: pd.DataFrame) -> alt.LayerChart:
         scale=alt.Scale(
             domain=[names.get(verdict, verdict) for verdict in present], range=[VERDICTS[each] for each in present]
         ),
+        legend=alt.Legend(columns=alt.ExprRef("width < 440 ? 2 : 4")),
     )
     ticks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 3)]
     x = style.log_axis("parameters:Q", "Parameters (billions)", ticks, padding=40)

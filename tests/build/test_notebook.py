@@ -155,7 +155,7 @@ def test_a_verdict_is_shown_in_words_and_kept_as_a_row(shown):
 
 def test_the_summary_of_a_figure_is_kept_with_the_provenance(shown):
     notebook.start(namespace(CELL))
-    drawn = {"model": "RLHF", "category": "Chat", "unit": "perplexity increase", "estimate": 1.5, "documents": 9}
+    drawn = {"model": "RLHF", "category": "chat", "unit": "perplexity increase", "estimate": 1.5, "documents": 9}
     notebook.keep("2A", pd.DataFrame([drawn | {"low": 1.0, "high": 2.0}]))
     notebook.keep("2A", pd.DataFrame([drawn | {"low": 1.1, "high": 2.1}]))  # a cell that is run once more
     share = {"model": "Base", "n": 5, "unit": "share of generations", "estimate": 0.5, "prompts": 8}

@@ -62,6 +62,8 @@ def test_what_was_not_measured_is_left_out_and_what_has_no_interval_stays():
     ]
     found = summary.kept("7A", frame(*rows), "a", "full")
     assert found.model.tolist() == ["Base"] and found.low.isna().all() and found.high.isna().all()
+    half = summary.kept("7A", frame(rows[0] | {"high": np.inf, "low": 0.1}), "a", "full")
+    assert len(half) == 1 and half.low.isna().all() and half.high.isna().all()
     assert len(summary.kept("7A", frame(*rows[1:]), "a", "full")) == 0
     with pytest.raises(ValueError, match="no summary is kept of a figure '99'; known are 2A, 2B"):
         summary.kept("99", frame(*rows), "a", "full")

@@ -19,6 +19,11 @@ def test_they_come_claim_by_claim_and_of_several_the_last_counts():
     ]
 
 
+def test_a_pair_is_one_whether_published_under_its_name_or_executed_under_all_of_it():
+    (found,) = across.in_order([row(pair="mine"), row(pair="mine=a::b", verdict="fails")])
+    assert found["verdict"] == "fails"
+
+
 def test_pairs_do_not_mix():
     names = ["a/b::c", "a-b-c", "a/b/c", "../up", "pocket", "pocket::pocket", "x" * 300, "x" * 301]
     assert sorted(each["pair"] for each in across.in_order(row(pair=name) for name in names)) == sorted(names)

@@ -66,12 +66,21 @@ def test_the_papers_pairs_stand_beside_published_ones_and_all_are_told(name):
     assert paths and "paper" in picture
 
 
+@pytest.mark.parametrize("figure", summary.FIGURES)
+def test_the_papers_pairs_are_enough(figure):
+    frame = across.figures([])
+    frame = frame[frame.figure == figure]
+    along = figure in ("3", "7B", "13", "14")
+    chart = across_figures.curves(frame, "…", "…") if along else across_figures.by_pair(frame, "…", {})
+    assert "NaN" not in drawn(chart) and "Llama 2 7" in drawn(chart) and ">RLHF<" in drawn(chart)
+
+
 def test_families_sizes_and_steps_can_be_chosen():
     chart = ALL["bars"]()
     bound = {name: param["bind"] for name, param in controls(chart).items()}
     assert bound["only_family"]["options"] == [EVERY, *sorted(["llama2", "tulu2", "olmo", across.family(NASTY)])]
     assert bound["only_size"]["options"] == [EVERY, "1 to 10 billion", "above 10 billion"]
-    assert bound["only_x"]["options"] == [EVERY, "pretraining", NASTY.lower(), "new", "instruction", "chat"]
+    assert bound["only_x"]["options"] == [EVERY, "pretraining", NASTY, "new", "instruction", "chat"]
     assert bound["steps"]["input"] == "checkbox"
     large = drawn(chart, only_size="above 10 billion")
     assert ">Llama 2 70B, paper<" in large and ">Llama 2 7B, paper<" not in large
