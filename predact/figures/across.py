@@ -19,6 +19,7 @@ from predact.models.pairs import title
 EVERY = "all"
 Choose = Mapping[str, tuple[str, str]]  # by column: what the list is called, and what is shown at first
 SHOWN = ["label", "model", "series", "x", "unit", "estimate", "low", "high", "n", "scale", "whose", "family", "size"]
+OF_PAPER = f"datum.whose == '{PAPER}'"
 PALE = 0.14  # opacity of a band, of which there may be many
 VERDICTS = {"holds": style.STEP, "fails": style.RLHF, "undecided": style.NULL, "": style.BASE}
 
@@ -42,18 +43,16 @@ def by_pair(frame: pd.DataFrame, heading: str, choose: Choose) -> alt.LayerChart
     shown = alt.Chart(data).transform_filter(visible).encode(y=y)
     for test in where:
         shown = shown.transform_filter(test)
-    ours, theirs = (shown.transform_filter(f"datum.whose {sign} '{PAPER}'") for sign in ("!=", "=="))
-    hollow = theirs.mark_point(shape="diamond", filled=False, size=70, strokeWidth=1.5, opacity=1)
     layers = (
-        *style.estimates(ours, x, marks, _tooltip()),
-        hollow.encode(x=x, color=marks["color"], tooltip=_tooltip()),
+        _spans(shown).encode(x=alt.X("from:Q", title=None), x2="to:Q", color=marks["color"]),
+        _points(shown, marks["color"]).encode(x=x, shape=_diamonds(marks["shape"]), tooltip=_tooltip()),
     )
     return style.figure(
         layers,
         [*choices, *boxes],
         title=heading,
         description=_said(data, heading, choose),
-        height=style.LINE * len(labels),
+        height=max(3, len(labels)) * style.LINE,
     )
 
 
@@ -74,7 +73,7 @@ def curves(
     data = _kept(frame if named else frame.assign(x=numbers))
     if log:  # an interval from 0 is drawn from half of the least value on
         data = data[data.estimate > 0]
-        data = data.assign(low=data.low.clip(lower=data.estimate.min() / 2))
+        data["from"] = data["from"].clip(lower=data.estimate.min() / 2)
     labels, models = list(data.label.unique()), _models(data)
     marks, (boxes, visible) = style.models(models), style.steps(models)
     choices, where = _choices(data, choose or {})
@@ -92,13 +91,13 @@ def curves(
     for test in where:
         shown = shown.transform_filter(test)
     shown = shown.encode(x=x, detail=["label:N", "series:N"])
-    ours, theirs = (shown.transform_filter(f"datum.whose {sign} '{PAPER}'") for sign in ("!=", "=="))
-    band = ours.transform_filter("isValid(datum.low)").mark_area(opacity=PALE)
-    color = marks["color"]
+    chosen = {"test": "pair == datum.label", "value": 0.25}
+    bands: Any = {"condition": [chosen, {"test": OF_PAPER, "value": 0}], "value": PALE}  # the paper's, if asked for
+    color, thin = marks["color"], alt.condition(OF_PAPER, alt.value(1.2), alt.value(2))
+    dashed = alt.condition(OF_PAPER, alt.value([4, 2]), alt.value([1, 0]))
     layers = (
-        band.encode(y=alt.Y("low:Q", title=None), y2="high:Q", color=color),
-        ours.mark_line(strokeWidth=2).encode(y=y, color=color),
-        theirs.mark_line(strokeWidth=1.2, strokeDash=[4, 2], opacity=0.8).encode(y=y, color=color),
+        shown.mark_area().encode(y=alt.Y("from:Q", title=None), y2="to:Q", color=color, opacity=alt.Opacity(**bands)),
+        shown.mark_line().encode(y=y, color=color, strokeDash=dashed, strokeWidth=thin),
         shown.mark_point(filled=True, size=60).encode(y=y, opacity=alt.value(0), tooltip=_tooltip(), **marks),
     )
     return style.figure(
@@ -112,7 +111,7 @@ def by_size(frame: pd.DataFrame) -> alt.LayerChart:
     Args:
         frame: what `across.effects` returns. The claim is chosen below the figure.
     """
-    data = frame.round({"estimate": 4, "low": 4, "high": 4})
+    data = _with_ends(frame.round({"estimate": 4, "low": 4, "high": 4}))
     heads = {id: f"{id}: {data[data.id == id].unit.iloc[-1]}" for id in data.id.unique()}
     choice, heading = style.choice("claim", "Claim", {id: (id, head) for id, head in heads.items()})
     names = {"": PAPER}
@@ -128,18 +127,13 @@ def by_size(frame: pd.DataFrame) -> alt.LayerChart:
     ticks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 3)]
     x = style.log_axis("parameters:Q", "Parameters (billions)", ticks, padding=40)
     y = alt.Y("estimate:Q", title=None, scale=alt.Scale(zero=False))
-    tooltip = [alt.Tooltip("label:N", title="pair"), "verdict:N", *_numbers(), "unit:N"]
+    tooltip = [alt.Tooltip("label:N", title="pair"), alt.Tooltip("verdict:N"), *_numbers(), alt.Tooltip("unit:N")]
     tooltip += [alt.Tooltip("parameters:Q", format=".3~g", title="billions of parameters")]
     shown = alt.Chart(data).transform_filter("datum.id == claim && isValid(datum.parameters)").encode(x=x)
-    ours, theirs = (shown.transform_filter(f"datum.whose {sign} '{PAPER}'") for sign in ("!=", "=="))
+    shape = alt.condition(OF_PAPER, alt.value("diamond"), alt.value("circle"))
     layers = (
-        ours.mark_rule(strokeWidth=6, opacity=0.35, strokeCap="round").encode(
-            y=alt.Y("low:Q", title=None), y2="high:Q", color=color
-        ),
-        ours.mark_point(filled=True, size=70, opacity=1).encode(y=y, color=color, tooltip=tooltip),
-        theirs.mark_point(shape="diamond", filled=False, size=70, strokeWidth=1.5, opacity=1).encode(
-            y=y, color=color, tooltip=tooltip
-        ),
+        _spans(shown).encode(y=alt.Y("from:Q", title=None), y2="to:Q", color=color),
+        _points(shown, color).encode(y=y, shape=shape, tooltip=tooltip),
         shown.mark_text(align="left", dx=8, fontSize=10).encode(y=y, text="pair:N"),
     )
     first = data[data.id == data.id.iloc[0]]
@@ -194,7 +188,31 @@ def _kept(frame: pd.DataFrame) -> pd.DataFrame:
     """What a figure needs of a frame, with fewer digits, for it may hold many pairs; and the place of each pair."""
     places = {label: place for place, label in enumerate(frame.label.unique())}
     data = frame[SHOWN].round({"estimate": 4, "low": 4, "high": 4}).astype({"n": float})
-    return data.assign(place=data.label.map(places))
+    return _with_ends(data.assign(place=data.label.map(places)))
+
+
+def _with_ends(data: pd.DataFrame) -> pd.DataFrame:
+    """Add the ends of what is drawn of an interval, from and to: without one, both are the estimate."""
+    return data.assign(**{"from": data.low.fillna(data.estimate), "to": data.high.fillna(data.estimate)})
+
+
+def _spans(shown: alt.Chart) -> alt.Chart:
+    """Draw intervals, where there are such."""
+    visible = alt.condition("isValid(datum.low)", alt.value(0.35), alt.value(0))
+    return shown.mark_rule(strokeWidth=6, strokeCap="round").encode(opacity=visible)
+
+
+def _points(shown: alt.Chart, color: alt.Color) -> alt.Chart:
+    """Draw estimates, the paper's hollow."""
+    stroke = alt.Stroke(color.shorthand, scale=color["scale"], legend=color["legend"])
+    filled = alt.condition(OF_PAPER, alt.value(0), alt.value(1))
+    mark = shown.mark_point(filled=True, size=70, strokeWidth=1.5, opacity=1)
+    return mark.encode(color=color, stroke=stroke, fillOpacity=filled)
+
+
+def _diamonds(shape: alt.Shape) -> alt.Shape:
+    """The shape that tells the model, but of the paper's a diamond."""
+    return alt.Shape("model:N", scale=shape["scale"], condition={"test": OF_PAPER, "value": "diamond"})
 
 
 def _models(data: pd.DataFrame) -> list[str]:
