@@ -14,7 +14,6 @@ from predact.build import pages
 from predact.build.execute import Failed, find, on_generations, verdicts
 from predact.discussion import across, published
 from predact.errors import UserError
-from predact.figures import across as across_figures
 from predact.models import pairs
 from predact.store import write, writing
 
@@ -73,6 +72,8 @@ def left_out(source: Path) -> bytes:
 
 def _computed(project: Path, out: Path, pair: str, executed: list[Path]) -> dict[str, str]:
     """Return the computed parts of the pages, by the names of their files."""
+    from predact.figures import across as across_figures  # and with it what draws: not needed by other commands
+
     notebooks = [out / "notebooks" / source.name for source in executed]
     mine, theirs = verdicts(notebooks), across.verdicts(project / published.FOLDER)
     everyone = across.in_order([*theirs, *mine])

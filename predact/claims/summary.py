@@ -1,28 +1,17 @@
-"""Summaries of the paper's figures: what a chapter finds for its pair, and the paper's own values, in one table.
+"""Summaries of the paper's figures: what chapters find for a pair, in the columns of one table.
 
 A summary is small and tidy: numbers and names, no text of a model. So the figures of many pairs can be put together.
 """
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from predact.claims import paper
-from predact.claims.backbone import OVERLAP, PAPER_PAIRS
-from predact.claims.foresight import BEGINNINGS, OTHERS, PERCENT, QUESTIONS
-from predact.claims.last_word import AS_THE_PAPER
-from predact.claims.mass import MASS
-from predact.claims.prediction import INCREASES
-from predact.claims.self_reading import ALL, MEAN, PERPLEXITY, RATIO
-from predact.claims.shared_ngrams import DIFFERENCE, PER_PROMPT, UNIT
-from predact.claims.skeleton import INSIDE
-from predact.claims.support import PERCENT as OF_VOCABULARY
 from predact.methods.ngrams import GENERATIONS
-from predact.models.passages import OWN
 
 MIME = "application/vnd.predact.figures+json"  # of a chapter's summaries in its last output
 COLUMNS = {
@@ -42,8 +31,6 @@ COLUMNS = {
 _NOTHING = dict.fromkeys(["estimate", "low", "high", "n"])  # columns in which nothing, None, stands for what is missing
 OF_MEASURE = {"matched": "paper", "equal": "book"}  # diversity matched as in the paper, or both models at one p
 DIGITS = 5  # of a number that is kept
-CATEGORIES = {"new corpora": "new", "instruction tuning": "instruction", "instruction data": "instruction"}
-PAIRS = {"TULU 7B": "Tulu 2 7B", "TULU 70B": "Tulu 2 70B"}  # where the paper has several names for one pair
 
 
 class Figure(NamedTuple):
@@ -54,7 +41,6 @@ class Figure(NamedTuple):
     series: tuple[str, ...] = ()  # columns
     n: str = "n"  # column
     rows: str = ""  # a query; empty: all rows
-    papers: Callable[[], pd.DataFrame] = pd.DataFrame  # pair, model, series, x, unit, value (low and high, where known)
 
 
 def kept(figure: str, frame: pd.DataFrame, pair: str, scale: str, protocol: str = "paper") -> pd.DataFrame:
@@ -86,16 +72,10 @@ def kept(figure: str, frame: pd.DataFrame, pair: str, scale: str, protocol: str 
         scale=scale,
         protocol=found.measure.map(OF_MEASURE) if "measure" in found else protocol,
         series=[", ".join(parts) for parts in found[list(told.series)].astype(str).to_numpy()],
-        x=found[told.x].map(_place) if told.x else "",
+        x=found[told.x].map(place) if told.x else "",
         n=found[told.n],
     )
-    return check(_typed(found))
-
-
-def of_paper(figure: str) -> pd.DataFrame:
-    """Return the paper's own values of a figure as a summary: its five pairs, intervals where it has some."""
-    found = FIGURES[figure].papers().rename(columns={"value": "estimate"}).dropna(subset="estimate")
-    return check(_typed(found.assign(figure=figure, scale="", protocol="paper", x=found.x.map(_place))))
+    return check(typed(found))
 
 
 def check(summary: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +124,7 @@ def from_data(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """
     if not all(isinstance(row, dict) and row.keys() == COLUMNS.keys() for row in rows):
         raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
-    return check(_typed(pd.DataFrame(rows, columns=list(COLUMNS))))
+    return check(typed(pd.DataFrame(rows, columns=list(COLUMNS))))
 
 
 def as_csv(summary: pd.DataFrame) -> str:
@@ -164,8 +144,12 @@ def from_csv(text: str) -> pd.DataFrame:
     return from_data([{name: row[name] or _NOTHING.get(name, "") for name in row} for row in reader])
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Bring a frame to `COLUMNS`; the ends of an interval that the frame does not have are missing."""
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Bring a frame to `COLUMNS`; what it does not have is missing.
+
+    Raises:
+        ValueError: what should be a number is none.
+    """
     whole = frame.reindex(columns=list(COLUMNS)).reset_index(drop=True)
     try:
         numbers = {name: pd.to_numeric(whole[name]) for name in _NOTHING}
@@ -176,88 +160,22 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return whole.assign(**short)
 
 
-def _place(at: Any) -> str:
+def place(at: Any) -> str:
     """A place on the axis as text: a number in its shortest form."""
     return at if isinstance(at, str) else f"{at:g}"
 
 
-def _increases(panel: str) -> pd.DataFrame:
-    found = paper.values("2", panel)
-    categories = found.x.str.lower().replace(CATEGORIES)
-    return found.assign(pair=found.model.replace(PAIRS), model="RLHF", series="", x=categories, unit=INCREASES[0])
-
-
-def _masses() -> pd.DataFrame:
-    found = _of_pairs(paper.values("3"))
-    return found.assign(series=found.condition.map(paper.TEXTS), unit=MASS)
-
-
-def _supports() -> pd.DataFrame:
-    found = _of_pairs(paper.values("4"))
-    return found.assign(series=found.condition.map(paper.TEXTS), x="", unit=OF_VOCABULARY)
-
-
-def _self_perplexities() -> pd.DataFrame:
-    """The perplexities, and as multiples of Base's."""
-    found = _of_pairs(paper.values("5"))
-    found = found.assign(series="", x=found.x.str.lower().replace(CATEGORIES))
-    base = found[found.model == "Base"].set_index(["pair", "x"]).value.rename("base")
-    ratios = found.join(base, on=["pair", "x"])
-    ratios = ratios.assign(value=ratios.value / ratios.base, unit=RATIO)
-    return pd.concat([found.assign(unit=PERPLEXITY), ratios], ignore_index=True)
-
-
-def _accuracies() -> pd.DataFrame:
-    found = _of_pairs(paper.values("6"))
-    kinds = found.panel.str.contains("Pile").map({True: BEGINNINGS, False: QUESTIONS})
-    texts = found.panel.str.contains("own").map({True: OWN, False: OTHERS})
-    return found.assign(series=kinds + ", " + texts, unit=PERCENT)
-
-
-def _commonest() -> pd.DataFrame:
-    found = _of_pairs(paper.values("7", "A"))
-    return found.assign(series="", value=found.value / 100, unit=UNIT)
-
-
-def _histogram() -> pd.DataFrame:
-    found = _of_pairs(paper.values("7", "B"))
-    return found.assign(series="", value=found.value / paper.PROMPTS, unit=PER_PROMPT)
-
-
-def _along(figure: str, unit: str) -> pd.DataFrame:
-    found = paper.values(figure)
-    parts = [
-        found[found.model == name].assign(pair=pair, model=model)
-        for pair, names in PAPER_PAIRS.items()
-        for model, name in zip(("Base", "RLHF"), names, strict=True)
-    ]
-    whole = pd.concat(parts, ignore_index=True)
-    return whole.assign(series=GENERATIONS, x=whole.x + 0.5, unit=unit)
-
-
-def _last_words() -> pd.DataFrame:
-    found = _of_pairs(paper.values("Table 1"))
-    return found.assign(series="", unit=found.x.map(AS_THE_PAPER), x="")
-
-
-def _of_pairs(found: pd.DataFrame) -> pd.DataFrame:
-    """Part the paper's names of models, such as Llama 2 7B Base, into pair and model."""
-    names = found.model.str.rsplit(n=1)
-    return found.assign(pair=names.str[0].replace(PAIRS), model=names.str[1])
-
-
 _ALONG = ("position", ("text",), "prompts", f"text == {GENERATIONS!r}")
-_CATEGORIES = f"source == {MEAN!r} and category != {ALL!r}"  # of self-perplexity
 FIGURES = {
-    "2A": Figure("02_world_modeling", "category", n="documents", papers=lambda: _increases("A")),
-    "2B": Figure("02_world_modeling", "category", n="documents", papers=lambda: _increases("B")),
-    "Table 1": Figure("02_world_modeling", n="passages", papers=_last_words),
-    "3": Figure("03_collapse", "k", ("text",), papers=_masses),
-    "4": Figure("03_collapse", "", ("text",), papers=_supports),
-    "5": Figure("03_collapse", "category", n="prefixes", rows=_CATEGORIES, papers=_self_perplexities),
-    "7A": Figure("04_anchor_spans", "n", n="prompts", rows=f"model != {DIFFERENCE!r}", papers=_commonest),
-    "7B": Figure("04_anchor_spans", "x", n="prompts", papers=_histogram),
-    "14": Figure("04_anchor_spans", *_ALONG, papers=lambda: _along("14", INSIDE)),
-    "13": Figure("05_backbones", *_ALONG, papers=lambda: _along("13", OVERLAP)),
-    "6": Figure("06_planning", "n", ("kind", "text"), "prompts", papers=_accuracies),
+    "2A": Figure("02_world_modeling", "category", n="documents"),
+    "2B": Figure("02_world_modeling", "category", n="documents"),
+    "Table 1": Figure("02_world_modeling", n="passages"),
+    "3": Figure("03_collapse", "k", ("text",)),
+    "4": Figure("03_collapse", "", ("text",)),
+    "5": Figure("03_collapse", "category", n="prefixes", rows="source == 'mean' and category != 'all'"),
+    "7A": Figure("04_anchor_spans", "n", n="prompts", rows="model != 'RLHF - Base'"),
+    "7B": Figure("04_anchor_spans", "x", n="prompts"),
+    "14": Figure("04_anchor_spans", *_ALONG),
+    "13": Figure("05_backbones", *_ALONG),
+    "6": Figure("06_planning", "n", ("kind", "text"), "prompts"),
 }

@@ -12,7 +12,7 @@ from IPython.display import HTML
 
 from predact import markup
 from predact.claims.verdict import claims, told
-from predact.discussion.across import BANDS, PAPER
+from predact.discussion.compared import BANDS, PAPER
 from predact.figures import style
 from predact.models.pairs import title
 
@@ -28,7 +28,7 @@ def by_pair(frame: pd.DataFrame, heading: str, choose: Choose) -> alt.LayerChart
     """One line for each pair, a point with its 95 % interval for each model of it; hollow, the paper's.
 
     Args:
-        frame: rows of `across.figures` of one figure and protocol.
+        frame: rows of `compared.figures` of one figure and protocol.
         heading: of the figure.
         choose: columns (`x`, `series`, `unit`) of which a value is chosen below the figure: what the list is called,
             and the value shown at first, or `EVERY`, which shows all.
@@ -62,7 +62,7 @@ def curves(
     """A line for each pair and model, with its 95 % band; thin and dashed, the paper's.
 
     Args:
-        frame: rows of `across.figures` of one figure and protocol.
+        frame: rows of `compared.figures` of one figure and protocol.
         heading: of the figure.
         axis: title of the horizontal axis, on which the places (`x`) are: numbers, or else names in their order.
         choose: as `by_pair`.
@@ -109,7 +109,7 @@ def by_size(frame: pd.DataFrame) -> alt.LayerChart:
     """The effect on which a verdict rests against the number of parameters, claim by claim; hollow, the paper's.
 
     Args:
-        frame: what `across.effects` returns. The claim is chosen below the figure.
+        frame: what `compared.effects` returns. The claim is chosen below the figure.
     """
     data = _with_ends(frame.round({"estimate": 4, "low": 4, "high": 4}))
     heads = {id: f"{id}: {data[data.id == id].unit.iloc[-1]}" for id in data.id.unique()}

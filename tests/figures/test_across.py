@@ -5,7 +5,7 @@ import re
 import pytest
 
 from predact.claims import summary
-from predact.discussion import across
+from predact.discussion import across, compared
 from predact.figures import across as across_figures
 from predact.figures.across import EVERY
 from tests.figures.made import NASTY, controls, drawn, told
@@ -29,7 +29,7 @@ def made(figure, xs, pair=NASTY, series=("",), unit="a unit"):
 
 def of(figure, *args, **more):
     """The figure of the paper's pairs and one more, of two billion parameters."""
-    found = across.figures([results(NASTY, (), made(figure, *args, **more), parameters=2_000_000_000)])
+    found = compared.figures([results(NASTY, (), made(figure, *args, **more), parameters=2_000_000_000)])
     return found[found.figure == figure]
 
 
@@ -43,7 +43,7 @@ ALL = {
         of("3", "123", series=TEXTS), "Mass", "k", {"series": ("Text", "gold text")}
     ),
     "bins": lambda: across_figures.curves(of("7B", ["0-10", "10-20"]), "10-grams", "bin", log=True),
-    "sizes": lambda: across_figures.by_size(across.effects([results(NASTY, [row("C1", NASTY), row("C5", NASTY)])])),
+    "sizes": lambda: across_figures.by_size(compared.effects([results(NASTY, [row("C1", NASTY), row("C5", NASTY)])])),
 }
 
 
@@ -68,7 +68,7 @@ def test_the_papers_pairs_stand_beside_published_ones_and_all_are_told(name):
 
 @pytest.mark.parametrize("figure", summary.FIGURES)
 def test_the_papers_pairs_are_enough(figure):
-    frame = across.figures([])
+    frame = compared.figures([])
     frame = frame[frame.figure == figure]
     along = figure in ("3", "7B", "13", "14")
     chart = across_figures.curves(frame, "…", "…") if along else across_figures.by_pair(frame, "…", {})
@@ -78,7 +78,7 @@ def test_the_papers_pairs_are_enough(figure):
 def test_families_sizes_and_steps_can_be_chosen():
     chart = ALL["bars"]()
     bound = {name: param["bind"] for name, param in controls(chart).items()}
-    assert bound["only_family"]["options"] == [EVERY, *sorted(["llama2", "tulu2", "olmo", across.family(NASTY)])]
+    assert bound["only_family"]["options"] == [EVERY, *sorted(["llama2", "tulu2", "olmo", compared.family(NASTY)])]
     assert bound["only_size"]["options"] == [EVERY, "1 to 10 billion", "above 10 billion"]
     assert bound["only_x"]["options"] == [EVERY, "pretraining", NASTY, "new", "instruction", "chat"]
     assert bound["steps"]["input"] == "checkbox"
@@ -92,7 +92,7 @@ def test_an_interval_down_to_nothing_is_drawn_on_a_logarithmic_axis():
 
 
 def test_the_table_of_all_pairs_has_the_papers_values_without_a_verdict():
-    rows = across.in_order([*across.of_paper(), row("C1", "mine", estimate=2.5)])
+    rows = across.in_order([*compared.estimates_of_paper(), row("C1", "mine", estimate=2.5)])
     page = across_figures.verdicts(rows).data
     assert "<b>C1</b> perplexity ratio</th>" in page and "<b>C2</b> perplexity increase after finetuning</th>" in page
     assert page.index(">mine<") < page.index(">Llama 2 70B<")
