@@ -144,6 +144,7 @@ def test_unknown_pair(predact, command, tmp_path):
 
 def test_outside_a_project(predact):
     refused(predact("book"), "no book here", "project's folder")
+    refused(predact("publish"), "no book here", "project's folder")
 
 
 class TestInAProject:
@@ -244,6 +245,13 @@ class TestInAProject:
         (tmp_path / "mine.jsonl").write_text('{"model": "Base", "prompt": "Q"}\n')
         refused(predact("run", "--generations", "mine.jsonl"), "file: 'mine.jsonl', line 1, has no text in the field")
         assert not (tmp_path / "_build").exists()
+
+    def test_what_was_not_executed_is_not_published(self, predact, tmp_path):
+        missing = "pair: 02_world_modeling, 03_collapse, 04_anchor_spans, 05_backbones, 06_planning not executed"
+        refused(predact("publish"), missing, "run `predact run --only 02` for 'pocket'")
+        executed(tmp_path / "mine/notebooks/02_world_modeling.ipynb")
+        refused(predact("publish", "--out", "mine"), "pair: 03_collapse, 04_anchor_spans")
+        assert not (tmp_path / "book").exists()
 
     @pytest.mark.parametrize("text", ["parts: [", "parts: 3", "[]", "\x00"])
     def test_a_damaged_table_of_contents_is_one_line(self, predact, tmp_path, text):
