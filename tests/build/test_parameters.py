@@ -123,7 +123,8 @@ REFUSED = {
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_number_of_a_notebook_has_a_range(path):
     numbers = {name: each for name, each in of_notebook(path).items() if each.type in ("int", "float")}
-    assert numbers.keys() <= REFUSED.keys() and "seed" in numbers
+    assert numbers.keys() <= REFUSED.keys()
+    assert ("seed" in numbers) == (path.stem != "09_across_models"), "which draws nothing"
     for name, parameter in numbers.items():
         check_types({name: parameter}, {name: parameter.default})
         for word in REFUSED[name]:
