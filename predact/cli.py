@@ -95,7 +95,7 @@ def make_book(
     """Execute every notebook, build the book, and print the path of its front page."""
     pair = _pair(pair, base, rlhf, name, generations)
     folder = _execute("", pair, scale, prompts, store, out, seed, p, count)
-    typer.echo(book.build(Path(), folder, pair))
+    typer.echo(book.build(Path(), folder, pair, pairs.pair(pair).written))
 
 
 @app.command()

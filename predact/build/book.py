@@ -14,7 +14,6 @@ from predact.build import pages
 from predact.build.execute import Failed, find, on_generations, verdicts
 from predact.discussion import across, published
 from predact.errors import UserError
-from predact.models import pairs
 from predact.store import write, writing
 
 SOURCES = ("_config.yml", "_toc.yml", "book")
@@ -22,10 +21,8 @@ LEFT_OUT = "This chapter was left out: it needs the models' weights, and of this
 JUPYTER_BOOK = (sys.executable, "-c", "import sys; from jupyter_book.cli.main import main; sys.exit(main())")
 
 
-def build(project: Path, out: Path, pair: str) -> Path:
+def build(project: Path, out: Path, pair: str, written: bool = False) -> Path:
     """Build the book of a pair from the prose of the project and the notebooks that `execute.run` left in `out`.
-
-    Of a pair of which only generations are known, a chapter that needs more is one sentence that says so.
 
     The HTML of an earlier build is replaced in one step at the end, and stays when this build fails or is killed.
     Where another process is building the same book, this one waits for it.
@@ -34,6 +31,7 @@ def build(project: Path, out: Path, pair: str) -> Path:
         project: folder of the sources.
         out: folder of this book.
         pair: whose verdicts the front page shows.
+        written: whether only generations of it are known; a chapter that needs more is then a sentence that says so.
 
     Returns:
         Path of the front page, `out`/html/index.html.
@@ -50,7 +48,7 @@ def build(project: Path, out: Path, pair: str) -> Path:
         for name in SOURCES:
             _copy(project / name, out / name)
         sources = find(project)
-        executed = on_generations(sources) if pairs.pair(pair).written else sources
+        executed = on_generations(sources) if written else sources
         for source in set(sources) - set(executed):
             write(out / "notebooks" / source.name, left_out(source), "out")
         generated = out / "book" / "_generated"
