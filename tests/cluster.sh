@@ -13,13 +13,15 @@ pairs=${2:-pocket, pocket-dpo, pocket-seed1, pocket-true}
 predact=$PWD/.venv/bin/predact
 work=$(mktemp -d)
 chmod 755 "$work"
-trap 'kill $(jobs -p) 2>/dev/null; pkill -F "$work/slurmctld.pid" 2>/dev/null; pkill -F "$work/slurmd.pid" 2>/dev/null; rm -rf "$work"' EXIT
+conf=/etc/slurm/slurm.conf  # where the steps of a job look for it
+[ ! -e $conf ] || { echo "$conf is there: this machine has a Slurm of its own"; exit 2; }
+trap 'kill $(jobs -p) 2>/dev/null; pkill -F "$work/slurmctld.pid" 2>/dev/null; pkill -F "$work/slurmd.pid" 2>/dev/null; rm -rf "$work" $conf' EXIT
 
 start_slurm() {  # one node of all cores on loopback, without accounting
     mkdir -p "$work"/{state,spool} /run/munge
     chown munge: /run/munge
     runuser -u munge -- munged --force
-    cat >"$work/slurm.conf" <<EOF
+    cat >$conf <<EOF
 ClusterName=one
 SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmUser=root
@@ -35,17 +37,17 @@ SlurmdPidFile=$work/slurmd.pid
 SlurmctldLogFile=$work/slurmctld.log
 SlurmdLogFile=$work/slurmd.log
 ReturnToService=2
+MinJobAge=3600
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024) - 512}' /proc/meminfo) State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 EOF
-    export SLURM_CONF=$work/slurm.conf
     slurmctld
     slurmd
     until srun hostname >/dev/null 2>&1; do sleep 1; done
 }
 
 books() {  # all pairs, by jobs of Slurm
-    (cd "$work/cluster" && PYTHONPATH=$work/cluster "$snakemake" --profile workflow/profiles/slurm --config \
+    (cd "$work/cluster" && PYTHONPATH=$work/cluster "$snakemake" --profile workflow/profiles/slurm --slurm-status-command squeue --config \
         "pairs=[$pairs]" scale=classroom "predact=$predact" "store=$work/store" "$@")
 }
 
