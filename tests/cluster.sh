@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the books of four pocket pairs on a real Slurm of one node, kills a job, and holds every stored result and every
-# verdict of one pair against those that `predact book` gives.
+# verdict of one pair against those that `predact book` gives: ids to the letter, numbers but for rounding.
 #
 #     tests/cluster.sh SNAKEMAKE [PAIRS]
 #
@@ -73,13 +73,31 @@ for place in cluster alone; do
 done
 diff "$work/cluster.json" "$work/alone.json" && echo "verdicts: the same"
 .venv/bin/python - "$work/store" "$work/own" <<'EOF'
-import hashlib, sys
+import sys
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def near(one, other):
+    """Whether two stored frames have the same ids and texts, and numbers that differ by rounding alone."""
+    frames = pd.read_parquet(one), pd.read_parquet(other)
+    for column in frames[1]:
+        values = [np.concatenate([np.ravel(each) for each in frame[column]]) for frame in frames]
+        if values[0].dtype.kind == "f":
+            same = np.allclose(*values, rtol=1e-4, atol=1e-4, equal_nan=True)
+        else:
+            same = list(values[0]) == list(values[1])
+        if not same:
+            return False
+    return True
+
 
 shared, own = map(Path, sys.argv[1:])
 names = [path.relative_to(own) for path in own.rglob("*") if path.suffix in (".parquet", ".safetensors")]
-sums = [[hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names] for root in (shared, own)]
-differ = [str(name) for name, one, other in zip(names, *sums) if one != other]
-print(f"stored results: {len(names)} compared, {len(differ)} differ", *differ[:5])
+apart = [name for name in names if (shared / name).read_bytes() != (own / name).read_bytes()]  # sampled in other company
+differ = [str(name) for name in apart if name.suffix != ".parquet" or not near(shared / name, own / name)]
+print(f"stored results: {len(names)} compared, {len(names) - len(apart)} to the byte, {len(differ)} differ", *differ[:5])
 sys.exit(bool(differ) or not names)
 EOF
