@@ -72,32 +72,16 @@ for place in cluster alone; do
     (cd "$work/$place" && PYTHONPATH=$work/$place "$predact" scorecard --pair "$first" --json) >"$work/$place.json"
 done
 diff "$work/cluster.json" "$work/alone.json" && echo "verdicts: the same"
-.venv/bin/python - "$work/store" "$work/own" <<'EOF'
+PYTHONPATH=tests .venv/bin/python - "$work/store" "$work/own" <<'EOF'
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-
-def near(one, other):
-    """Whether two stored frames have the same ids and texts, and numbers that differ by rounding alone."""
-    frames = pd.read_parquet(one), pd.read_parquet(other)
-    for column in frames[1]:
-        values = [np.concatenate([np.ravel(each) for each in frame[column]]) for frame in frames]
-        if values[0].dtype.kind == "f":
-            same = np.allclose(*values, rtol=1e-4, atol=1e-4, equal_nan=True)
-        else:
-            same = list(values[0]) == list(values[1])
-        if not same:
-            return False
-    return True
-
+from alike import alike, names
 
 shared, own = map(Path, sys.argv[1:])
-names = [path.relative_to(own) for path in own.rglob("*") if path.suffix in (".parquet", ".safetensors")]
-apart = [name for name in names if (shared / name).read_bytes() != (own / name).read_bytes()]  # sampled in other company
-differ = [str(name) for name in apart if name.suffix != ".parquet" or not near(shared / name, own / name)]
-print(f"stored results: {len(names)} compared, {len(names) - len(apart)} to the byte, {len(differ)} differ", *differ[:5])
-sys.exit(bool(differ) or not names)
+found = sorted(names(own))
+apart = [name for name in found if (shared / name).read_bytes() != (own / name).read_bytes()]  # sampled in other company
+differ = [name for name in apart if not alike(shared / name, own / name)]
+print(f"stored results: {len(found)} compared, {len(found) - len(apart)} to the byte, {len(differ)} differ", *differ[:5])
+sys.exit(bool(differ) or not found)
 EOF

@@ -61,41 +61,16 @@ end() {  # chapter, folder: run it to its end
 
 compare() {  # folder: end the chapters, compare with the undisturbed ones, and begin with nothing again
     for chapter in "${chapters[@]}"; do end "$chapter" "$1"; done
-    .venv/bin/python - "$work/whole" "$1" <<'PYTHON'
+    PYTHONPATH=$PWD:tests .venv/bin/python - "$work/whole" "$1" <<'PYTHON'
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from safetensors.numpy import load_file
+from alike import alike, names
 
 from predact.build import execute
 
-NEAR = 1e-4  # what is computed in another company of texts differs in the last digits
 whole, other = map(Path, sys.argv[1:])
-
-
-def names(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".parquet", ".safetensors")}
-
-
-def columns(path):
-    """Each column or tensor as one flat array, by name."""
-    if path.suffix == ".safetensors":
-        return {name: array.ravel() for name, array in load_file(path).items()}
-    frame = pd.read_parquet(path)
-    return {name: np.concatenate([np.atleast_1d(cell) for cell in frame[name]] or [[]]) for name in frame}
-
-
-def same(first, second):
-    if first.dtype.kind != "f":
-        return np.array_equal(first, second)
-    return first.shape == second.shape and np.allclose(first, second, rtol=NEAR, atol=NEAR, equal_nan=True)
-
-
-def alike(name):
-    first, second = (columns(folder / name) for folder in (whole / "store", other / "store"))
-    return first.keys() == second.keys() and all(same(first[each], second[each]) for each in first)
 
 
 def agree(first, second):
@@ -106,7 +81,9 @@ def agree(first, second):
 
 
 expected, found = names(whole / "store"), names(other / "store")
-wrong = sorted(expected ^ found) + [name for name in sorted(expected & found) if not alike(name)]
+wrong = sorted(expected ^ found) + [
+    name for name in sorted(expected & found) if not alike(whole / "store" / name, other / "store" / name)
+]
 told = [execute.verdicts(sorted((folder / "out/notebooks").glob("*.ipynb"))) for folder in (whole, other)]
 wrong += [] if len(told[0]) == len(told[1]) and all(map(agree, *told)) else ["verdicts"]
 print(f"{len(expected)} results and {len(told[0])} verdicts compared, different are {wrong or 'none'}")
