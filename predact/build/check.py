@@ -90,8 +90,9 @@ def estimates(run: Run) -> dict[str, Any]:
     loading.keep_in(run.root)
     base, models = run.pair.models["Base"], run.pair.models
     configs = {step: loading.config(model) for step, model in models.items()}
-    needs = _needed(run, configs, {step: loading.parameters(model) for step, model in models.items()})
-    stored, work = _stored(run, configs["Base"].get_text_config(), loading.parameters(base)), total(run)
+    sizes = {step: loading.parameters(model) for step, model in models.items()}
+    needs, work = _needed(run, configs, sizes), total(run)
+    stored = _stored(run, configs["Base"].get_text_config(), sizes["Base"])
     rates = measure_rates(*loading.load(base), run.pair.frame) if loading.at_hand(base) else None
     return {
         "memory": round(max(needs.weights + needs.cache, needs.learning)),

@@ -121,25 +121,24 @@ def values(notebook: Path) -> dict[str, Any]:
     return declared | metadata(notebook)["parameters"]
 
 
+def provenance(notebook: Path) -> dict[str, Any]:
+    """Return what an executed notebook tells of its run, see `notebook.provenance`; nothing where it does not."""
+    return next(iter(_outputs(notebook, PROVENANCE)), {})
+
+
 def settings(notebook: Path) -> dict[str, Any]:
     """Return the settings that an executed notebook was run with; nothing for one that is run at no scale."""
-    told = [found["settings"] for found in _outputs(notebook, PROVENANCE) if "scale" in of_notebook(notebook)]
-    return told[0] if told else {}
+    return provenance(notebook).get("settings", {}) if "scale" in of_notebook(notebook) else {}
 
 
 def results(notebook: Path) -> list[dict]:
     """Return the sidecars of the stored results that an executed notebook used."""
-    return [result for found in _outputs(notebook, PROVENANCE) for result in found["results"]]
+    return provenance(notebook).get("results", [])
 
 
 def remarks(notebook: Path) -> list[str]:
     """Return what an executed notebook remarks beside its figures."""
-    return [told for found in _outputs(notebook, PROVENANCE) for told in found["remarks"]]
-
-
-def provenance(notebook: Path) -> dict[str, Any]:
-    """Return what an executed notebook tells of its run, see `notebook.provenance`; nothing where it does not."""
-    return next(iter(_outputs(notebook, PROVENANCE)), {})
+    return provenance(notebook).get("remarks", [])
 
 
 def summaries(notebook: Path) -> dict[str, list[dict]]:

@@ -136,7 +136,7 @@ def start(model: Any, cache: Any, rows: Tensor, room: int, mask: Tensor | None =
         room: how many steps are taken at most.
         mask: what was read [rows, tokens]: 1 for a token, 0 for padding on the left; None if there is no padding.
     """
-    if room and can_be_recorded(model, cache) and model.device.type in _RECORDING and model not in _unrecorded:
+    if room and rows.device.type in _RECORDING and model not in _unrecorded and can_be_recorded(model, cache):
         read = rows.new_ones(len(rows), cache.get_seq_length())
         try:
             return Graph(model, cache, read if mask is None else mask, room)

@@ -169,8 +169,7 @@ def _sampled(
     numbers = uniforms(seed, [f"{name}/{index}" for name, _ in asked for index in range(count)], settings, room)
     made = sample(loaded, tokenizer, [given for _, given in asked], numbers, settings, rows)
     for place, (_, given) in enumerate(asked):
-        own = columns(made[place * count : (place + 1) * count])
-        yield pd.DataFrame({"sample": range(count), "given": [given] * count, **own})
+        yield _frame(given, made[place * count : (place + 1) * count])
 
 
 def _served(
@@ -195,8 +194,7 @@ def _served(
         requests.append(how | longest | {"prompt": given, "seed": server.seed_of(seed, name)})
     where = server.told(engine)
     for (_, given), made in zip(asked, server.answers(engine, requests), strict=True):
-        own = columns([_generation(each, stops) for each in made])
-        frame = pd.DataFrame({"sample": range(settings.generations), "given": [given] * settings.generations, **own})
+        frame = _frame(given, [_generation(each, stops) for each in made])
         frame.attrs["device"] = where
         yield frame
 
@@ -207,6 +205,12 @@ def _generation(told: dict[str, Any], stops: set[int]) -> Generation:
     if ended and ids and ids[-1] in stops:
         ids, log_p = ids[:-1], log_p[:-1]
     return Generation(ids, log_p, "stop" if ended else "length")
+
+
+def _frame(given: list[int], generations: Sequence[Generation]) -> pd.DataFrame:
+    """The generations of one prompt: sample, given, the fields of `Generation`."""
+    count = len(generations)
+    return pd.DataFrame({"sample": range(count), "given": [given] * count, **columns(generations)})
 
 
 def columns(generations: Sequence[Generation]) -> dict[str, list]:
@@ -426,7 +430,8 @@ def continued(
         ids[row, place] = token.cpu()
         log_p[row, place] = (logits.gather(1, token[:, None]) - total)[:, 0].cpu()
         ended = torch.isin(token, stops)
-        lengths[row[ended.cpu()]], stopped[row[ended.cpu()]] = place, True
+        over = row[ended.cpu()]
+        lengths[over], stopped[over] = place, True
         left = (~ended).nonzero()[:, 0]
         if len(left) == 0 or place + 1 == width:
             break
