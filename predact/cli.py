@@ -207,14 +207,22 @@ def scorecard(pair: PairName = "pocket", out: Out = None, as_json: AsJson = Fals
 
 
 @app.command("publish")
-def publish_pair(pair: PairName = "pocket", out: Out = None, base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+def publish_pair(
+    pair: PairName = "pocket",
+    out: Out = None,
+    base: Base = "",
+    rlhf: Rlhf = "",
+    name: Name = "",
+    texts: Annotated[bool, typer.Option("--texts", help="Some of the models' answers, too, to be read.")] = False,
+) -> None:
     """Put the results of a pair, from its executed notebooks, into book/published/pairs, and print their folder."""
     from predact.build import notebook, publish
 
     notebook.quiet()
     pair = _pair(pair, base, rlhf, name)
     execute.find(Path())  # refuses where there is no book
-    typer.echo(publish.publish((out or Path("_build", pairs.slug(pair))) / "notebooks", pair))
+    folder = out or Path("_build", pairs.slug(pair))
+    typer.echo(publish.publish(folder / "notebooks", pair, texts=texts))
 
 
 def main() -> None:

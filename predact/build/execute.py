@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from predact.build.notebook import PROVENANCE
+from predact.build.notebook import PROVENANCE, TEXTS_MIME
 from predact.build.parameters import Parameter, changes, check_names, of_notebook, read
 from predact.claims import summary
 from predact.claims.verdict import MIME
@@ -144,6 +144,11 @@ def remarks(notebook: Path) -> list[str]:
 def summaries(notebook: Path) -> dict[str, list[dict]]:
     """Return the summaries of figures that an executed notebook has kept, as JSON data."""
     return {figure: rows for found in _outputs(notebook, summary.MIME) for figure, rows in found.items()}
+
+
+def texts(notebook: Path) -> list[dict]:
+    """Return the generations that an executed notebook has kept to be read."""
+    return [row for found in _outputs(notebook, TEXTS_MIME) for row in found]
 
 
 def verdicts(notebooks: Iterable[Path]) -> list[dict]:

@@ -1,4 +1,4 @@
-"""What notebooks call: `start`, `say`, `show` for a verdict, `keep` for the summary of a figure, `provenance`."""
+"""What notebooks call: `start`, `say`, `show` for a verdict, `keep` for what is published, `provenance`."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,9 +26,11 @@ from predact.models.pairs import Model
 from predact.models.runs import Run
 
 PROVENANCE = "application/vnd.predact.provenance+json"
+TEXTS_MIME = "application/vnd.predact.texts+json"
+FEW = 3  # prompts of which texts are kept, and texts of each prompt and model
 INJECTED = "# Parameters\n"  # first line of the cell that papermill adds
 
-_started = SimpleNamespace()  # the run of this notebook, and the summaries of its figures
+_started = SimpleNamespace()  # the run of this notebook, and what it keeps to be published
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # raised on import; progress bars need no widgets
 
@@ -63,6 +65,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
     given = {name: namespace[name] for name in ("pair", "scale", "seed") if name in namespace}
     root = namespace.get("store", more.pop("store", "_build/store"))
     _started.run, _started.kept = runs.run(**more | given, root=root, **settings), {}
+    _started.texts = []
     loading.keep_in(_started.run.root)
     return _started.run
 
@@ -91,6 +94,21 @@ def keep(figure: str, frame: pd.DataFrame, protocol: Protocol = "paper") -> None
     _started.kept[figure, protocol] = summary.kept(figure, frame, _started.run.name, _started.run.scale, protocol)
 
 
+def keep_texts(generations: pd.DataFrame, prompts: Mapping[str, str], decode: Mapping[str, Callable]) -> None:
+    """Keep some generations to read, to be published if `predact publish` is asked for texts.
+
+    Args:
+        generations: model, prompt, sample, ids.
+        prompts: texts by id; the first ones are taken.
+        decode: for each model, the function that turns its ids into text.
+    """
+    some = generations[generations.prompt.isin(list(prompts)[:FEW]) & (generations["sample"] < FEW)]
+    rows = some[["model", "prompt", "ids"]].to_numpy()
+    _started.texts = [
+        {"model": model, "prompt": prompts[prompt], "generation": decode[model](ids)} for model, prompt, ids in rows
+    ]
+
+
 def say(sentence: str) -> None:
     """Show a sentence; what stands between two pairs of asterisks is strong, all else is text as it is."""
     from IPython.display import display
@@ -102,7 +120,7 @@ def provenance() -> None:
     """Show where the numbers above come from: remarks, such as texts left out, the settings, every stored result used.
 
     The cell's output is sentences and a folded table for the reader; and as data, the same with models and commit
-    (`PROVENANCE`), for the status page and `predact publish`, and the summaries of figures that were kept.
+    (`PROVENANCE`), for the status page and `predact publish`, and what was kept (`keep`, `keep_texts`).
     """
     from IPython.display import display
 
@@ -113,7 +131,8 @@ def provenance() -> None:
     for (figure, _), each in _started.kept.items():
         kept[figure] += summary.as_data(each)
     shown = {"text/html": _table(told["results"], told["remarks"]), PROVENANCE: told}
-    display(shown | ({summary.MIME: kept} if kept else {}), raw=True)
+    shown |= {kind: each for kind, each in ((summary.MIME, kept), (TEXTS_MIME, _started.texts)) if each}
+    display(shown, raw=True)
 
 
 def brief(inputs: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from predact.build import execute
 from predact.claims import summary
 from predact.claims.verdict import claims
 from predact.discussion import published
-from predact.discussion.published import Execution, Provenance, Published, Weights
+from predact.discussion.published import Execution, Provenance, Published, Text, Weights
 from predact.errors import UserError
 from predact.models import loading, pairs
 from predact.models.pairs import ENDS, Pair
@@ -19,23 +19,28 @@ from predact.store import write
 CHAPTERS = sorted({claim.chapter for claim in claims().values()} | {each.chapter for each in summary.FIGURES.values()})
 
 
-def publish(notebooks: Path, pair: str, root: Path = published.FOLDER) -> Path:
+def publish(notebooks: Path, pair: str, root: Path = published.FOLDER, texts: bool = False) -> Path:
     """Write the results of a pair below `root`, and return their folder.
 
     Args:
         notebooks: folder of its executed notebooks.
         pair: as it was named when they were executed.
         root: of the published results.
+        texts: some generations, too; nothing else that a model wrote is published.
 
     Raises:
         UserError: a chapter was not executed, or with other models, or its output is not what is published.
     """
     found = gathered(notebooks, pairs.pair(pair), pair)
+    if texts:
+        found = found._replace(texts=_texts(notebooks, pair))
     try:
         files = published.packed(found)
     except ValueError as error:
         raise UserError(f"pair: {error}; execute the chapters of {pair!r} again with `predact run`.") from error
     folder = root / pairs.slug(pair)
+    if published.TEXTS not in files:
+        (folder / published.TEXTS).unlink(missing_ok=True)  # of an earlier publication
     for name, data in files.items():  # the last one says what the others are: of half a publication nothing is read
         write(folder / name, data, "published")
     return folder
@@ -90,6 +95,13 @@ def _figure(notebooks: Path, name: str, pair: str) -> pd.DataFrame:
         return summary.from_data(found[name])
     except ValueError as error:
         raise UserError(f"pair: the summary in {chapter}: {error}; {_again(chapter[:2], pair)}.") from error
+
+
+def _texts(notebooks: Path, pair: str) -> list[Text]:
+    found = [Text(**row) for name in CHAPTERS for row in execute.texts(notebooks / f"{name}.ipynb")]
+    if not found:
+        raise UserError(f"pair: no chapter has kept texts; {_again('04', pair)}.")
+    return found
 
 
 def _weights(told: dict[str, dict[str, Any]], models: Pair, pair: str) -> dict[str, Weights]:

@@ -64,6 +64,17 @@ def overview(found: Sequence[Published]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def texts(found: Sequence[Published]) -> pd.DataFrame:
+    """Return the generations that were published to be read, those of one prompt together.
+
+    Returns:
+        prompt, pair, model, generation.
+    """
+    rows = [text.model_dump() | {"pair": each.provenance.pair} for each in found for text in each.texts]
+    frame = pd.DataFrame(rows, columns=["prompt", "pair", "model", "generation"])
+    return frame.sort_values("prompt", kind="stable", ignore_index=True)
+
+
 def billions(name: str) -> float:
     """Return the number of parameters in billions that a name tells, as in Llama 2 7B; NaN if it tells none."""
     told = re.search(r"(\d+(?:\.\d+)?)([BM])\b", name, re.IGNORECASE)

@@ -1,6 +1,7 @@
 """Published results: a folder for each pair with its verdicts, the summaries of its figures, and their provenance.
 
-`pair.json` holds the provenance, `verdicts.json` and `figures.csv` the numbers. A folder is read whole or refused.
+`pair.json` holds the provenance, `verdicts.json` and `figures.csv` the numbers, `texts.jsonl`, which need not be there,
+some generations to read. A folder is read whole or refused.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from predact.models.pairs import ENDS, slug
 
 FOLDER = Path("book", "published", "pairs")
 PAIR, VERDICTS, FIGURES = FILES = ("pair.json", "verdicts.json", "figures.csv")
+TEXTS = "texts.jsonl"
 SAID = ("holds", "fails", "undecided")
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Told = Annotated[str, Field(min_length=1)]
@@ -62,7 +64,17 @@ class Provenance(BaseModel):
     pair: Told
     models: dict[Told, Weights]  # by step, in the order of training
     chapters: dict[Told, Execution]
-    files: dict[Told, Told] = {}  # SHA-256 of the other two: so they are of one publication, unchanged
+    files: dict[Told, Told] = {}  # SHA-256 of the others: so they are of one publication, unchanged
+
+
+class Text(BaseModel):
+    """A generation of a model."""
+
+    model_config = _STRICT
+
+    model: Told
+    prompt: str
+    generation: str
 
 
 class Published(NamedTuple):
@@ -71,6 +83,7 @@ class Published(NamedTuple):
     provenance: Provenance
     verdicts: list[dict[str, Any]]  # rows of `Verdict`
     figures: pd.DataFrame  # see `summary.COLUMNS`
+    texts: list[Text] = []  # only where they were asked for
 
 
 def read_all(root: Path) -> list[Published]:
@@ -89,7 +102,8 @@ def read(folder: Path) -> Published:
         UserError: a file is missing, damaged or changed, does not fit its schema, or tells what has no provenance.
     """
     try:
-        return unpacked({name: (folder / name).read_bytes() for name in FILES}, folder.name)
+        names = [*FILES, TEXTS] if (folder / TEXTS).exists() else FILES
+        return unpacked({name: (folder / name).read_bytes() for name in names}, folder.name)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: {_in_one_line(error)}; publish it again with `predact publish`.") from error
 
@@ -103,6 +117,8 @@ def packed(found: Published) -> dict[str, bytes]:
     checked(found)
     rows = json.dumps(found.verdicts, indent=1, ensure_ascii=False) + "\n"
     files = {VERDICTS: rows.encode(), FIGURES: summary.as_csv(found.figures).encode()}
+    if found.texts:
+        files[TEXTS] = "".join(text.model_dump_json() + "\n" for text in found.texts).encode()
     told = found.provenance.model_copy(update={"files": {name: _checksum(files[name]) for name in files}})
     return files | {PAIR: (told.model_dump_json(indent=1) + "\n").encode()}
 
@@ -114,12 +130,15 @@ def unpacked(files: Mapping[str, bytes], name: str) -> Published:
         ValueError: as `packed`; or a file is not the one that was published, or the folder has another name.
     """
     told = Provenance.model_validate_json(files[PAIR])
-    changed = [each for each in FILES[1:] if told.files.get(each) != _checksum(files[each])]
+    names = sorted({*FILES[1:], *told.files})
+    changed = [each for each in names if each not in files or told.files.get(each) != _checksum(files[each])]
     if changed:
         raise ValueError(f"{changed[0]} is not the file that {PAIR} was written with")
     if slug(told.pair) != name:
         raise ValueError(f"the folder of {told.pair!r} is called {slug(told.pair)}")
-    return checked(Published(told, json.loads(files[VERDICTS]), summary.from_csv(files[FIGURES].decode())))
+    rows, figures = json.loads(files[VERDICTS]), summary.from_csv(files[FIGURES].decode())
+    lines = files[TEXTS].splitlines() if TEXTS in told.files else []
+    return checked(Published(told, rows, figures, [Text.model_validate_json(line) for line in lines]))
 
 
 def checked(found: Published) -> Published:
@@ -135,6 +154,9 @@ def checked(found: Published) -> Published:
     _check_verdicts(found.verdicts, told.pair)
     if set(summary.check(found.figures).pair) - {told.pair}:
         raise ValueError(f"{FIGURES} is about another pair than {told.pair!r}")
+    unknown = sorted({text.model for text in found.texts} - told.models.keys())
+    if unknown:
+        raise ValueError(f"{TEXTS} has texts of {unknown[0]!r}, which is no model of this pair")
     used = {claims()[row["id"]].chapter for row in found.verdicts}
     used |= {summary.FIGURES[each].chapter for each in found.figures.figure}
     unknown = sorted(used - told.chapters.keys())

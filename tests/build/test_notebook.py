@@ -175,6 +175,24 @@ def test_the_summary_of_a_figure_is_kept_with_the_provenance(shown):
     assert summary.MIME not in shown[-1], "nothing of the run before"
 
 
+def test_a_few_texts_are_kept_to_be_read(shown):
+    notebook.start(namespace(CELL))
+    whole = pd.MultiIndex.from_product(
+        [["Base", "RLHF"], ["p0", "p1", "p2", "p3"], range(5)], names=["model", "prompt", "sample"]
+    ).to_frame(index=False)
+    whole["ids"] = [[place] for place in range(len(whole))]
+    prompts = {f"p{place}": f"question {place}" for place in range(4)}
+    notebook.keep_texts(whole, prompts, {"Base": lambda ids: f"base {ids[0]}", "RLHF": lambda ids: f"rlhf {ids[0]}"})
+    notebook.provenance()
+    kept = json.loads(json.dumps(shown[-1][notebook.TEXTS_MIME]))
+    assert len(kept) == 2 * 3 * 3
+    assert kept[0] == {"model": "Base", "prompt": "question 0", "generation": "base 0"}
+    assert kept[-1] == {"model": "RLHF", "prompt": "question 2", "generation": "rlhf 32"}
+    notebook.start(namespace(CELL))
+    notebook.provenance()
+    assert notebook.TEXTS_MIME not in shown[-1]
+
+
 def test_the_provenance_identifies_the_models(tmp_path, shown):
     notebook.start(namespace(CELL))
     store.frame(tmp_path, "score", {}, lambda: pd.DataFrame({"x": [1]}))

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from predact.build import publish
-from predact.build.notebook import PROVENANCE
+from predact.build.notebook import PROVENANCE, TEXTS_MIME
 from predact.claims import summary
 from predact.claims.verdict import MIME, claims
-from predact.discussion import published
+from predact.discussion import compared, published
 from predact.errors import UserError
 from predact.models import runs
 from tests.made import row
@@ -33,12 +33,13 @@ def summaries(chapter):
     return {name: [{"figure": name} | place | numbers] for name in mine}
 
 
-def execute(folder, chapter, provenance=None, figures=None, rows=None):
+def execute(folder, chapter, provenance=None, figures=None, rows=None, texts=None):
     """Write a notebook as if it had been executed."""
     mine = [row(claim.id, PAIR) for claim in claims().values() if claim.chapter == chapter]
     data = [{MIME: each} for each in (mine if rows is None else rows)]
     kept = summaries(chapter) if figures is None else figures
     data.append({PROVENANCE: told() if provenance is None else provenance, summary.MIME: kept})
+    data += [{TEXTS_MIME: texts}] if texts else []
     outputs = [{"output_type": "display_data", "data": each, "metadata": {}} for each in data]
     cells = [{"cell_type": "code", "source": "", "metadata": {}, "outputs": outputs}]
     ran = {"papermill": {"end_time": "2026-11-26T01:02:03+00:00"}}
@@ -68,6 +69,31 @@ def test_results_of_a_pair_are_published_under_its_name(notebooks, tmp_path):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     publish.publish(notebooks, PAIR, tmp_path / "published")
     assert before == {path: path.read_bytes() for path in folder.iterdir()}, "the same once more"
+
+
+def test_texts_are_published_only_where_they_are_asked_for(notebooks, tmp_path):
+    root = tmp_path / "published"
+    with pytest.raises(UserError, match="no chapter has kept texts; run `predact run --only 04`"):
+        publish.publish(notebooks, PAIR, root, texts=True)
+    assert not root.exists()
+    said = [{"model": "RLHF", "prompt": "Why?", "generation": "<b>Because</b>\u2028\r\n=1+1"}]
+    execute(notebooks, "04_anchor_spans", texts=said)
+    folder = publish.publish(notebooks, PAIR, root, texts=True)
+    found = published.read(folder)
+    assert [text.model_dump() for text in found.texts] == said
+    assert compared.texts([found]).to_dict("records") == [said[0] | {"pair": "mine"}]
+    (folder / published.TEXTS).write_text("")
+    with pytest.raises(UserError, match="texts.jsonl is not the file that pair.json was written with"):
+        published.read(folder)
+    (folder / published.TEXTS).unlink()
+    with pytest.raises(UserError, match="texts.jsonl is not the file"):
+        published.read(folder)
+    publish.publish(notebooks, PAIR, root, texts=True)
+    publish.publish(notebooks, PAIR, root)
+    assert published.read(folder).texts == [] and not (folder / published.TEXTS).exists()
+    execute(notebooks, "04_anchor_spans", texts=[said[0] | {"model": "Other"}])
+    with pytest.raises(UserError, match="texts of 'Other', which is no model of this pair"):
+        publish.publish(notebooks, PAIR, root, texts=True)
 
 
 def other(**more):
