@@ -107,7 +107,10 @@ def _about(step: str, model: Model, config: Any, size: int) -> str:
     where = mark if "@" in mark else f"{loading.name(model)} ({mark[:12]})"
     limit = loading.limit(model)
     reads = f"reads {limit:,} tokens" if limit else "reads texts of any length"
-    return f"{step}: {where}, {type(config).__name__.removesuffix('Config')}, {_count(size)} parameters, {reads}."
+    kind, base = type(config).__name__.removesuffix("Config"), loading.base_of(model)
+    kind = kind if config.get_text_config() is config else f"the text model of {kind}"
+    kind = f"an adapter on {loading.name(base)}, {kind}" if base else kind
+    return f"{step}: {where}, {kind}, {_count(size)} parameters, {reads}."
 
 
 def _agreement(tokenizers: Mapping[str, Any]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,6 +91,18 @@ def test_a_run_that_takes_longer_than_the_measurement_is_the_measurement(monkeyp
         return 18
 
     assert check._rate(run) == 18 / seconds and len(done) == runs
+
+
+def test_an_adapter_and_a_model_of_more_than_text_are_called_so(run, monkeypatch):
+    text = loading.config(run.pair.models["Base"])
+    seeing = SimpleNamespace(get_text_config=lambda: text)
+    base = run.pair.models["Base"]
+    plain = check._about("Base", base, text, 7_000_000)
+    assert f"{base.source} (" in plain and "), Llama, 7.0 million parameters, reads" in plain
+    for name, value in (("base_of", base), ("fingerprint", "f" * 64), ("limit", 9)):
+        monkeypatch.setattr(loading, name, lambda model, value=value: value)
+    named = check._about("Base", base, seeing, 7_000_000)
+    assert f"), an adapter on {base.source}, the text model of SimpleNamespace, 7.0 million parameters" in named
 
 
 def test_tokenizers_that_differ(tmp_path, run, make_tokenizer):
