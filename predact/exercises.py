@@ -24,10 +24,11 @@ TOLERANCE = 0.01  # of a number that does not tell its own
 
 
 class Part(BaseModel):
-    """A part of an exercise: what is asked, a hint, and its seal, or one for each case of a function."""
+    """A part of an exercise: what it asks for, a hint, and its seal, or one for each case of a function."""
 
     model_config = ConfigDict(extra="forbid")
 
+    asks: str
     hint: str
     tolerance: Annotated[float, Field(gt=0)] = TOLERANCE
     seals: list[str] = Field(min_length=1)
@@ -64,6 +65,7 @@ def check(exercise: str, **answers: Any) -> None:
             raise UserError(f"{name}: exercise {exercise} does not ask for it. It asks for {', '.join(known)}.")
     if all(answer is ... for answer in answers.values()):
         print("Put your answers in place of the dots, and run this cell.")
+        print(*(f"  {name}: {part.asks}" for name, part in known.items()), sep="\n")
         return
     for name, part in known.items():
         answer = answers.get(name, ...)

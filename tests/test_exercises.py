@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CHAPTERS = [f"0{number}" for number in range(1, 8)]
 EXERCISE = re.compile(r"(?:## Exercises\n\n)?\*\*(\d+)\. ")
-SOLUTION = re.compile(r"^### (\S+)\n(.*?)(?=^##|\Z)", re.M | re.S)
+SOLUTION = re.compile(r"^### Exercise (\S+)\n(.*?)(?=^##|\Z)", re.M | re.S)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 CHECK = re.compile(r"(\w+)=\.\.\.")
 
@@ -61,8 +61,10 @@ def test_there_are_enough():
 
 def test_each_has_a_solution_and_a_row_for_the_teacher():
     assert list(EXERCISES) == list(SOLUTIONS)
-    assert all(text.rstrip().endswith(f"[Solution](../book/solutions.md#{name})") for name, text in EXERCISES.items())
-    row = re.compile(r"^\| \[(\S+)\]\(solutions\.md#(\S+)\) \| \d+ \| [^|]+ \| [^|]+ \|$", re.M)
+    assert all(
+        text.rstrip().endswith(f"[Solution](../book/solutions.md#exercise-{name})") for name, text in EXERCISES.items()
+    )
+    row = re.compile(r"^\| \[(\S+)\]\(solutions\.md#exercise-(\S+)\) \| \d+ \| [^|]+ \| [^|]+ \|$", re.M)
     assert row.findall((ROOT / "book/teach.md").read_text()) == [(name, name) for name in EXERCISES]
 
 
@@ -81,8 +83,8 @@ def test_a_solution_is_true(name, project, monkeypatch):
     session = {"__name__": name}
     for code in BLOCK.findall(SOLUTIONS[name]):
         exec(compile(code, name, "exec"), session)
-    assert ("answers" in session) == (name in SEALED)
-    for part, answer in session.get("answers", {}).items():
+    assert ("solution" in session) == (name in SEALED)
+    for part, answer in session.get("solution", {}).items():
         assert said(name, part, exercises.parts(name)[part], answer) == "right", part
 
 
@@ -93,7 +95,13 @@ def test_a_chapter_asks_for_what_can_be_checked():
 
 
 def part(answer, tolerance=0.01, cases=()):
-    return Part(hint="Look again.", tolerance=tolerance, cases=cases, seals=sealed(answer, "x/y", tolerance, cases))
+    return Part(
+        asks="a number",
+        hint="Look again.",
+        tolerance=tolerance,
+        cases=cases,
+        seals=sealed(answer, "x/y", tolerance, cases),
+    )
 
 
 @pytest.mark.parametrize("answer", [2.52, 2.5149, 2.525, np.float32(2.52), np.float64(2.52), np.array(2.52)])
@@ -139,7 +147,9 @@ def test_a_function_cannot_change_its_cases():
 
 def test_what_a_student_sees(capsys):
     check("02-1", base=..., rlhf=..., ratio=..., bits=...)
-    assert capsys.readouterr().out == "Put your answers in place of the dots, and run this cell.\n"
+    asked = capsys.readouterr().out.splitlines()
+    assert asked[:2] == ["Put your answers in place of the dots, and run this cell.", "  base: Base's perplexity"]
+    assert len(asked) == 1 + 4
     check("02-1", base=2.52, rlhf=5)
     hint = exercises.parts("02-1")["rlhf"].hint
     assert capsys.readouterr().out == f"base: right\nrlhf: not yet. {hint}\nratio: no answer yet\nbits: no answer yet\n"
