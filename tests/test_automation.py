@@ -1,9 +1,12 @@
 """What runs elsewhere: workflows, the container, the lock, and the buttons that open a notebook there."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -89,6 +92,29 @@ def test_what_workflows_and_container_call_is_here():
     assert container["build"] | {"dockerfile": "Dockerfile", "context": ".."} == container["build"]
     assert f"AS {container['build']['target']}\n" in DOCKERFILE
     assert re.findall("^USER (.*)", DOCKERFILE, re.M)[-1] != "root"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU tar")
+def test_the_same_book_gives_the_same_archive(tmp_path):
+    html = tmp_path / "_build/pocket/html"
+    html.mkdir(parents=True)
+    for name in (".ci/archive", "pyproject.toml", "LICENSE", "CITATION.cff"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    git = ("git", "-c", "user.name=name", "-c", "user.email=address", "-C", tmp_path)
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "--message", "one"], check=True)
+    made, name = [], f"predact-{PROJECT['version']}-pocket"
+    for time in (1, 2):
+        (html / "index.html").write_text("a page")
+        os.utime(html / "index.html", (time, time))
+        subprocess.run([tmp_path / ".ci/archive"], check=True, capture_output=True)
+        made.append((tmp_path / f"_build/{name}.tar.gz").read_bytes())
+    assert made[0] == made[1]
+    with tarfile.open(tmp_path / f"_build/{name}.tar.gz") as archive:
+        files = {os.path.normpath(each.name) for each in archive if each.isfile()}
+    assert files == {f"{name}/{each}" for each in ("index.html", "LICENSE", "CITATION.cff")}
+    subprocess.run(["sha256sum", "--check", f"{name}.tar.gz.sha256"], cwd=tmp_path / "_build", check=True)
 
 
 def test_binder_finds_environment_yml():
