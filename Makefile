@@ -1,18 +1,22 @@
-# make book · make test · make serve · make bench · make gpu: the first one called installs what is needed into .venv
+# make book · make test · make serve · make bench · make gpu · make install: the first one called installs what is needed into .venv;
+# the newest versions, or with LOCKED=1, as in CI, those of requirements.lock, which make lock makes
 
 PAIR ?= pocket
 SCALE ?=
 TORCH ?= torch==2.13.0
+LOCKED ?= $(CI)
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
+INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check $(if $(LOCKED),--constraint requirements.lock)
 unexport PYTHONDONTWRITEBYTECODE # pip compiles nothing here: each module is compiled once, when it is first imported
 
-.PHONY: book test gpu serve bench clean
+.PHONY: book install test gpu serve bench lock clean
 
 book: .venv/installed
 	$(BIN)/predact book --pair '$(PAIR)' --scale '$(SCALE)'
+
+install: .venv/installed
 
 test: .venv/test-installed
 	$(BIN)/ruff check
@@ -29,10 +33,18 @@ bench: .venv/test-installed
 	$(INSTALL) --editable '.[bench]'
 	@set -e; for script in bench/*.py; do $(BIN)/python "$$script"; done
 
+# For every system and Python at once. CUDA is left out: each build of PyTorch names its own.
+lock:
+	$(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install --quiet --disable-pip-version-check uv
+	echo '$(firstword $(TORCH))' | _build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+		--no-annotate --custom-compile-command 'make lock' pyproject.toml - > _build/lock/all
+	grep -Ev '^(cuda|nvidia|triton)\b' _build/lock/all > requirements.lock
+
 clean:
 	rm -rf _build
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml $(if $(LOCKED),requirements.lock)
 	@test -n '$(PYTHON)' || { echo 'predact needs Python 3.11 or newer: make PYTHON=/path/to/python'; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo 'Installing PyTorch and predact into .venv; this takes some minutes, once.'
