@@ -180,7 +180,8 @@ def test_chapters_show_figures_with_numbers_and_no_errors(visit, page):
     browser = visit(page, 1300)
     found = browser.find_elements(By.CSS_SELECTOR, "figure figcaption")
     captions = [caption.get_attribute("textContent").strip() for caption in found]  # of folded figures, too
-    assert captions and all(re.match(r"Fig\. \d+ \S+", caption) for caption in captions), captions
+    ends = r"Fig\. \d+ \S+.*[Pp]rotocol: (the paper's|ours).*; scale: \w+\W+"
+    assert captions and all(re.fullmatch(ends, caption.replace("’", "'"), re.DOTALL) for caption in captions), captions
     assert figures(browser)
     text = browser.find_element(By.CSS_SELECTOR, "article").text
     assert "Traceback" not in text and "UserError" not in text

@@ -3,7 +3,7 @@
   const ROWS = 100; // of a table on the page; the CSV holds all
   // Fields that only say where or how a mark is drawn; they are numbers of the figure where a tooltip tells them.
   const LAYOUT = new Set(
-    `above at base before change depth drawn_low edge ends far floor from head hit hit2 kind label lit long mark middle name
+    `above at base before change depth drawn_low edge ends far first floor from head hit hit2 kind label last lit long mark middle name
     nothing place places row said shade share short side size span state thick to told who width x x2 y y2`.split(/\s+/),
   );
 
