@@ -1,4 +1,4 @@
-# make book · make test · make serve · make bench · make gpu: the first one called installs what is needed into .venv
+# make book · make pdf · make test · make serve · make bench · make gpu: the first one called installs what is needed into .venv
 
 PAIR ?= pocket
 SCALE ?=
@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE # pip compiles nothing here: each module is compiled once, when it is first imported
 
-.PHONY: book test gpu serve bench clean
+.PHONY: book pdf test gpu serve bench clean
 
 book: .venv/installed
 	$(BIN)/predact book --pair '$(PAIR)' --scale '$(SCALE)'
@@ -21,6 +21,10 @@ test: .venv/test-installed
 
 gpu: .venv/test-installed
 	$(BIN)/pytest tests/gpu.py -n 0 -s
+
+pdf: book
+	$(INSTALL) --editable '.[pdf]'
+	$(BIN)/predact pdf --pair '$(PAIR)'
 
 serve: book
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory '_build/$(PAIR)/html'
