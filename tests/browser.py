@@ -49,7 +49,7 @@ RULES = {
 }
 COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"], "resultTypes": ["violations"]}  # what a theme changes
 OPEN = """
-const tables = ".predact-provenance, .predact-numbers details", all = [...document.querySelectorAll("details")];
+const tables = ".predact-provenance, .predact-status details, .predact-numbers details", all = [...document.querySelectorAll("details")];
 for (const each of all.filter((each) => !each.matches(tables))) each.open = true;
 for (const one of tables.split(", ").map((each) => document.querySelector(each))) if (one) one.open = true;"""
 SAVED = """

@@ -1,6 +1,7 @@
 // What the theme leaves undone for readers with a keyboard or a screen reader, and on paper (`?print`).
 (() => {
   const TOLD = 'summary[aria-label="Toggle hidden content"], .search-button-field'; // a text of their own names them
+  const LISTED = ".citation-list, [role='doc-biblioentry']"; // a list with links between its items, of a role that is gone
   const SCROLLS = `.predact-verdicts, .predact-settings, .predact-provenance, .pst-scrollable-table-container, .cell_output,
     .highlight pre, .output pre, mjx-container[display="true"]`;
   const FOLDED = "details:not(.predact-provenance, .predact-numbers details)"; // the rest is long
@@ -21,6 +22,7 @@
 
   const start = () => {
     for (const each of document.querySelectorAll(TOLD)) each.removeAttribute("aria-label");
+    for (const each of document.querySelectorAll(LISTED)) each.removeAttribute("role");
     for (const each of document.querySelectorAll(".theme-switch-button"))
       each.setAttribute("aria-label", "Color mode: Light, Dark, System Settings");
     if (location.search === "?print") print();

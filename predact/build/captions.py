@@ -28,7 +28,9 @@ OF_PAPER = re.compile(r"\b(Figures?|Table) \d")
 def complete(notebook: Any) -> None:
     """Complete the captions of an executed notebook, in place."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    told = next((output.data[PROVENANCE] for output in outputs if PROVENANCE in output.get("data", {})), {})
+    told: Mapping[str, Any] = next(
+        (output.data[PROVENANCE] for output in outputs if PROVENANCE in output.get("data", {})), {}
+    )
     for cell in notebook.cells:
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         if "caption" in figure:
