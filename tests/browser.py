@@ -48,8 +48,10 @@ RULES = {
     "resultTypes": ["violations"],
 }
 COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"], "resultTypes": ["violations"]}  # what a theme changes
+STILL = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
 OPEN = """
-const tables = ".predact-provenance, .predact-status details, .predact-numbers details", all = [...document.querySelectorAll("details")];
+const tables = ".predact-provenance, .predact-status details, .predact-numbers details";
+const all = [...document.querySelectorAll("details")];
 for (const each of all.filter((each) => !each.matches(tables))) each.open = true;
 for (const one of tables.split(", ").map((each) => document.querySelector(each))) if (one) one.open = true;"""
 SAVED = """
@@ -109,6 +111,7 @@ def visit(browser):
             browser.get_log(log)
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         browser.get((book / page).with_suffix(".html").as_uri())
         browser.set_script_timeout(20)
         browser.execute_async_script("window.MathJax?.startup?.promise.then(arguments[0]) ?? arguments[0]()")
@@ -193,6 +196,7 @@ def test_chapters_show_figures_with_numbers_and_no_errors(visit, page):
 def test_nothing_on_a_page_keeps_a_reader_out(visit, page, width):
     browser = visit(page, width)
     browser.set_script_timeout(120)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", STILL)  # colours change at once
     browser.execute_script(OPEN)
     browser.execute_script(AXE)
     for theme, rules in {"light": RULES, "dark": COLOURS}.items():
@@ -210,10 +214,8 @@ def test_who_asks_for_less_motion_gets_none(visit, page):
     moves += "return style.animationName !== 'none' || style.transitionDuration.match(/[1-9]/)"
     moves += "&& style.transitionProperty !== 'none' || style.scrollBehavior === 'smooth' }).length"
     assert browser.execute_script(moves) > 0
-    reduced = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", reduced)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", STILL)
     assert browser.execute_script(moves) == 0
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 class Anchors(HTMLParser):
