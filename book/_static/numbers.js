@@ -113,13 +113,15 @@
     return made;
   };
 
+  const rounded = (value) => (typeof value === "number" ? Number(value.toPrecision(6)) : (value ?? "–"));
+
   // The table as HTML; every value is text.
   const shown = ({ head, rows }) => {
     const box = element("div", "", { tabindex: 0, role: "region", "aria-label": "Numbers of this figure" });
     const made = box.appendChild(element("table"));
     const line = (part, kind, values, attributes) => {
       const row = part.insertRow();
-      for (const value of values) row.append(element(kind, value ?? "–", attributes(value)));
+      for (const value of values) row.append(element(kind, rounded(value), attributes(value)));
     };
     line(made.createTHead(), "th", head, () => ({ scope: "col" }));
     const body = made.createTBody();
