@@ -1,5 +1,5 @@
-# make book · make test · make serve · make bench · make gpu · make install: the first one called installs what is needed into .venv;
-# the newest versions, or with LOCKED=1, as in CI, those of requirements.lock, which make lock makes
+# make book · make pdf · make slides · make test · make serve · make bench · make gpu · make install: the first one called installs
+# what is needed into .venv: the newest versions, or with LOCKED=1, as in CI, those of requirements.lock, which make lock makes
 
 PAIR ?= pocket
 SCALE ?=
@@ -11,7 +11,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check $(if $(LOCKED),--constraint requirements.lock)
 unexport PYTHONDONTWRITEBYTECODE # pip compiles nothing here: each module is compiled once, when it is first imported
 
-.PHONY: book install test gpu serve bench lock clean
+.PHONY: book pdf slides install test gpu serve bench lock clean
 
 book: .venv/installed
 	$(BIN)/predact book --pair '$(PAIR)' --scale '$(SCALE)'
@@ -25,6 +25,15 @@ test: .venv/test-installed
 
 gpu: .venv/test-installed
 	$(BIN)/pytest tests/gpu.py -n 0 -s
+
+slides: book
+	$(BIN)/python -m nbconvert --to slides --log-level WARN --TemplateExporter.extra_template_basedirs=book --template slides \
+		--output-dir '_build/$(PAIR)/html' --output lesson '_build/$(PAIR)/notebooks/a3_lesson.ipynb'
+	@echo "The deck: _build/$(PAIR)/html/lesson.slides.html"
+
+pdf: book
+	$(INSTALL) --editable '.[pdf]'
+	$(BIN)/predact pdf --pair '$(PAIR)'
 
 serve: book
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory '_build/$(PAIR)/html'

@@ -98,6 +98,14 @@ def make_book(
     typer.echo(book.build(Path(), folder, pair, pairs.pair(pair).written))
 
 
+@app.command("pdf")
+def print_pdf(pair: PairName = "pocket", out: Out = None, base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+    """Print the built book of a pair with Chromium, as one PDF, and print its path."""
+    from predact.build import pdf
+
+    typer.echo(pdf.make(out or Path("_build", pairs.slug(_pair(pair, base, rlhf, name)))))
+
+
 @app.command()
 def run(
     only: Only = "",

@@ -3,12 +3,16 @@
 .venv/bin/pytest tests/browser.py
 """
 
+import csv
+import io
 import json
 import re
 import shutil
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import altair as alt
 import nbformat
@@ -17,6 +21,7 @@ import pytest
 import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from predact import markup
 from predact.build import notebook, standalone
@@ -29,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "pocket" / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
+EVERY = [*PAGES, "search", "genindex"]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 WIDTHS = {"wide": 1300, "phone": 360}
 OPTIONS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -36,6 +42,27 @@ OPTIONS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first
 CUT = ["--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9"]
 
 
+AXE = (ROOT / "tests" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+RULES = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+    "resultTypes": ["violations"],
+}
+COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"], "resultTypes": ["violations"]}  # what a theme changes
+STILL = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+OPEN = """
+const tables = ".predact-provenance, .predact-status details, .predact-numbers details";
+const all = [...document.querySelectorAll("details")];
+for (const each of all.filter((each) => !each.matches(tables))) each.open = true;
+for (const one of tables.split(", ").map((each) => document.querySelector(each))) if (one) one.open = true;"""
+SAVED = """
+const [box, label] = arguments, done = arguments[2], click = HTMLAnchorElement.prototype.click;
+let blob;
+URL.createObjectURL = (made) => { blob = made; return "blob:"; };
+HTMLAnchorElement.prototype.click = async function () {
+    HTMLAnchorElement.prototype.click = click;
+    done([this.download, await blob.text()]);
+};
+[...box.querySelectorAll("button")].find((each) => each.textContent === label).click();"""
 CUT_OFF = """
 return [...document.querySelectorAll(".predact-chart svg")].flatMap(drawn => {
     const all = drawn.getBoundingClientRect();
@@ -84,6 +111,7 @@ def visit(browser):
             browser.get_log(log)
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         browser.get((book / page).with_suffix(".html").as_uri())
         browser.set_script_timeout(20)
         browser.execute_async_script("window.MathJax?.startup?.promise.then(arguments[0]) ?? arguments[0]()")
@@ -155,11 +183,158 @@ def test_chapters_show_figures_with_numbers_and_no_errors(visit, page):
     browser = visit(page, 1300)
     found = browser.find_elements(By.CSS_SELECTOR, "figure figcaption")
     captions = [caption.get_attribute("textContent").strip() for caption in found]  # of folded figures, too
-    assert captions and all(re.match(r"Fig\. \d+ \S+", caption) for caption in captions), captions
+    ends = r"Fig\. \d+ \S+.*[Pp]rotocol: (the paper's|ours).*; scale: \w+\W+"
+    assert captions and all(re.fullmatch(ends, caption.replace("’", "'"), re.DOTALL) for caption in captions), captions
     assert figures(browser)
     text = browser.find_element(By.CSS_SELECTOR, "article").text
     assert "Traceback" not in text and "UserError" not in text
     assert "Where these numbers come from" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("page", EVERY)
+def test_nothing_on_a_page_keeps_a_reader_out(visit, page, width):
+    browser = visit(page, width)
+    browser.set_script_timeout(120)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", STILL)  # colours change at once
+    browser.execute_script(OPEN)
+    browser.execute_script(AXE)
+    for theme, rules in {"light": RULES, "dark": COLOURS}.items():
+        browser.execute_script(
+            "const page = document.documentElement.dataset; page.mode = page.theme = arguments[0]", theme
+        )
+        found = browser.execute_async_script("axe.run(arguments[0]).then(arguments[1])", rules)
+        assert [(each["id"], node["html"]) for each in found["violations"] for node in each["nodes"]] == [], theme
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_who_asks_for_less_motion_gets_none(visit, page):
+    browser = visit(page, 1300)
+    moves = "return [...document.querySelectorAll('*')].filter(each => { const style = getComputedStyle(each);"
+    moves += "return style.animationName !== 'none' || style.transitionDuration.match(/[1-9]/)"
+    moves += "&& style.transitionProperty !== 'none' || style.scrollBehavior === 'smooth' }).length"
+    assert browser.execute_script(moves) > 0
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", STILL)
+    assert browser.execute_script(moves) == 0
+
+
+class Anchors(HTMLParser):
+    """Gathers the ids of a page, and the places that it links to in the book, itself among them."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.ids, self.links = path, set(), set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        names = dict(attributes)
+        self.ids |= {names[name] for name in ("id", "name") if names.get(name)}
+        page, mark, place = (names.get("href") or "").partition("#")
+        if tag == "a" and place and not re.match(r"\w+:|//", page):
+            self.links.add(((self.path.parent / unquote(page)).resolve() if page else self.path, unquote(place)))
+
+
+def test_every_anchor_of_the_book_has_its_target():
+    pages = {path.resolve(): Anchors(path.resolve()) for path in HTML.rglob("*.html") if "_static" not in path.parts}
+    links = [(path, *link) for path, page in pages.items() for link in page.links]
+    assert len(links) > 100
+    assert [link for link in links if link[1] not in pages or link[2] not in pages[link[1]].ids] == []
+
+
+def boxes(browser):
+    """For each figure what stands below it: a table of its numbers, and buttons that save it."""
+    return browser.find_elements(By.CLASS_NAME, "predact-numbers")
+
+
+def saved(browser, box, label):
+    """Press a button below a figure: the name of the file that is saved, and what it holds."""
+    return browser.execute_async_script(SAVED, box, label)
+
+
+def read(text):
+    """A CSV as records; strictly, as RFC 4180 has it."""
+    assert text.endswith("\r\n")
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_every_figure_gives_its_numbers_and_its_picture(visit, page):
+    browser = visit(page, 1300)
+    captions = browser.find_elements(By.CSS_SELECTOR, "figure figcaption")
+    assert len(boxes(browser)) == len(captions)
+    names = []
+    for box in boxes(browser):
+        name, text = saved(browser, box, "CSV")
+        rows = read(text)
+        assert rows and all(None not in row and None not in row.values() for row in rows)
+        names.append(name)
+        if len(box.find_elements(By.TAG_NAME, "button")) > 1:  # a drawing, not a text
+            picture, drawing = saved(browser, box, "SVG")
+            assert picture == name.replace(".csv", ".svg")
+            sizes = [float(size) for size in ElementTree.fromstring(drawing).attrib["viewBox"].split()]
+            assert sizes[:2] == [0, 0] and sizes[3] > 100
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"(figures?|table)-[\w-]+-[0-9a-f]{7,}\.csv", name) for name in names), names
+
+
+def test_the_numbers_of_a_figure_of_the_paper_are_those_drawn(visit):
+    browser = visit("notebooks/02_world_modeling", 1300)
+    figure = browser.find_element(By.ID, "fig-increase-bars")
+    name, text = saved(browser, figure.find_element(By.CLASS_NAME, "predact-numbers"), "CSV")
+    assert name.startswith("figure-2a-pocket-")
+    script = figure.find_element(By.CSS_SELECTOR, "script[type='application/json']").get_attribute("textContent")
+    ours, theirs = json.loads(script)["datasets"].values()
+    rows, told, counted = read(text), ["model", "category", "unit"], ["documents", "estimate", "low", "high"]
+    found = [[row[key] for key in told] + [float(row[key]) for key in counted] for row in rows[: len(ours)]]
+    assert found == [[each[key] for key in told + counted] for each in ours]
+    assert [float(row["value"]) for row in rows[len(ours) :]] == [each["value"] for each in theirs]
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", 'say "so", twice', "two\nlines", " plain -1", *HOSTILE]
+
+
+@pytest.fixture
+def alone(browser, tmp_path):
+    """A page with one figure of more rows than a table shows, whose words are formulas, quotes and markup."""
+    words = pd.DataFrame({"word": FORMULAS, "n": [-1.5, *range(1, len(FORMULAS))], "y": 1.0})
+    lists = pd.DataFrame({"word": ["list"], "n": [list(range(120))], "place": [list(range(120))]})
+    bars = alt.Chart(words).mark_bar().encode(x="n:Q", y="word:N", tooltip=["word:N"])
+    dots = alt.Chart(lists).transform_flatten(["n", "place"]).mark_point().encode(x="n:Q", tooltip=["word:N"])
+    chart = style.render(style.figure([bars, dots], [], description="words").to_dict())["text/html"]
+    static = (ROOT / "book" / "_static").as_uri()
+    scripts = "".join(f'<script src="{static}/{name}.js"></script>' for name in ("vendor/vega", "predact", "numbers"))
+    (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><body>{chart}{scripts}')
+    browser.get((tmp_path / "page.html").as_uri())
+    wait(lambda: all(figure.get_attribute("data-drawn") for figure in figures(browser)))
+    return browser
+
+
+def test_no_text_of_a_csv_is_a_formula_and_every_text_is_whole(alone):
+    name, text = saved(alone, boxes(alone)[0], "CSV")
+    rows = read(text)
+    assert name == "figure-1.csv" and list(rows[0]) == ["word", "n"]
+    escaped = [f"'{word}" if word[0] in "=+-@\t" else word for word in FORMULAS]
+    assert [row["word"] for row in rows[: len(FORMULAS)]] == escaped
+    assert rows[0]["n"] == "-1.5", "a number stays a number"
+    assert [row["n"] for row in rows[len(FORMULAS) :]] == [str(number) for number in range(120)]
+
+
+def test_the_keyboard_reaches_a_figure_its_files_and_its_table(alone):
+    figure = figures(alone)[0]
+    alone.execute_script("arguments[0].focus()", figure)
+    assert alone.switch_to.active_element == figure and figure.get_attribute("aria-label") == "words"
+    reached = []
+    for _ in range(3):
+        alone.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(alone.switch_to.active_element.text)
+    assert sorted(reached) == ["CSV", "Numbers of this figure", "SVG"]
+    box = boxes(alone)[0]
+    box.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    wait(lambda: box.find_elements(By.TAG_NAME, "table"))
+    cells = [row.find_elements(By.TAG_NAME, "td")[0] for row in box.find_elements(By.CSS_SELECTOR, "tbody tr")]
+    assert len(cells) == 100 and [each.get_attribute("textContent") for each in cells[: len(FORMULAS)]] == FORMULAS
+    assert f"The first 100 of {len(FORMULAS) + 120} rows" in box.text
+    assert alone.execute_script("return window.PWN") is None
 
 
 def test_formulas_are_drawn(visit):
@@ -270,8 +445,8 @@ def outputs(row):
     yield {"text/html": markup.render("lens.html", texts=[text])}
     yield {"text/html": markup.render("passages.html", passages=[passage])}
     yield {"text/html": verdict._repr_html_(), MIME: row}
-    told = {"settings": settings, "results": results, "remarks": HOSTILE}
-    yield {"text/html": notebook._table(results, HOSTILE), notebook.PROVENANCE: told}
+    told = {"settings": settings, "results": results, "remarks": HOSTILE, "pair": HOSTILE[0], "commit": HOSTILE[0]}
+    yield {"text/html": notebook._table(told), notebook.PROVENANCE: told}
 
 
 @pytest.fixture(scope="module")

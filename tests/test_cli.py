@@ -37,7 +37,7 @@ def refused(result, *parts):
 
 
 def test_every_command_has_help(predact):
-    for command in ("book", "run", "check", "pairs", "corpora", "scorecard", "publish"):
+    for command in ("book", "pdf", "run", "check", "pairs", "corpora", "scorecard", "publish"):
         code, out, _ = predact(command, "--help")
         assert code == 0 and "Usage: predact" in out
 

@@ -1,5 +1,6 @@
 """What the pages load stands beside them; nothing is fetched from elsewhere."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -39,3 +40,10 @@ def test_vega_bundle_is_of_altairs_version_and_keeps_its_names_to_itself():
 def test_every_vendored_file_has_its_licence_noted():
     notes = (STATIC / "vendor" / "LICENSES.md").read_text()
     assert all(f"`{path.name}`" in notes for path in (STATIC / "vendor").glob("*.js"))
+
+
+def test_what_only_tests_use_is_as_its_notes_say():
+    folder = ROOT / "tests" / "vendor"
+    for path in folder.glob("*.js"):
+        noted = re.search(rf"`{path.name}`.*`(\w{{64}})`", (folder / "LICENSES.md").read_text())
+        assert noted and hashlib.sha256(path.read_bytes()).hexdigest() == noted[1]

@@ -26,9 +26,8 @@ def test_version_is_the_same_everywhere():
 
 
 def test_every_import_is_declared():
-    declared = {
-        re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["book"]
-    }
+    optional = PROJECT["optional-dependencies"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"] + optional["book"] + optional["pdf"]}
     imported = set()
     for path in (ROOT / "predact").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

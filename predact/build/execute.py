@@ -218,6 +218,8 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+    from predact.build import captions  # and with it what draws: not needed by other commands
+
     with writing(target.parent, "out") as folder:
         tempfile.TemporaryFile(dir=folder).close()  # found out before the execution, not after it
     with tempfile.TemporaryDirectory(prefix="predact-", ignore_cleanup_errors=True) as private:
@@ -248,6 +250,7 @@ def _execute(project: Path, source: Path, target: Path, failed: Path, injected: 
     for kept in ("input_path", "output_path"):
         notebook.metadata.papermill.pop(kept)
     notebook.metadata["predact"] = {"key": key}
+    captions.complete(notebook)
     write(target, nbformat.writes(notebook).encode(), "out")
     failed.unlink(missing_ok=True)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -22,7 +22,7 @@ from predact.claims import summary
 from predact.claims.verdict import MIME, Protocol, Verdict
 from predact.errors import UserError
 from predact.models import loading, runs
-from predact.models.pairs import Model
+from predact.models.pairs import Model, title
 from predact.models.runs import Run
 
 PROVENANCE = "application/vnd.predact.provenance+json"
@@ -130,7 +130,7 @@ def provenance() -> None:
     kept: dict[str, list[dict]] = {figure: [] for figure, _ in _started.kept}
     for (figure, _), each in _started.kept.items():
         kept[figure] += summary.as_data(each)
-    shown = {"text/html": _table(told["results"], told["remarks"]), PROVENANCE: told}
+    shown = {"text/html": _table(told), PROVENANCE: told}
     shown |= {kind: each for kind, each in ((summary.MIME, kept), (TEXTS_MIME, _started.texts)) if each}
     display(shown, raw=True)
 
@@ -191,7 +191,8 @@ def _bars_to_terminal() -> None:
             tqdm.__init__ = functools.partialmethod(tqdm.__init__, file=terminal)  # type: ignore
 
 
-def _table(results: list[dict], said: list[str]) -> str:
+def _table(told: Mapping[str, Any]) -> str:
+    results = told["results"]
     rows = [
         (
             result["stage"],
@@ -204,4 +205,5 @@ def _table(results: list[dict], said: list[str]) -> str:
         for result in results
     ]
     seconds = sum(result["seconds"] for result in results)
-    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}", remarks=said)
+    about = {"pair": title(told["pair"]), "commit": told["commit"], "remarks": told["remarks"]}
+    return markup.render("provenance.html", results=rows, seconds=f"{seconds:,.0f}", **about)

@@ -165,6 +165,7 @@ def _page(texts: Texts, title: str, protocol: Protocol, bar: bool, root: Path) -
         css=_static("predact.css"),
         vega=_static("vendor/vega.js"),
         draw=_static("predact.js"),
+        numbers=_static("numbers.js"),
         title=title,
         told=_told(texts),
         notes=texts.notes + _hidden(texts, names),

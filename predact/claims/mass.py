@@ -75,7 +75,7 @@ def certainty_by_position(conditions: Conditions, least: int = 100) -> pd.DataFr
     Bins with fewer than `least` measured positions are left out.
 
     Returns:
-        model, text, measure, first, last, estimate, low, high, unit.
+        model, text, measure, first, last, estimate, low, high, unit, n (documents or prompts).
     """
     rows = []
     for place, measured in each_condition(conditions):
@@ -85,8 +85,9 @@ def certainty_by_position(conditions: Conditions, least: int = 100) -> pd.DataFr
             if len(part) < least:
                 continue
             span = {"first": 2**number - 1, "last": 2 ** (number + 1) - 2}
-            value = stats.interval(sums_by_group(part, ["top1", "entropy"]), stats.means)
-            told = stats.tidy(value, [("measure", [TOP1, ENTROPY])], **place, **span)
+            sums = sums_by_group(part, ["top1", "entropy"])
+            value = stats.interval(sums, stats.means)
+            told = stats.tidy(value, [("measure", [TOP1, ENTROPY])], **place, **span, n=len(sums))
             rows.append(told.assign(unit=told.measure))
     return pd.concat(rows, ignore_index=True)
 

@@ -153,8 +153,8 @@ def loss_by_position(tokens: pd.DataFrame, per: Per) -> pd.DataFrame:
         per: See `tokens.compared_per`.
 
     Returns:
-        corpus, model, unit (`bits per token` and, if the tokenizers agree, `bits per token above Base`), first and last
-        position of the bin, estimate, low, high (95 % paired bootstrap over documents).
+        corpus, documents, model, unit (`bits per token` and, if the tokenizers agree, `bits per token above Base`),
+        first and last position of the bin, estimate, low, high (95 % paired bootstrap over documents).
     """
     models = list(tokens.model.unique())
     units = (TOKEN_BITS, TOKEN_ABOVE_BASE)[: 1 + (per is Per.TOKEN)]
@@ -166,7 +166,8 @@ def loss_by_position(tokens: pd.DataFrame, per: Per) -> pd.DataFrame:
     def rows(corpus: Any, kept: Any, strata: Sequence[np.ndarray]) -> pd.DataFrame:
         flat = [each[..., kept].reshape(len(each), -1) for each in strata]
         values = stats.stratified(flat, partial(_mean_bits, shape=(3, len(models), len(kept)), units=len(units)))
-        return stats.tidy(values, [("unit", units), ("model", models), ("bin", kept)], corpus=corpus)
+        same = {"corpus": corpus, "documents": sum(map(len, flat))}
+        return stats.tidy(values, [("unit", units), ("model", models), ("bin", kept)], **same)
 
     shared = sorted(set.intersection(*map(set, bins.values())))
     frames = [rows(OVERALL, shared, list(sums.values()))] if len(sums) > 1 else []
@@ -247,7 +248,8 @@ def distance_from_world(documents: pd.DataFrame) -> pd.DataFrame:
             the model's must, too.
 
     Returns:
-        category, corpus, model (`world` for the entropy), unit, estimate, low, high (95 % bootstrap over documents).
+        category, corpus, documents, model (`world` for the entropy), unit, estimate, low, high (95 % bootstrap over
+        documents).
 
     Raises:
         UserError: The world's nll is not known for a corpus.
@@ -257,7 +259,7 @@ def distance_from_world(documents: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"corpora: the probabilities of '{unknown[0]}' are not known; only pocket corpora have them.")
     rows = []
     for (category, corpus), group in documents.groupby(["category", "corpus"], sort=False):
-        place = {"category": category, "corpus": corpus}
+        place = {"category": category, "corpus": corpus, "documents": group.doc.nunique()}
         world = group[group.model == "Base"].set_index("doc")[["world_nll", "bytes"]].astype(float)
         rows.append(place | {"model": WORLD, "unit": ENTROPY} | vars(stats.interval(world.to_numpy(), _entropy)))
         for model, scored in group.groupby("model", sort=False):

@@ -268,7 +268,7 @@ def reading_matrix(scores: pd.DataFrame) -> pd.DataFrame:
         scores: what `cross_reading` returns.
 
     Returns:
-        category (`all` first), scorer, author, estimate, low, high (95 % bootstrap over prefixes), unit.
+        category (`all` first), scorer, author, estimate, low, high (95 % bootstrap over prefixes), unit, prefixes.
     """
     cells = scores[["scorer", "author"]].drop_duplicates()
     order = pd.MultiIndex.from_frame(cells)
@@ -278,7 +278,7 @@ def reading_matrix(scores: pd.DataFrame) -> pd.DataFrame:
         wide = [part.pivot(index="prefix", columns=["scorer", "author"], values=["nll", "bytes"]) for part in parts]
         sums = [np.hstack([each["nll"][order], each["bytes"][order]]).astype(float) for each in wide]
         value = stats.stratified(sums, _bits)
-        rows.append(cells.assign(category=category, **vars(value), unit=BITS))
+        rows.append(cells.assign(category=category, **vars(value), unit=BITS, prefixes=sum(map(len, sums))))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -51,11 +51,11 @@ def support_histograms(conditions: Conditions, bins: int = 40) -> pd.DataFrame:
 
 
 def mean_support(conditions: Conditions) -> pd.DataFrame:
-    """Mean number of tokens above each threshold: model, text, threshold, estimate, low, high, unit."""
+    """Mean number of tokens above each threshold: model, text, threshold, estimate, low, high, unit, n."""
     rows = []
     for place, measured in each_condition(conditions):
         value = stats.interval(sums_by_group(measured.positions, SUPPORTS), stats.means)
-        rows.append(stats.tidy(value, [("threshold", SUPPORTS)], **place, unit=TOKENS))
+        rows.append(stats.tidy(value, [("threshold", SUPPORTS)], **place, unit=TOKENS, n=len(measured.mass)))
     return pd.concat(rows, ignore_index=True)
 
 

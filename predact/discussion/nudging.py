@@ -181,15 +181,16 @@ def branching_by_position(read: pd.DataFrame) -> pd.DataFrame:
         read: what `read_answers` returns.
 
     Returns:
-        model, first, last (positions), estimate, low, high (95 % bootstrap over prompts), unit.
+        model, first, last (positions), estimate, low, high (95 % bootstrap over prompts), unit, prompts.
     """
     rows = []
     for author, part in read[read.author != NUDGED].groupby("author", sort=False):
         for number, some in part.groupby(part.position // _BIN):
             if len(some) >= _LEAST:
-                value = stats.interval(_sums(some, "entropy"), _branching)
+                sums = _sums(some, "entropy")
+                value = stats.interval(sums, _branching)
                 span = {"first": _BIN * number, "last": _BIN * number + _BIN - 1}
-                rows.append({"model": author} | span | vars(value) | {"unit": BRANCHING})
+                rows.append({"model": author} | span | vars(value) | {"unit": BRANCHING, "prompts": len(sums)})
     return pd.DataFrame(rows)
 
 

@@ -111,7 +111,9 @@ def by_size(frame: pd.DataFrame) -> alt.LayerChart:
     Args:
         frame: what `compared.effects` returns. The claim is chosen below the figure.
     """
-    data = _with_ends(frame.round({"estimate": 4, "low": 4, "high": 4}))
+    data = _with_ends(frame.round({"estimate": 4, "low": 4, "high": 4})).assign(
+        protocol="paper"
+    )  # as told by `effects`
     heads = {id: f"{id}: {data[data.id == id].unit.iloc[-1]}" for id in data.id.unique()}
     choice, heading = style.choice("claim", "Claim", {id: (id, head) for id, head in heads.items()})
     names = {"": PAPER}

@@ -75,7 +75,7 @@ def companions_along_text(frame: pd.DataFrame, others: int = 5) -> alt.LayerChar
         others: the number shown at first.
     """
     known = sorted(frame.others.unique().tolist())
-    keys = ["model", "text", "others"]
+    keys = ["model", "text", "others", "prompts"]
     numbers = frame.round(2).astype(object).where(frame.notna(), None)  # no interval: null, as JSON knows no NaN
     packed = numbers.groupby(keys, sort=False)[PACKED].agg(list).reset_index().assign(unit=frame.unit.iloc[0])
     shown = alt.Chart(packed).transform_filter("datum.others == others").transform_flatten(PACKED)

@@ -86,7 +86,7 @@ def accuracy_by_offset(frame: pd.DataFrame) -> alt.LayerChart:
     """
     authors, layers = list(frame.author.unique()), sorted(set(frame.layer) - {-1})
     data = frame[(frame.reader == frame.author) | frame.source.isin([AFFINE]) | ~frame.author.isin(frame.reader)]
-    data = data[(data.source != SHUFFLED) | (data.layer == layers[-1])].drop(columns="prompts").round(4)
+    data = data[(data.source != SHUFFLED) | (data.layer == layers[-1])].round(4)
     lines = data[data.source.isin([AFFINE, LOW_RANK])]
     grey = data[data.source.isin([SKIP, BIGRAM, UNIGRAM, SHUFFLED])].drop_duplicates(
         ["author", "source", "offset", "measure"]
@@ -129,7 +129,7 @@ def heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     Args:
         frame: what `probes.probe_means` returns.
     """
-    data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["prompts", "measure", "source"])
+    data = frame[(frame.measure == GAINED) & (frame.source == AFFINE)].drop(columns=["measure", "source"])
     readers, authors, layers = list(data.reader.unique()), list(data.author.unique()), sorted(data.layer.unique())
     ahead, deep = int(data.offset.max()), len(layers)
     left = data.author.map({author: place * (ahead + 1) for place, author in enumerate(authors)}) + data.offset - 1

@@ -196,10 +196,10 @@ def _token(token: Any, most: float) -> dict[str, Any]:
 
 
 def _tint(bits: float, most: float) -> str:
-    """Orange where RLHF loses bits, blue where it gains; opacity grows with the share of the passage's largest loss."""
+    """Orange where RLHF loses bits, blue where it gains; the more of the largest loss, the less pale: up to 60 %."""
     if pd.isna(bits):
         return ""
-    opacity = round(200 * min(abs(bits / most), 1)) if most else 0
+    opacity = round(150 * min(abs(bits / most), 1)) if most else 0
     return f"{style.RLHF if bits > 0 else style.BASE}{opacity:02x}"
 
 

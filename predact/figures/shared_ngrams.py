@@ -90,7 +90,7 @@ def shares(frame: pd.DataFrame, quoted: Sequence[int] = (10, 25)) -> alt.LayerCh
         frame: what `shared_ngrams.shares_by_length` returns.
         quoted: lengths n that the description quotes.
     """
-    data = frame.drop(columns="prompts").round(4).assign(mark=frame.n.isin([1, *range(5, int(frame.n.max()) + 1, 5)]))
+    data = frame.round(4).assign(mark=frame.n.isin([1, *range(5, int(frame.n.max()) + 1, 5)]))
     known = bool(frame.low.notna().all())  # a single prompt has no interval
     told = [
         f"{row.model}, {row.text} {row.estimate:.3f}{f' ({row.low:.3f} to {row.high:.3f})' * known} for n = {row.n}"

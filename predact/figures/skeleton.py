@@ -129,7 +129,7 @@ def _flows(ribbons: pd.DataFrame, color: alt.Color, grey: Any) -> list[alt.Chart
             along="(1 - datum.t) * datum.x + datum.t * datum.x2",
             bend="datum.t * datum.t * (3 - 2 * datum.t)",
             top="(1 - datum.bend) * datum.y + datum.bend * datum.y2",
-            bottom="datum.top + datum.high",
+            bottom="datum.top + datum.thick",
             part=f"datum.model == {MODEL} && {SLOT} ? datum.lit[{SLOT} - 1] : 0",
             end="datum.top + datum.part",
         )
@@ -264,7 +264,7 @@ def _ribbons(drawn: Blueprint, models: Sequence[str]) -> pd.DataFrame:
         names["to"].append(_name(texts, (row.prompt, row.model, row.stop), target_state))
     parts = [[count * each for count in held] for held, each in zip(frame.held, unit, strict=True)]
     told = [f"{count} of {size}" for count, size in zip(frame["count"], frame["size"], strict=True)]
-    place = {"x": frame.slot / frame["last"], "x2": (frame.slot + 1) / frame["last"], "high": frame["count"] * unit}
+    place = {"x": frame.slot / frame["last"], "x2": (frame.slot + 1) / frame["last"], "thick": frame["count"] * unit}
     place |= {"y": top + frame.top * unit + source * GAP, "y2": top + frame.bottom * unit + target * GAP}
     shade = frame.kind.map({IN_PLACE: 0.5, ELSEWHERE: 0.3, OTHER: 0.22})
     made = frame.assign(**place, lit=pd.Series(parts, frame.index), shade=shade, told=told, **names)

@@ -116,7 +116,7 @@ def test_nothing_that_a_name_says_is_markup(tmp_path, hostile):
     ran = {"parameters": {"texts": [hostile], "name": hostile}, "start_time": "2026-11-26T01:02:03", "duration": 1}
     made = json.loads(path.read_text())
     data = {PROVENANCE: {"scale": hostile, "settings": {"prompts": hostile}, "results": [result]}}
-    data[PROVENANCE]["remarks"] = [f"{hostile} left out"]
+    data[PROVENANCE] |= {"remarks": [f"{hostile} left out"], "pair": hostile, "commit": hostile}
     made["cells"][1]["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
     made["metadata"]["papermill"] = ran
     path.write_text(json.dumps(made))
@@ -125,11 +125,25 @@ def test_nothing_that_a_name_says_is_markup(tmp_path, hostile):
         "scorecard": pages.scorecard([shown], hostile, []),
         "pairs": across_figures.verdicts([shown], hostile).data,
         "status": pages.status([path]),
-        "provenance": notebook._table([result], [f"{hostile} left out"]),
+        "provenance": notebook._table(data[PROVENANCE]),
         "verdict": verdict._repr_html_(),
     }
     known = {"div", "p", "code", "table", "thead", "tbody", "tr", "th", "td", "a", "em", "br", "span", "h2", "details"}
-    known |= {"summary", "ul", "li", "b", "i", "small", "class", "href", "id", "scope", "title"}
+    known |= {
+        "summary",
+        "ul",
+        "li",
+        "b",
+        "i",
+        "small",
+        "class",
+        "href",
+        "id",
+        "scope",
+        "title",
+        "data-pair",
+        "data-commit",
+    }
     for name, page in found.items():
         read = Tags(page)
         assert read.tags <= known, name

@@ -63,7 +63,11 @@ def test_the_frames_of_the_figures():
     assert mass.first_masses(made, 100).k.max() == 64, "no more than there are"
     along = mass.certainty_by_position(made, least=2)
     top = along[(along.measure == mass.TOP1) & (along.model == "RLHF") & (along.text == OWN)]
-    assert top["first"].tolist() == [0, 1, 3, 7, 15, 31] and top.estimate.tolist() == pytest.approx([0.8] * 6)
+    assert (
+        set(along.n) == {2}
+        and top["first"].tolist() == [0, 1, 3, 7, 15, 31]
+        and top.estimate.tolist() == pytest.approx([0.8] * 6)
+    )
     assert mass.certainty_by_position(made, least=16)["first"].min() == 7, "bins with few positions are left out"
 
 

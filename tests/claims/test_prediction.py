@@ -132,6 +132,8 @@ def test_bits_along_the_document_equal_those_of_a_loop():
     scores = {c: {m: [rng.gamma(1, 2, n) for n in each] for m in ("Base", "RLHF")} for c, each in lengths.items()}
     scores["a"]["Base"][1][0] = scores["a"]["RLHF"][1][0] = np.nan
     found = prediction.loss_by_position(frame(scores), Per.TOKEN)
+    counted = {corpus: set(part.documents) for corpus, part in found.groupby("corpus")}
+    assert counted == {"a": {5}, "b": {3}, "all corpora": {8}}
     for corpus, models in scores.items():
         for first, last in ((0, 0), (1, 2), (3, 6), (7, 14)):
             inside = {m: np.concatenate([text[first : last + 1] for text in texts]) for m, texts in models.items()}

@@ -153,6 +153,7 @@ def test_matrix_by_hand():
     frame.loc[frame.author == "RLHF", "nll"] *= 2
     cells = self_reading.reading_matrix(frame).set_index(["category", "scorer", "author"])
     assert cells.index.get_level_values("category").unique().tolist() == [self_reading.ALL, "narrative"]
+    assert cells.prefixes["all", "Base", "RLHF"] == len(frame.groupby(["source", "prefix"]))
     assert cells.estimate["all", "Base", "Base"] == pytest.approx((0.25 + 0.5) / 2 / np.log(2))
     assert cells.estimate["all", "Base", "RLHF"] == pytest.approx((0.5 + 1) / 2 / np.log(2))
 

@@ -48,7 +48,7 @@ def test_the_frames_of_the_figures():
     percent = support.shares(made).set_index(["model", "text"])
     assert percent.estimate["RLHF", GOLD] == pytest.approx(100 * 60.5 / 64) and set(percent.unit) == {support.PERCENT}
     means = support.mean_support(made).set_index(["model", "text", "threshold"])
-    assert means.estimate["RLHF", GOLD, "1e-08"] == pytest.approx(60.5)
+    assert means.estimate["RLHF", GOLD, "1e-08"] == pytest.approx(60.5) and set(means.n) == {2}
 
 
 def test_its_rungs_are_means_over_positions_of_each_kind_of_text():

@@ -92,6 +92,7 @@ def test_a_branching_factor_is_the_exponential_of_the_mean_entropy():
     frame = pd.concat([tokens("Base", 0, [np.log(2)] * 8 + [np.log(8)] * 8, prompts=range(20))])
     found = nudging.branching_by_position(frame)
     assert found[["first", "last"]].to_numpy().tolist() == [[0, 7], [8, 15]]
+    assert found.prompts.tolist() == [20, 20]
     assert found.estimate.tolist() == pytest.approx([2, 8]) and found.low.tolist() == pytest.approx([2, 8])
     assert nudging.branching_by_position(frame[frame.prompt < 10]).empty, "80 tokens are too few"
 
