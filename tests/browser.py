@@ -598,3 +598,28 @@ def test_models_stand_side_by_side(opened):
         "return [...document.querySelectorAll('.predact-chart svg text')].map(e => e.textContent)"
     )
     assert {"A", "B"} <= {*said}
+
+
+def test_the_deck_shows_every_slide_and_loads_nothing_from_elsewhere(browser):
+    deck = HTML / "lesson.slides.html"
+    if not deck.exists():
+        pytest.skip("make slides makes the deck")
+    loaded = [link for link in Loads(deck).found if not link.startswith(("#", "data:"))]
+    assert loaded and all((HTML / link).exists() for link in loaded)
+    browser.get("about:blank")
+    browser.get_log("browser")
+    browser.set_window_size(1280, 860)
+    browser.get(deck.as_uri())
+    WebDriverWait(browser, 60).until(lambda page: page.execute_script("return window.Reveal && Reveal.isReady()"))
+    slides = browser.execute_script("return Reveal.getTotalSlides()")
+    assert slides >= 8
+    for number in range(slides):
+        browser.execute_script("Reveal.slide(arguments[0])", number)
+        slide = browser.find_element(By.CSS_SELECTOR, "section.present section.present, section.present")
+        assert slide.text.strip() and "Out[" not in slide.text
+        for figure in slide.find_elements(By.CSS_SELECTOR, ".predact-chart"):
+            WebDriverWait(browser, 60).until(lambda _, drawn=figure: drawn.get_attribute("data-drawn") == "1")
+            WebDriverWait(browser, 10).until(
+                lambda _, drawn=figure: drawn.find_element(By.CSS_SELECTOR, ".marks").size["width"] > 250
+            )
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -8,3 +8,5 @@ Reveal.initialize({
   transition: matchMedia("(prefers-reduced-motion: reduce)").matches ? "none" : "fade",
   plugins: [RevealNotes],
 });
+// A slide that was hidden has had no width: its figures ask for it when the window is resized.
+Reveal.on("slidechanged", () => dispatchEvent(new Event("resize")));
