@@ -22,6 +22,7 @@ import yaml
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 from predact import markup
 from predact.build import notebook, standalone
@@ -615,8 +616,9 @@ def test_the_deck_shows_every_slide_and_loads_nothing_from_elsewhere(browser):
     assert slides >= 8
     for number in range(slides):
         browser.execute_script("Reveal.slide(arguments[0])", number)
-        slide = browser.find_element(By.CSS_SELECTOR, "section.present section.present, section.present")
-        assert slide.text.strip() and "Out[" not in slide.text
+        slide = browser.execute_script("return Reveal.getCurrentSlide()")
+        WebDriverWait(browser, 10).until(lambda _, shown=slide: shown.text.strip())
+        assert "Out[" not in slide.text
         for figure in slide.find_elements(By.CSS_SELECTOR, ".predact-chart"):
             WebDriverWait(browser, 60).until(lambda _, drawn=figure: drawn.get_attribute("data-drawn") == "1")
             WebDriverWait(browser, 10).until(
