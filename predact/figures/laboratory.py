@@ -42,7 +42,7 @@ def guesses(frame: pd.DataFrame) -> alt.LayerChart:
         frame: model (Base, RLHF and the reader), round, word, wrong, known (False: given up after so many).
     """
     players = list(frame.model.unique())
-    data = frame.assign(name=[f"{row['round'] + 1} {row.word}" for row in frame.to_dict("records")])
+    data = frame.assign(name=(frame["round"] + 1).astype(str) + " " + frame.word)
     data = data.assign(at=data.wrong + 1, told=data.wrong.astype(str) + data.known.map({True: "", False: ", given up"}))
     names = list(dict.fromkeys(data.sort_values("round").name))
     y = alt.Y("name:N", title=None, scale=alt.Scale(domain=names), axis=alt.Axis(grid=True, labelLimit=140))

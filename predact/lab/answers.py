@@ -98,3 +98,15 @@ def _parts(text: str, spans: list[tuple[int, int, int]]) -> list[tuple[str, int]
         number[begin:end] = slot
     borders = [0, *(np.flatnonzero(np.diff(number[:-1])) + 1).tolist(), len(text)]
     return [(text[a:b], int(number[a])) for a, b in zip(borders[:-1], borders[1:], strict=True) if a < b]
+
+
+def in_turn(streams: Mapping[str, Iterator[list[Generation]]]) -> Iterator[tuple[str, list[Generation]]]:
+    """Yield what several writers have answered, a batch of each in turn, until all have done."""
+    waiting = dict(streams)
+    while waiting:
+        for name, stream in list(waiting.items()):
+            made = next(stream, None)
+            if made is None:
+                del waiting[name]
+            else:
+                yield name, made

@@ -13,7 +13,7 @@ from predact.errors import UserError
 from predact.figures import backbone as backbone_figures
 from predact.figures import shared_ngrams as shared_ngrams_figures
 from predact.figures import skeleton as skeleton_figures
-from predact.lab.answers import PROMPT, Write
+from predact.lab.answers import Write
 from predact.lab.held import Held
 from predact.methods import alignments, blueprint, ngrams, overlap
 from predact.methods.blueprint import Blueprint
@@ -69,7 +69,7 @@ def shared(written: pd.DataFrame, decode: Mapping[str, Any], question: str, shar
     """Find out what the answers of each model share.
 
     Args:
-        written: what `answers.frame` returns, of two answers at least.
+        written: what `answers.frame` returns, or generations for one prompt: of each model two answers at least.
         decode: what `decoders` returns.
         question: what was asked.
         share: of the answers that must hold an anchor span, see `anchors.spans`.
@@ -80,7 +80,7 @@ def shared(written: pd.DataFrame, decode: Mapping[str, Any], question: str, shar
     by_length = shared_ngrams.shares_by_length(written)
     along = backbone.mean_curves(backbone.companion_curves(aligned))
     figures = [
-        skeleton_figures.sankey({"book": drawn}, {PROMPT: question}, list(written.model.unique())),
+        skeleton_figures.sankey({"book": drawn}, {str(written.prompt.iloc[0]): question}, list(written.model.unique())),
         shared_ngrams_figures.shares(by_length[by_length.text == GENERATIONS]),
         backbone_figures.companions_along_text(along),
     ]

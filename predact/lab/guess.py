@@ -19,6 +19,7 @@ from predact.texts import endings
 from predact.texts.endings import Ending
 
 ROUNDS = 8  # words of a passage that are guessed, at most
+LONGEST = 60  # words of a passage that is drawn
 FIRST = 6  # words that are shown before the first guess
 READER = "you"
 _SPLIT = re.compile(r"\S*\w")  # a word without the marks after it
@@ -45,13 +46,15 @@ class Game(NamedTuple):
 
 
 def passage(run: Run, number: int) -> str:
-    """Return a passage of the kind that the last words of a run are taken from.
+    """Return a passage of the kind that the last words of a run are taken from: its last `LONGEST` words.
 
     Raises:
         UserError: see `endings.select`.
     """
     found = endings.select(run.settings.last_words or run.pair.last_words, number + 1, run.seed, run.root)
-    return found[number % len(found)].text
+    text = found[number % len(found)].text
+    words = list(re.finditer(r"\S+", text))
+    return text[words[-min(LONGEST, len(words))].start() :]
 
 
 def begin(text: str, count: int = ROUNDS) -> Game:

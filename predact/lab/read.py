@@ -17,7 +17,7 @@ from predact.models import scoring, tokens
 from predact.models.pairs import ENDS, Pair
 from predact.models.tokens import Per, compared_per
 
-MOST = 300  # tokens of a text: the page holds for each what both models expected
+MOST = 400  # tokens of a text: the page holds for each what both models expected
 LIKELIEST = 10  # tokens that are told of each place
 FULL = 10.0  # bits of the thickest bar
 

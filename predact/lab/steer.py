@@ -4,11 +4,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import altair as alt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 
+from predact import markup
 from predact.discussion import mixture
 from predact.errors import UserError
+from predact.figures import laboratory as figures
 from predact.lab.answers import Answers, Write
 from predact.lab.held import Held
 from predact.methods import ngrams
@@ -37,14 +41,16 @@ def stations(pair: Pair) -> dict[str, Model]:
     return between | made | {"RLHF": rlhf}
 
 
-def check(pair: Pair) -> None:
+def check(held: Held, pair: Pair) -> None:
     """Refuse a pair whose models cannot be mixed.
 
     Raises:
-        UserError: their tokenizers differ.
+        UserError: their tokenizers differ, or two of them do not fit into memory.
     """
     if compared_per(pair) is not Per.TOKEN:
         raise UserError("pair: its models cut text into different tokens, so they cannot be mixed token by token.")
+    if held.most < 2:
+        raise UserError("pair: two of its models do not fit into memory together, so they cannot be mixed here.")
 
 
 def writer(held: Held, pair: Pair, place: Place, question: str, settings: Settings) -> tuple[int, Write]:
@@ -55,7 +61,7 @@ def writer(held: Held, pair: Pair, place: Place, question: str, settings: Settin
     Raises:
         UserError: the question leaves no room, or a model cannot be asked or sampled.
     """
-    check(pair)
+    check(held, pair)
     (base, tokenizer), (tuned, chat) = held(pair.models["Base"]), held(stations(pair)[place.station])
     given = sampling.ask(tokenizer, question, frame_of(pair, "Base")), sampling.ask(chat, question, None)
     both = zip((base, tuned), given, strict=True)
@@ -91,14 +97,14 @@ def sweep(
     names: Sequence[str],
     weights: Sequence[float] = WEIGHTS,
 ) -> pd.DataFrame:
-    """Sample answers at every weight, with each of some stations: the figure of a page, which has no sliders.
+    """Sample answers at every weight, with each of some stations, from the same random numbers.
 
     Args:
         held: the models.
         pair: whose they are.
         question: what is asked.
         settings: how to sample, and how many answers at each place.
-        seed: of all random numbers, the same at every place.
+        seed: of all random numbers.
         names: of stations.
         weights: of the tuned model.
 
@@ -116,6 +122,21 @@ def sweep(
     return pd.DataFrame(rows)
 
 
+def page(held: Held, pair: Pair, question: str, settings: Settings, seed: int) -> alt.LayerChart | HTML:
+    """Draw a sweep over the first, the middle and the last station: for a page, which has no sliders.
+
+    Returns:
+        The figure; for a pair whose models cannot be mixed a sentence that says so.
+    """
+    try:
+        check(held, pair)
+    except UserError as error:
+        return HTML(markup.render("sentence.html", parts=[str(error)]))
+    names = list(stations(pair))
+    few = list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
+    return figures.steering(sweep(held, pair, question, settings, seed, few), N)
+
+
 def visited(rows: Mapping[Hashable, Mapping[str, object]], pair: Pair) -> pd.DataFrame:
     """Return what was measured at the places that a reader has visited, in the order of training, then by weight.
 
@@ -128,11 +149,6 @@ def visited(rows: Mapping[Hashable, Mapping[str, object]], pair: Pair) -> pd.Dat
     return frame.sort_values(
         ["station", "weight"], key=lambda each: each.map(order) if each.name == "station" else each
     )
-
-
-def few(names: Sequence[str]) -> list[str]:
-    """The first, the middle and the last of some stations."""
-    return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
 
 
 def decode(pair: Pair, ids: list[int]) -> str:

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.made import SPANS, aligned_rows, planned, word
 
 from predact.lab import answers
 from predact.lab.answers import Answers
 from predact.methods import blueprint
 from predact.models.sampling import Generation, Settings
+from tests.made import SPANS, aligned_rows, planned, word
 
 SETTINGS = Settings(generations=10, max_new_tokens=5)
 
@@ -86,3 +86,8 @@ def test_parts_make_the_text_again():
 def test_what_a_model_writes_is_no_markup():
     page = answers.page({"<b>": ["<script>alert(1)</script>"]})
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b><b>" not in page
+
+
+def test_writers_answer_in_turn_until_all_have_done():
+    found = answers.in_turn({"a": iter([[], [1]]), "b": iter([[2], [3], [4]])})
+    assert list(found) == [("a", []), ("b", [2]), ("a", [1]), ("b", [3]), ("b", [4])]

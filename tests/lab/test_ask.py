@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.made import SPANS, planned, word
 
 from predact.errors import UserError
 from predact.lab import answers, ask
@@ -11,6 +10,7 @@ from predact.lab.held import Held
 from predact.models import loading, pairs, sampling
 from predact.models.sampling import Settings
 from predact.texts.prompts import Prompt
+from tests.made import SPANS, planned, word
 
 SETTINGS = Settings(generations=3, max_new_tokens=6)
 QUESTION = "Where does the river begin?"

@@ -2,12 +2,12 @@
 
 import pandas as pd
 import pytest
-from tests.made import HOSTILE
 
 from predact.errors import UserError
 from predact.lab import guess
 from predact.lab.guess import Game, Result
 from predact.models import pairs
+from tests.made import HOSTILE
 
 TEXT = "One two three four five six seven (eight), nine\nten. — Eleven twelve!"
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.made import HOSTILE
 
 from predact.errors import UserError
 from predact.lab import read
 from predact.lab.held import Held
 from predact.models import pairs
+from tests.made import HOSTILE
 
 TEXT = "the cat sat on the river"
 
@@ -54,7 +54,11 @@ def test_the_running_ratio_ends_at_the_ratio_of_the_text(frame, pair):
 def rows(model, tokens, likeliest, bits=2.0, rank=1):
     return pd.DataFrame(
         {"model": model, "position": range(len(tokens)), "token": tokens, "bits": bits, "rank": rank}
-        | {"likeliest": [likeliest] * len(tokens), "p": [[0.5, 0.25]] * len(tokens), "mass": [[0.5, 0.75]] * len(tokens)}
+        | {
+            "likeliest": [likeliest] * len(tokens),
+            "p": [[0.5, 0.25]] * len(tokens),
+            "mass": [[0.5, 0.75]] * len(tokens),
+        }
     )
 
 
@@ -85,5 +89,5 @@ def test_what_was_typed_is_no_markup(pair):
 def test_a_text_that_cannot_be_read_is_a_sentence(pair):
     with pytest.raises(UserError, match="text: write something"):
         read.read(Held(), pair, "  ")
-    with pytest.raises(UserError, match="text: it has .* tokens for Base; give 300 at most"):
+    with pytest.raises(UserError, match="text: it has .* tokens for Base; give 400 at most"):
         read.read(Held(), pair, "q z " * 300)

@@ -1,12 +1,14 @@
 """Mixtures at checkpoints: where the sliders can stand, and that their ends are the models themselves."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from predact.errors import UserError
+from predact.figures import laboratory as figures
 from predact.lab import answers, ask, steer
-from predact.lab.held import Held
+from predact.lab.held import Held, holding
 from predact.lab.steer import Place
 from predact.models import loading, pairs
 from predact.models.sampling import Generation, Settings
@@ -59,13 +61,14 @@ def test_places_are_shown_in_the_order_of_training_whatever_their_order_of_visit
     rows = {place: steer.measured(place, []) for place in (Place(1, "RLHF"), Place(0.5, "SFT"), Place(0, "RLHF"))}
     found = steer.visited(rows, pair)
     assert list(zip(found.station, found.weight, strict=True)) == [("SFT", 0.5), ("RLHF", 0), ("RLHF", 1)]
-    assert steer.few(list("abcde")) == ["a", "c", "e"] and steer.few(["a"]) == ["a"]
 
 
 def test_a_sweep_visits_every_weight_with_every_station(pair):
     found = steer.sweep(Held(), pair, QUESTION, SETTINGS, 0, ["SFT", "RLHF"], (0.0, 1.0))
     assert list(zip(found.station, found.weight, strict=True)) == [(s, w) for s in ("SFT", "RLHF") for w in (0.0, 1.0)]
     assert (found.answers == 3).all() and found.different[0] == found.different[2], "at weight 0 it is Base alone"
+    told = figures.steering(found, steer.N).to_dict()["description"]
+    assert f"SFT, weight 1: {found.sharing[1]} of 3" in told
 
 
 def test_models_with_other_tokens_cannot_be_mixed(tmp_path, make_model, make_tokenizer, folders):
@@ -74,3 +77,13 @@ def test_models_with_other_tokens_cannot_be_mixed(tmp_path, make_model, make_tok
     other = pairs.pair(f"{folders[0]}::{tmp_path}")
     with pytest.raises(UserError, match="they cannot be mixed"):
         steer.writer(Held(), other, Place(0.5, "RLHF"), QUESTION, SETTINGS)
+    page = steer.page(Held(), other, QUESTION, SETTINGS, 0)
+    assert "they cannot be mixed" in page.data
+
+
+def test_where_only_one_model_fits_nothing_is_mixed(pair, monkeypatch):
+    assert holding(pair).most == 2
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**6))
+    assert holding(pair).most == 1
+    with pytest.raises(UserError, match="do not fit into memory together"):
+        steer.writer(holding(pair), pair, Place(0.5, "RLHF"), QUESTION, SETTINGS)
