@@ -191,7 +191,7 @@ def open_lab(pair: PairName = "pocket", port: Port = None, base: Base = "", rlhf
 
     notebook = server.copied(Path(), _pair(pair, base, rlhf, name))
     lab = server.server(Path(), notebook, port)
-    typer.echo(f"The laboratory: {lab.display_url}\nChoose Run > Run All Cells there. Ctrl-C twice ends it.")
+    typer.echo(f"The laboratory: {lab.display_url.split()[0]}\nChoose Run > Run All Cells there. Ctrl-C twice ends it.")
     lab.start()
 
 

@@ -11,17 +11,22 @@ from predact.models import pairs
 from predact.store import write
 
 NOTEBOOK = Path("notebooks", "explore.ipynb")
+ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
+LIVE = "skip-execution"  # tag of the cell that shows the laboratory: a book leaves it out
 NEEDED = ("jupyterlab", "ipywidgets")
 
 
 def copied(project: Path, pair: str) -> Path:
-    """Write the notebook anew into a folder of the pair, with the pair as its parameter, and return the copy.
+    """Write the live part of the notebook anew into a folder of the pair, with the pair as its parameter.
 
     So the notebook of the project stays as it is, whatever a reader tries.
 
     Args:
         project: its folder.
         pair: as `pairs.pair` reads it.
+
+    Returns:
+        The path of the copy: the notebook up to the cell that shows the laboratory.
 
     Raises:
         UserError: there is no such pair, only generations of it are known, or there is no project here.
@@ -30,22 +35,26 @@ def copied(project: Path, pair: str) -> Path:
         raise UserError("pair: of this pair only generations are known; the laboratory needs its weights.")
     try:
         notebook: dict[str, Any] = json.loads((project / NOTEBOOK).read_text(encoding="utf-8"))
-        tagged = [
-            place for place, cell in enumerate(notebook["cells"]) if "parameters" in cell["metadata"].get("tags", [])
-        ]
+        parameters, live = (_tagged(notebook["cells"], tag) for tag in ("parameters", LIVE))
     except FileNotFoundError:
         raise UserError(f"no book here ({NOTEBOOK} is missing); run predact in the project's folder.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f"{NOTEBOOK} is damaged; take that of the project.") from error
     given = {"cell_type": "code", "execution_count": None, "id": "given", "metadata": {}, "outputs": []}
-    notebook["cells"].insert(tagged[0] + 1, given | {"source": f"{INJECTED}pair = {pair!r}"})
+    notebook["cells"] = notebook["cells"][: live + 1]
+    notebook["cells"].insert(parameters + 1, given | {"source": f"{INJECTED}pair = {pair!r}"})
     copy = project / "_build" / "lab" / pairs.slug(pair) / NOTEBOOK.name
     write(copy, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode(), "lab")
     return copy
 
 
+def _tagged(cells: list[dict[str, Any]], tag: str) -> int:
+    """The place of the first cell with a tag."""
+    return next(place for place, cell in enumerate(cells) if tag in cell["metadata"].get("tags", []))
+
+
 def server(project: Path, notebook: Path, port: int | None) -> Any:
-    """Return JupyterLab, ready to `start`: its `display_url` is where the notebook is.
+    """Return JupyterLab, ready to `start`; the first word of its `display_url` is the address of the notebook.
 
     It asks for no news and no updates, and has no manager of extensions that would: without a network, all of these
     would wait for one.
@@ -63,14 +72,20 @@ def server(project: Path, notebook: Path, port: int | None) -> Any:
         raise UserError(f"lab: {' and '.join(missing)} missing; install them with `pip install -e '.[lab]'`.")
     from jupyterlab.labapp import LabApp
 
-    opened = f"/lab/tree/{notebook.relative_to(project).as_posix()}"
+    opened = f"/doc/tree/{notebook.relative_to(project).as_posix()}"
     options = [
         f"--ServerApp.root_dir={project.resolve()}",
         f"--LabApp.default_url={opened}",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
-        "--ServerApp.log_level=ERROR",
+        "--ServerApp.allow_root=True",  # who is in a container is root there; it listens to this machine only
+        "--Application.log_level=ERROR",
         *([f"--ServerApp.port={port}", "--ServerApp.port_retries=0"] if port else []),
     ]
-    return LabApp.initialize_server(options)
+    made = LabApp.initialize_server(options)
+    made.web_app.settings["page_config_hook"] = _without_news
+    return made
+
+
+def _without_news(_: Any, page: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of JupyterLab's page what asks for news and updates."""
+    return page | {"disabledExtensions": [*page.get("disabledExtensions", []), ANNOUNCEMENTS]}

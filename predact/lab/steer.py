@@ -13,7 +13,7 @@ from predact import markup
 from predact.discussion import mixture
 from predact.errors import UserError
 from predact.figures import laboratory as figures
-from predact.lab.answers import Answers, Write
+from predact.lab.answers import Write
 from predact.lab.held import Held
 from predact.methods import ngrams
 from predact.models import loading, sampling
@@ -53,16 +53,19 @@ def check(held: Held, pair: Pair) -> None:
         raise UserError("pair: two of its models do not fit into memory together, so they cannot be mixed here.")
 
 
-def writer(held: Held, pair: Pair, place: Place, question: str, settings: Settings) -> tuple[int, Write]:
-    """Return how many tokens a mixture can write after a question, and what samples its answers.
+def writer(
+    held: Held, pair: Pair, station: str, weights: Sequence[float], question: str, settings: Settings
+) -> tuple[int, Write]:
+    """Return how many tokens mixtures can write after a question, and what samples their answers.
 
-    Base reads the question in its frame, the other model in its chat template; see `mixture`.
+    Base reads the question in its frame, the other model in its chat template; see `mixture`. Rows of random numbers
+    are answered at each weight in turn: as many rows at the first one as at every other.
 
     Raises:
         UserError: the question leaves no room, or a model cannot be asked or sampled.
     """
     check(held, pair)
-    (base, tokenizer), (tuned, chat) = held(pair.models["Base"]), held(stations(pair)[place.station])
+    (base, tokenizer), (tuned, chat) = held(pair.models["Base"]), held(stations(pair)[station])
     given = sampling.ask(tokenizer, question, frame_of(pair, "Base")), sampling.ask(chat, question, None)
     both = zip((base, tuned), given, strict=True)
     room = min(sampling.room_after(model, len(ids), "question: it") for model, ids in both)
@@ -70,8 +73,8 @@ def writer(held: Held, pair: Pair, place: Place, question: str, settings: Settin
     def write(numbers: np.ndarray) -> list[Generation]:
         rows = len(numbers)
         prompts = ([given[0]] * rows, [given[1]] * rows)
-        mixed = mixture.Mixture((base, tuned))
-        return mixture.sample_mixture(mixed, tokenizer, prompts, [place.weight] * rows, numbers, settings)
+        each = np.repeat(weights, rows // len(weights)).tolist()
+        return mixture.sample_mixture(mixture.Mixture((base, tuned)), tokenizer, prompts, each, numbers, settings)
 
     return room, write
 
@@ -114,11 +117,13 @@ def sweep(
     Raises:
         UserError: see `writer`.
     """
-    kept, rows = Answers(), []
-    for place in (Place(weight, name) for name in names for weight in weights):
-        room, write = writer(held, pair, place, question, settings)
-        *_, found = kept.batches(place, question, settings, seed, room, write)
-        rows.append(measured(place, found))
+    rows, count = [], settings.generations
+    for name in names:
+        room, write = writer(held, pair, name, weights, question, settings)
+        numbers = sampling.uniforms(seed, [f"{question}/{number}" for number in range(count)], settings, room)
+        found = write(np.tile(numbers, (len(weights), 1)))
+        for turn, weight in enumerate(weights):
+            rows.append(measured(Place(weight, name), found[turn * count : (turn + 1) * count]))
     return pd.DataFrame(rows)
 
 

@@ -157,7 +157,7 @@ def steering(run: Run, held: Held, kept: Answers) -> widgets.Widget:
         text, place = ask.checked(question.value), Place(weight.value, station.value)
         how = replace(run.settings.sampling, generations=count.value)
         bar.value, bar.max = 0, how.generations
-        room, write = steer.writer(held, run.pair, place, text, how)
+        room, write = steer.writer(held, run.pair, place.station, [place.weight], text, how)
         title = f"Base and {place.station}, weight {place.weight:g}"
         for made in kept.batches(place, text, how, run.seed, room, write):
             shown.value = answers.page({title: [steer.decode(run.pair, each.ids) for each in made]})

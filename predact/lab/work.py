@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import suppress
 
 from predact.errors import UserError
 
@@ -36,8 +35,7 @@ class Work:
     async def _run(self, steps: Steps, before: asyncio.Task | None) -> None:
         if before:
             before.cancel()
-            with suppress(asyncio.CancelledError):  # it had not begun
-                await before
+            await asyncio.wait([before])
         self._running(True)
         self._tell("")
         try:

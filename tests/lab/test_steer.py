@@ -37,7 +37,7 @@ def test_the_stations_lead_from_base_to_rlhf_over_the_checkpoints_that_are_shipp
 def test_at_the_ends_of_the_slider_one_model_answers_alone(pair, weight, step):
     held, found = Held(), []
     for room, write in (
-        steer.writer(held, pair, Place(weight, "RLHF"), QUESTION, SETTINGS),
+        steer.writer(held, pair, "RLHF", [weight], QUESTION, SETTINGS),
         ask.writer(held, pair, step, QUESTION, SETTINGS),
     ):
         *_, made = answers.Answers().batches(step, QUESTION, SETTINGS, 0, room, write)
@@ -67,6 +67,9 @@ def test_a_sweep_visits_every_weight_with_every_station(pair):
     found = steer.sweep(Held(), pair, QUESTION, SETTINGS, 0, ["SFT", "RLHF"], (0.0, 1.0))
     assert list(zip(found.station, found.weight, strict=True)) == [(s, w) for s in ("SFT", "RLHF") for w in (0.0, 1.0)]
     assert (found.answers == 3).all() and found.different[0] == found.different[2], "at weight 0 it is Base alone"
+    room, write = steer.writer(Held(), pair, "RLHF", [1.0], QUESTION, SETTINGS)
+    *_, alone = answers.Answers().batches("RLHF", QUESTION, SETTINGS, 0, room, write)
+    assert found.iloc[-1].to_dict() == steer.measured(Place(1.0, "RLHF"), alone), "as a slider finds it"
     told = figures.steering(found, steer.N).to_dict()["description"]
     assert f"SFT, weight 1: {found.sharing[1]} of 3" in told
 
@@ -76,7 +79,7 @@ def test_models_with_other_tokens_cannot_be_mixed(tmp_path, make_model, make_tok
     make_tokenizer("other words altogether", bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path)
     other = pairs.pair(f"{folders[0]}::{tmp_path}")
     with pytest.raises(UserError, match="they cannot be mixed"):
-        steer.writer(Held(), other, Place(0.5, "RLHF"), QUESTION, SETTINGS)
+        steer.writer(Held(), other, "RLHF", [0.5], QUESTION, SETTINGS)
     page = steer.page(Held(), other, QUESTION, SETTINGS, 0)
     assert "they cannot be mixed" in page.data
 
@@ -86,4 +89,4 @@ def test_where_only_one_model_fits_nothing_is_mixed(pair, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**6))
     assert holding(pair).most == 1
     with pytest.raises(UserError, match="do not fit into memory together"):
-        steer.writer(holding(pair), pair, Place(0.5, "RLHF"), QUESTION, SETTINGS)
+        steer.writer(holding(pair), pair, "RLHF", [0.5], QUESTION, SETTINGS)
