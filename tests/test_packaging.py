@@ -15,7 +15,12 @@ import predact
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMES = {"IPython": "ipython", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}  # module: distribution
+NAMES = {
+    "IPython": "ipython",
+    "yaml": "pyyaml",
+    "huggingface_hub": "huggingface-hub",
+    "jupyterlab_server": "jupyterlab-server",
+}  # module: distribution
 CONDA = {"torch": "pytorch", "huggingface-hub": "huggingface_hub"}  # on PyPI: on conda-forge
 
 

@@ -12,6 +12,11 @@ from predact.store import write
 
 NOTEBOOK = Path("notebooks", "explore.ipynb")
 ANNOUNCEMENTS = "@jupyterlab/apputils-extension:announcements"
+_ASIDE = {"collapsed": True, "visible": False, "widgets": []}
+LAYOUT = {  # of JupyterLab's page: the notebook alone, so that it can be used on a phone
+    "data": {"layout-restorer:data": {"left": _ASIDE, "right": _ASIDE, "relativeSizes": [0, 1, 0]}},
+    "metadata": {"id": "default"},
+}
 LIVE = "skip-execution"  # tag of the cell that shows the laboratory: a book leaves it out
 NEEDED = ("jupyterlab", "ipywidgets")
 
@@ -56,8 +61,8 @@ def _tagged(cells: list[dict[str, Any]], tag: str) -> int:
 def server(project: Path, notebook: Path, port: int | None) -> Any:
     """Return JupyterLab, ready to `start`; the first word of its `display_url` is the address of the notebook.
 
-    It asks for no news and no updates, and has no manager of extensions that would: without a network, all of these
-    would wait for one.
+    Its page shows the notebook alone, in a layout of its own: that of the user stays as it is. It asks for no news and
+    no updates, and has no manager of extensions that would: without a network, all of these would wait for one.
 
     Args:
         project: the folder that it shows.
@@ -71,16 +76,20 @@ def server(project: Path, notebook: Path, port: int | None) -> Any:
     if missing:
         raise UserError(f"lab: {' and '.join(missing)} missing; install them with `pip install -e '.[lab]'`.")
     from jupyterlab.labapp import LabApp
+    from jupyterlab_server.workspaces_handler import WorkspacesManager
 
+    workspaces = project.resolve() / "_build" / "lab" / "workspaces"
     opened = f"/doc/tree/{notebook.relative_to(project).as_posix()}"
     options = [
         f"--ServerApp.root_dir={project.resolve()}",
         f"--LabApp.default_url={opened}",
+        f"--LabApp.workspaces_dir={workspaces}",
         "--LabApp.extension_manager=readonly",
         "--ServerApp.allow_root=True",  # who is in a container is root there; it listens to this machine only
         "--Application.log_level=ERROR",
         *([f"--ServerApp.port={port}", "--ServerApp.port_retries=0"] if port else []),
     ]
+    WorkspacesManager(str(workspaces)).save("default", json.dumps(LAYOUT))
     made = LabApp.initialize_server(options)
     made.web_app.settings["page_config_hook"] = _without_news
     return made
