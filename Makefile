@@ -1,4 +1,4 @@
-# make book · make test · make serve · make bench · make gpu: the first one called installs what is needed into .venv
+# make book · make lab · make test · make serve · make bench · make gpu: the first one called installs what is needed into .venv
 
 PAIR ?= pocket
 SCALE ?=
@@ -9,10 +9,13 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE # pip compiles nothing here: each module is compiled once, when it is first imported
 
-.PHONY: book test gpu serve bench clean
+.PHONY: book lab test gpu serve bench clean
 
 book: .venv/installed
 	$(BIN)/predact book --pair '$(PAIR)' --scale '$(SCALE)'
+
+lab: .venv/lab-installed
+	$(BIN)/predact lab --pair '$(PAIR)'
 
 test: .venv/test-installed
 	$(BIN)/ruff check
@@ -40,6 +43,10 @@ clean:
 	$(INSTALL) --editable '.[book]'
 	@touch $@
 
+.venv/lab-installed: .venv/installed
+	$(INSTALL) --editable '.[book,lab]'
+	@touch $@
+
 .venv/test-installed: .venv/installed
-	$(INSTALL) --editable '.[book,test]'
+	$(INSTALL) --editable '.[book,lab,test]'
 	@touch $@

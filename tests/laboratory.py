@@ -13,10 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -65,11 +67,14 @@ def sized(browser, width):
 
 
 def wait(condition, what, seconds=PATIENCE):
+    """Return what a condition comes to, as soon as it holds; a page that changes while it is looked at is looked at anew."""
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while True:
+        with suppress(StaleElementReferenceException):
+            if found := condition():
+                return found
         assert time.monotonic() < end, what
         time.sleep(0.2)
-    return found
 
 
 def run_all(browser):

@@ -96,7 +96,7 @@ def test_data_files_are_packaged():
     assert {path for path in tracked if path.suffix != ".py"} <= packaged
 
 
-@pytest.mark.parametrize("target", ["book", "test", "serve", "bench"])
+@pytest.mark.parametrize("target", ["book", "lab", "test", "serve", "bench"])
 def test_make_knows_its_targets(target):
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
