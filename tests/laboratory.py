@@ -67,7 +67,7 @@ def sized(browser, width):
 
 
 def wait(condition, what, seconds=PATIENCE):
-    """Return what a condition comes to, as soon as it holds; a page that changes while it is looked at is looked at anew."""
+    """Return what a condition comes to as soon as it holds; of a page that changes meanwhile, look again."""
     end = time.monotonic() + seconds
     while True:
         with suppress(StaleElementReferenceException):
@@ -144,7 +144,7 @@ class Tab:
 
 
 ANSWER = "section li"
-CHART = ".jp-OutputArea-output .vega-embed svg, .jp-OutputArea-output .vega-embed canvas"
+CHART = "picture img"
 SIX = (Keys.HOME, *(Keys.ARROW_RIGHT,) * 4)  # of a slider that begins with 2
 
 

@@ -20,6 +20,7 @@ NAMES = {
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
     "jupyterlab_server": "jupyterlab-server",
+    "vl_convert": "vl-convert-python",
 }  # module: distribution
 CONDA = {"torch": "pytorch", "huggingface-hub": "huggingface_hub"}  # on PyPI: on conda-forge
 

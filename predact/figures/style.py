@@ -21,7 +21,7 @@ OTHERS = [(STEP, "diamond"), ("#8a5cc0", "triangle-up"), ("#c79a00", "cross"), (
 DOCUMENT, CHAT = "as a document", "as a chat"  # labels of one model in both roles, as Base and as RLHF
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LINE = 21  # pixels: height of a row in a figure that lists items
-MIME = "application/vnd.vegalite.v5+json"  # what JupyterLab draws; what is new in Vega-Lite 6 is not used here
+MIME = f"application/vnd.vegalite.{alt.SCHEMA_VERSION.split('.')[0]}+json"
 _INK = {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12, "titleFontSize": 12}
 _AXIS = {
     "titleFontWeight": "normal",

@@ -18,7 +18,7 @@ LAYOUT = {  # of JupyterLab's page: the notebook alone, so that it can be used o
     "metadata": {"id": "default"},
 }
 LIVE = "skip-execution"  # tag of the cell that shows the laboratory: a book leaves it out
-NEEDED = ("jupyterlab", "ipywidgets")
+NEEDED = ("jupyterlab", "ipywidgets", "vl_convert")
 
 
 def copied(project: Path, pair: str) -> Path:

@@ -5,18 +5,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import altair as alt
 import ipywidgets as widgets
 import pandas as pd
 
 from predact import markup
 from predact.claims import materials
 from predact.figures import laboratory as figures
-from predact.figures import style
 from predact.lab import answers, ask, guess, read, steer
 from predact.lab.answers import Answers
 from predact.lab.guess import Game
 from predact.lab.held import Held
+from predact.lab.pictures import pictures
 from predact.lab.steer import Place
 from predact.lab.work import Steps, Work
 from predact.models.runs import Run
@@ -35,7 +34,7 @@ def asking(run: Run, held: Held, kept: Answers) -> widgets.Widget:
     top_p = _control(widgets.FloatSlider, "p", value=run.settings.top_p, min=0.05, max=1, step=0.05)
     temperature = _control(widgets.FloatSlider, "Temperature", value=1.0, min=0.1, max=2, step=0.1)
     count = _control(widgets.IntSlider, "Answers", value=COUNT, min=2, max=100)
-    bar, shown, table, drawn = _bar(), widgets.HTML(), widgets.HTML(), _output()
+    bar, shown, table, drawn = _bar(), widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_WIDE)
     tell, told = _telling()
     decode = ask.decoders(run.pair, list(models))
 
@@ -61,7 +60,7 @@ def asking(run: Run, held: Held, kept: Answers) -> widgets.Widget:
         written = answers.frame(found)
         shared = ask.shared(written, decode, text, run.settings.share, run.settings.length)
         shown.value, table.value = answers.page(texts, shared.drawn), _turned(shared.table, "What the answers share")
-        _draw(drawn, shared.figures)
+        drawn.value = pictures(shared.figures)
         tell(f"{bar.value} answers. Underlined: anchor spans, with their numbers.")
 
     buttons = _work("Ask", steps, tell)
@@ -72,7 +71,7 @@ def asking(run: Run, held: Held, kept: Answers) -> widgets.Widget:
 def reading(run: Run, held: Held) -> widgets.Widget:
     """The tab Read: a text, token by token, as both models see it."""
     text = _text("Text", "")
-    shown, said, drawn = widgets.HTML(), widgets.HTML(), _output()
+    shown, said, drawn = widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_WIDE)
     tell, told = _telling()
 
     def steps() -> Steps:
@@ -82,7 +81,7 @@ def reading(run: Run, held: Held) -> widgets.Widget:
         found = read.read(held, run.pair, text.value)
         shown.value = read.page(found).data
         said.value = _sentence(read.in_words(found, run.pair, text.value))
-        _draw(drawn, filter(None, [read.figure(found, run.pair)]))
+        drawn.value = pictures(filter(None, [read.figure(found, run.pair)]))
         tell("")
 
     return _column(text, _work("Read", steps, tell, _drawing(run, text, tell)), told, shown, said, drawn)
@@ -91,7 +90,7 @@ def reading(run: Run, held: Held) -> widgets.Widget:
 def guessing(run: Run) -> widgets.Widget:
     """The tab Guess: the next word of a passage, guessed by the reader, by Base and by RLHF."""
     text, word = _text("Passage", ""), widgets.Text(description="Your guess", layout=_WIDE, continuous_update=False)
-    shown, drawn = widgets.HTML(), _output()
+    shown, drawn = widgets.HTML(), widgets.HTML(layout=_WIDE)
     tell, told = _telling()
     state: dict[str, Any] = {}  # the game, and what the models have guessed
 
@@ -99,7 +98,7 @@ def guessing(run: Run) -> widgets.Widget:
         game: Game = state["game"]
         shown.value = guess.page(game, state["played"])
         over.disabled = sent.disabled = word.disabled = game.over
-        _draw(drawn, [guess.figure(game, state["played"])] if game.results else [])
+        drawn.value = pictures([guess.figure(game, state["played"])] if game.results else [])
 
     def begin() -> Steps:
         state.clear()
@@ -149,7 +148,7 @@ def steering(run: Run, held: Held, kept: Answers) -> widgets.Widget:
     weight = _control(widgets.FloatSlider, "Weight of it", value=1.0, min=0, max=1, step=0.125, continuous_update=False)
     station = _control(widgets.SelectionSlider, "Mix Base with", options=names, value="RLHF", continuous_update=False)
     count = _control(widgets.IntSlider, "Answers", value=COUNT, min=2, max=100, continuous_update=False)
-    bar, shown, table, drawn = _bar(), widgets.HTML(), widgets.HTML(), _output()
+    bar, shown, table, drawn = _bar(), widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_WIDE)
     tell, told = _telling()
     visited: dict[Any, dict[Place, dict[str, object]]] = {}
 
@@ -169,7 +168,7 @@ def steering(run: Run, held: Held, kept: Answers) -> widgets.Widget:
         found = steer.visited(rows, run.pair)
         named = found.rename(columns={"station": "mixed with Base", "sharing": f"with the commonest {steer.N}-gram"})
         table.value = _table(named, "Places visited")
-        _draw(drawn, [figures.steering(found, steer.N)])
+        drawn.value = pictures([figures.steering(found, steer.N)])
 
     buttons = _work("Ask again", steps, tell, moved=(weight, station))
     return _column(question, _row(weight, station, count), buttons, bar, told, shown, table, drawn)
@@ -239,10 +238,6 @@ def _bar() -> widgets.IntProgress:
     return widgets.IntProgress(description="Progress", layout=_WIDE)
 
 
-def _output() -> widgets.Output:
-    return widgets.Output(layout=_WIDE)
-
-
 def _row(*inside: widgets.Widget) -> widgets.Widget:
     return widgets.Box(inside, layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
 
@@ -251,19 +246,9 @@ def _column(*inside: widgets.Widget) -> widgets.Widget:
     return widgets.VBox(inside, layout={"width": "100%", "overflow": "hidden"})
 
 
-def _clear(*shown: Any) -> None:
+def _clear(*shown: widgets.HTML) -> None:
     for each in shown:
-        if isinstance(each, widgets.Output):
-            each.outputs = ()
-        else:
-            each.value = ""
-
-
-def _draw(output: widgets.Output, charts: Iterable[alt.LayerChart]) -> None:
-    """Show charts; the outputs are set at once, for a context of `Output` would take those of other work with them."""
-    output.outputs = tuple(
-        {"output_type": "display_data", "data": {style.MIME: chart.to_dict()}, "metadata": {}} for chart in charts
-    )
+        each.value = ""
 
 
 def _table(frame: pd.DataFrame, label: str) -> str:
