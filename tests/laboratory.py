@@ -187,7 +187,8 @@ def test_a_text_is_read_by_both_models(browser, text):
     tab.type("Text", text)
     tab.press("Read")
     token = wait(lambda: tab.find(".predact-reading [tabindex]"), "the text, token by token")[2]
-    assert tab.said == "" and not tab.find(".told")
+    wait(lambda: not tab.said, "both have read it")
+    assert not tab.find(".told")
     ActionChains(browser).move_to_element(token).perform()
     (told,) = wait(lambda: tab.find(".told"), "what was expected")
     assert told.text.count("rank") == 2 and told.text.count("%") >= 40
@@ -253,7 +254,7 @@ def test_on_a_phone_the_widgets_stand_one_below_the_other(browser, name):
         ends = [box["y"] + box["height"] for box in boxes]
         assert all(below["y"] >= end for below, end in zip(boxes[1:], ends, strict=False)), "no two side by side"
         wide = "return arguments[0].scrollWidth - arguments[0].clientWidth"
-        assert browser.execute_script(wide, tab.panel) <= 1
+        assert browser.execute_script(wide, tab.panel) <= 1, name
     finally:
         sized(browser, WIDE)
 

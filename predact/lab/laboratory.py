@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 
 from predact.errors import UserError
-from predact.lab import tabs
+from predact.lab import tabs, work
 from predact.lab.answers import Answers
 from predact.lab.held import holding
 from predact.models.runs import Run
@@ -17,11 +17,7 @@ def laboratory(run: Run) -> widgets.Tab:
     """
     if run.pair.written:
         raise UserError("pair: of this pair only generations are known; the laboratory needs its weights.")
-    held, kept = holding(run.pair), Answers()
-    made = {
-        "Ask": tabs.asking(run, held, kept),
-        "Read": tabs.reading(run, held),
-        "Guess": tabs.guessing(run),
-        "Steer": tabs.steering(run, held, kept),
-    }
+    bench = tabs.Bench(run, holding(run.pair), Answers(), work.own_loop())
+    kinds = {"Ask": tabs.asking, "Read": tabs.reading, "Guess": tabs.guessing, "Steer": tabs.steering}
+    made = {name: tab(bench) for name, tab in kinds.items()}
     return widgets.Tab(list(made.values()), titles=list(made))

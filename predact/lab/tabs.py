@@ -1,9 +1,10 @@
 """The four tabs: thin layers of widgets on `ask`, `read`, `guess` and `steer`; each keeps its own state."""
 
 import itertools
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 import pandas as pd
@@ -22,11 +23,21 @@ from predact.models.runs import Run
 
 NOTHING = "nothing"  # beside the first model
 COUNT = 20  # answers at first
-_WIDE = {"width": "100%"}
+_WIDE = {"width": "auto", "min_width": "0"}  # as wide as the page: a margin more would be cut off
 
 
-def asking(run: Run, held: Held, kept: Answers) -> widgets.Widget:
+class Bench(NamedTuple):
+    """What the tabs of a laboratory share."""
+
+    run: Run
+    held: Held
+    kept: Answers
+    loop: AbstractEventLoop  # of all work, see `work`
+
+
+def asking(bench: Bench) -> widgets.Widget:
     """The tab Ask: answers of one model or two as they come, then what they share."""
+    run, held, kept, _ = bench
     models, names = run.pair.models, list(run.pair.models)
     question = _text("Question", materials.questions(run)[0].text)
     first = _control(widgets.Dropdown, "Model", options=names, value="RLHF")
@@ -34,7 +45,12 @@ def asking(run: Run, held: Held, kept: Answers) -> widgets.Widget:
     top_p = _control(widgets.FloatSlider, "p", value=run.settings.top_p, min=0.05, max=1, step=0.05)
     temperature = _control(widgets.FloatSlider, "Temperature", value=1.0, min=0.1, max=2, step=0.1)
     count = _control(widgets.IntSlider, "Answers", value=COUNT, min=2, max=100)
-    bar, shown, table, drawn = _bar(), widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_WIDE)
+    bar, shown, table, drawn = (
+        _bar(),
+        widgets.HTML(layout=_WIDE),
+        widgets.HTML(layout=_WIDE),
+        widgets.HTML(layout=_WIDE),
+    )
     tell, told = _telling()
     decode = ask.decoders(run.pair, list(models))
 
@@ -63,15 +79,16 @@ def asking(run: Run, held: Held, kept: Answers) -> widgets.Widget:
         drawn.value = pictures(shared.figures)
         tell(f"{bar.value} answers. Underlined: anchor spans, with their numbers.")
 
-    buttons = _work("Ask", steps, tell)
+    buttons = _work(bench, "Ask", steps, tell)
     controls = _row(first, second, top_p, temperature, count)
     return _column(question, controls, buttons, bar, told, shown, table, drawn)
 
 
-def reading(run: Run, held: Held) -> widgets.Widget:
+def reading(bench: Bench) -> widgets.Widget:
     """The tab Read: a text, token by token, as both models see it."""
+    run, held, _, _ = bench
     text = _text("Text", "")
-    shown, said, drawn = widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_WIDE)
+    shown, said, drawn = widgets.HTML(layout=_WIDE), widgets.HTML(layout=_WIDE), widgets.HTML(layout=_WIDE)
     tell, told = _telling()
 
     def steps() -> Steps:
@@ -84,13 +101,14 @@ def reading(run: Run, held: Held) -> widgets.Widget:
         drawn.value = pictures(filter(None, [read.figure(found, run.pair)]))
         tell("")
 
-    return _column(text, _work("Read", steps, tell, _drawing(run, text, tell)), told, shown, said, drawn)
+    return _column(text, _work(bench, "Read", steps, tell, _drawing(bench, text, tell)), told, shown, said, drawn)
 
 
-def guessing(run: Run) -> widgets.Widget:
+def guessing(bench: Bench) -> widgets.Widget:
     """The tab Guess: the next word of a passage, guessed by the reader, by Base and by RLHF."""
+    run = bench.run
     text, word = _text("Passage", ""), widgets.Text(description="Your guess", layout=_WIDE, continuous_update=False)
-    shown, drawn = widgets.HTML(), widgets.HTML(layout=_WIDE)
+    shown, drawn = widgets.HTML(layout=_WIDE), widgets.HTML(layout=_WIDE)
     tell, told = _telling()
     state: dict[str, Any] = {}  # the game, and what the models have guessed
 
@@ -123,7 +141,7 @@ def guessing(run: Run) -> widgets.Widget:
         tell("Right!" if right else "" if state["game"].results != before.results else "No; guess again.")
         yield
 
-    work = Work(tell, lambda _: None)
+    work = Work(tell, lambda _: None, bench.loop)
     sent, over = (
         widgets.Button(description="Guess", disabled=True),
         widgets.Button(description="Show it", disabled=True),
@@ -137,18 +155,24 @@ def guessing(run: Run) -> widgets.Widget:
     sent.on_click(send)
     word.observe(send, names="value")
     over.on_click(lambda _: work.begin(move(guess.give_up)))
-    buttons = _work("Begin", begin, tell, _drawing(run, text, tell))
+    buttons = _work(bench, "Begin", begin, tell, _drawing(bench, text, tell))
     return _column(text, buttons, told, shown, _row(word, sent, over), drawn)
 
 
-def steering(run: Run, held: Held, kept: Answers) -> widgets.Widget:
+def steering(bench: Bench) -> widgets.Widget:
     """The tab Steer: one question, asked again as two sliders move."""
+    run, held, kept, _ = bench
     names = list(steer.stations(run.pair))
     question = _text("Question", materials.questions(run)[0].text)
     weight = _control(widgets.FloatSlider, "Weight of it", value=1.0, min=0, max=1, step=0.125, continuous_update=False)
     station = _control(widgets.SelectionSlider, "Mix Base with", options=names, value="RLHF", continuous_update=False)
     count = _control(widgets.IntSlider, "Answers", value=COUNT, min=2, max=100, continuous_update=False)
-    bar, shown, table, drawn = _bar(), widgets.HTML(), widgets.HTML(), widgets.HTML(layout=_WIDE)
+    bar, shown, table, drawn = (
+        _bar(),
+        widgets.HTML(layout=_WIDE),
+        widgets.HTML(layout=_WIDE),
+        widgets.HTML(layout=_WIDE),
+    )
     tell, told = _telling()
     visited: dict[Any, dict[Place, dict[str, object]]] = {}
 
@@ -170,11 +194,12 @@ def steering(run: Run, held: Held, kept: Answers) -> widgets.Widget:
         table.value = _table(named, "Places visited")
         drawn.value = pictures([figures.steering(found, steer.N)])
 
-    buttons = _work("Ask again", steps, tell, moved=(weight, station))
+    buttons = _work(bench, "Ask again", steps, tell, moved=(weight, station))
     return _column(question, _row(weight, station, count), buttons, bar, told, shown, table, drawn)
 
 
 def _work(
+    bench: Bench,
     name: str,
     steps: Callable[[], Steps],
     tell: Callable[[str], None],
@@ -188,7 +213,7 @@ def _work(
     def running(now: bool) -> None:
         go.disabled, stop.disabled = now, not now
 
-    work = Work(tell, running)
+    work = Work(tell, running, bench.loop)
     go.on_click(lambda _: work.begin(steps()))
     stop.on_click(lambda _: work.stop())
     for control in moved:
@@ -196,15 +221,15 @@ def _work(
     return _row(go, stop, *more)
 
 
-def _drawing(run: Run, text: widgets.Textarea, tell: Callable[[str], None]) -> widgets.Widget:
+def _drawing(bench: Bench, text: widgets.Textarea, tell: Callable[[str], None]) -> widgets.Widget:
     """A button that draws the next passage into a text box."""
     numbers, button = itertools.count(), widgets.Button(description="Draw a passage")
 
     def draw() -> Steps:
-        text.value = guess.passage(run, next(numbers))
+        text.value = guess.passage(bench.run, next(numbers))
         yield
 
-    work = Work(tell, lambda _: None)
+    work = Work(tell, lambda _: None, bench.loop)
     button.on_click(lambda _: work.begin(draw()))
     return button
 
@@ -239,11 +264,11 @@ def _bar() -> widgets.IntProgress:
 
 
 def _row(*inside: widgets.Widget) -> widgets.Widget:
-    return widgets.Box(inside, layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
+    return widgets.Box(inside, layout=_WIDE | {"display": "flex", "flex_flow": "row wrap"})
 
 
 def _column(*inside: widgets.Widget) -> widgets.Widget:
-    return widgets.VBox(inside, layout={"width": "100%", "overflow": "hidden"})
+    return widgets.VBox(inside, layout=_WIDE | {"overflow": "hidden"})
 
 
 def _clear(*shown: widgets.HTML) -> None:

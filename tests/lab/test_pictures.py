@@ -12,8 +12,8 @@ from tests.made import HOSTILE
 
 
 def test_a_figure_is_a_picture_for_each_width_and_what_it_says_is_no_markup():
-    said = "".join([*HOSTILE, *map(chr, [0, 27, 0xFFFE, 0xD800]), "😀"])
-    text = alt.Chart(pd.DataFrame({"said": [said]})).mark_text().encode(text="said:N")
+    said = "".join([*HOSTILE, *map(chr, [0, 27, 0xFFFE]), "😀"])
+    text = alt.Chart(pd.DataFrame({"said": [said]})).mark_text(limit=100).encode(text="said:N")
     page = pictures.pictures([style.figure([text], [], description=said)] * 2)
     assert page.count("<picture>") == page.count("<img src=") == 2 and "<script" not in page and 'onerror="' not in page
     wide, phone = (

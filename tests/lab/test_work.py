@@ -18,7 +18,7 @@ def worked(told, script):
     """Run a script with a piece of work, and wait until the loop is idle."""
 
     async def main():
-        work = Work(told.append, told.append)
+        work = Work(told.append, told.append, asyncio.get_running_loop())
         await script(work)
         while len(asyncio.all_tasks()) > 1:
             await asyncio.sleep(PAUSE)
