@@ -126,7 +126,12 @@ def score(game: Game, played: pd.DataFrame) -> pd.DataFrame:
 
 def _row(player: str, wrong: Sequence[int], hit: Sequence[bool]) -> dict[str, object]:
     at_once = sum(each == 0 and right for each, right in zip(wrong, hit, strict=True))
-    counts = {"rounds": len(wrong), "at once": at_once, "wrong guesses": sum(wrong), "given up": hit.count(False)}
+    counts: dict[str, object] = {
+        "rounds": len(wrong),
+        "at once": at_once,
+        "wrong guesses": sum(wrong),
+        "given up": hit.count(False),
+    }
     return {"player": player} | counts
 
 

@@ -56,7 +56,11 @@ def _read(held: Held, pair: Pair, step: str, text: str) -> pd.DataFrame:
 
     lead_again = tokens.pair_window_lead(pair, step)
     scores = scoring.score_ids(model, [lead + ids], [len(lead)], size, lead_again, observe=observe)
-    columns = {"model": step, "position": range(len(ids)), "token": [tokenizer.decode([each]) for each in ids]}
+    columns: dict[str, Any] = {
+        "model": step,
+        "position": range(len(ids)),
+        "token": [tokenizer.decode([each]) for each in ids],
+    }
     columns |= {"bits": scores.nll / np.log(2), "rank": scores.rank}
     columns |= {"likeliest": [[tokenizer.decode([each]) for each in row] for row in best.tolist()]}
     return pd.DataFrame(columns | {"p": p.tolist(), "mass": p.cumsum(1).tolist()})

@@ -45,7 +45,7 @@ def copied(project: Path, pair: str) -> Path:
         raise UserError(f"no book here ({NOTEBOOK} is missing); run predact in the project's folder.") from None
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f"{NOTEBOOK} is damaged; take that of the project.") from error
-    given = {"cell_type": "code", "execution_count": None, "id": "given", "metadata": {}, "outputs": []}
+    given: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": "given", "metadata": {}, "outputs": []}
     notebook["cells"] = notebook["cells"][: live + 1]
     notebook["cells"].insert(parameters + 1, given | {"source": f"{INJECTED}pair = {pair!r}"})
     copy = project / "_build" / "lab" / pairs.slug(pair) / NOTEBOOK.name
