@@ -17,7 +17,7 @@ def running_ratio(frame: pd.DataFrame) -> alt.LayerChart:
         frame: what `read.ratio` returns.
     """
     data = frame.assign(word=frame.token.str.replace("\n", "↵")).round({"ratio": 4})
-    x = alt.X("position:Q", title="Tokens read", axis=style.plain_axis())
+    x = alt.X("position:Q", title="tokens read up to here", axis=style.plain_axis())
     y = alt.Y("ratio:Q", title=None, scale=alt.Scale(zero=False))
     told = ["position:Q", alt.Tooltip("word:N", title="token"), alt.Tooltip("ratio:Q", format=".2f")]
     line = alt.Chart(data).encode(x=x, y=y)
@@ -31,7 +31,7 @@ def running_ratio(frame: pd.DataFrame) -> alt.LayerChart:
         f"Running ratio of perplexities, RLHF's to Base's: {first.ratio:.2f} after {first.position} token, "
         f"{last.ratio:.2f} after {last.position}."
     )
-    title = "Perplexity of RLHF, in times of Base's, up to here"
+    title = "RLHF's perplexity, in times of Base's"
     return style.figure(layers, [], title=title, description=text, **_GRAPH)
 
 
