@@ -100,10 +100,11 @@ def table(
     counts = skeleton.count_anchored(aligned, share, length).set_index("model")
     rows = []
     for model, part in written.groupby("model", sort=False):
-        ids, word, own = list(part.ids), decode[str(model)], counts.loc[model]
+        ids, word = list(part.ids), decode[str(model)]
+        own: Any = counts.loc[model]
         matching = overlap.matching(alignments.matrix(aligned[aligned.model == model]), least=2)
         shares = ngrams.shares(ids, max(LENGTHS))
-        row = {"model": model, "answers": len(ids), "different": len({tuple(each) for each in ids})}
+        row: dict[str, Any] = {"model": model, "answers": len(ids), "different": len({tuple(each) for each in ids})}
         row |= {"anchor spans": own.spans, "tokens in them, %": round(100 * own.covered / max(1, own.tokens))}
         row |= {"overlap, %": round(100 * float(matching.mean())) if len(matching) else 0}
         row |= {f"with the commonest {n}-gram": round(shares[n - 1] * len(ids)) for n in LENGTHS}

@@ -1,6 +1,6 @@
 """Steer: Base and RLHF mixed, at any weight and at any checkpoint on the way to RLHF, answer one question again."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -142,7 +142,7 @@ def page(held: Held, pair: Pair, question: str, settings: Settings, seed: int) -
     return figures.steering(sweep(held, pair, question, settings, seed, few), N)
 
 
-def visited(rows: Mapping[Hashable, Mapping[str, object]], pair: Pair) -> pd.DataFrame:
+def visited(rows: Mapping[Place, Mapping[str, object]], pair: Pair) -> pd.DataFrame:
     """Return what was measured at the places that a reader has visited, in the order of training, then by weight.
 
     Args:

@@ -20,6 +20,7 @@ from predact.lab.pictures import pictures
 from predact.lab.steer import Place
 from predact.lab.work import Steps, Work
 from predact.models.runs import Run
+from predact.models.sampling import Generation
 
 NOTHING = "nothing"  # beside the first model
 COUNT = 20  # answers at first
@@ -64,7 +65,7 @@ def asking(bench: Bench) -> widgets.Widget:
         for name in used:
             room, write = ask.writer(held, run.pair, name, text, how)
             streams[name] = kept.batches(name, text, how, run.seed, room, write)
-        found = {name: [] for name in used}
+        found: dict[str, list[Generation]] = {name: [] for name in used}
         for name, made in answers.in_turn(streams):
             found[name] = made
             texts = {each: [decode[each](one.ids) for one in some] for each, some in found.items()}
