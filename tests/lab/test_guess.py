@@ -52,7 +52,7 @@ def test_scores_are_of_the_rounds_that_are_over(played):
     assert base == {"player": "Base", "rounds": 2, "at once": 1, "wrong guesses": 4, "given up": 0}
     assert rlhf == {"player": "RLHF", "rounds": 2, "at once": 0, "wrong guesses": 6, "given up": 0}
     told = guess.figure(game, played).to_dict()["description"]
-    assert "you: 0, 5, given up" in told and "Base: 0, 4." in told
+    assert "you: 0, 5, given up" in told and "Base: 0, 4;" in told
     assert "you" not in guess.figure(Game(game.rounds), played).to_dict()["description"]
 
 
