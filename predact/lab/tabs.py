@@ -181,6 +181,8 @@ def steering(bench: Bench) -> widgets.Widget:
         text, place = ask.checked(question.value), Place(weight.value, station.value)
         how = replace(run.settings.sampling, generations=count.value)
         bar.value, bar.max = 0, how.generations
+        if (text, how) not in visited:  # what is shown is about another question
+            _clear(table, drawn)
         room, write = steer.writer(held, run.pair, place.station, [place.weight], text, how)
         title = f"Base and {place.station}, weight {place.weight:g}"
         for made in kept.batches(place, text, how, run.seed, room, write):
