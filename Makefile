@@ -1,5 +1,5 @@
-# make book · make pdf · make slides · make test · make serve · make bench · make gpu · make install: the first one called installs
-# what is needed into .venv: the newest versions, or with LOCKED=1, as in CI, those of requirements.lock, which make lock makes
+# make book · make lab · make pdf · make slides · make test · make serve · make bench · make gpu · make install: the first one called
+# installs what is needed into .venv: the newest versions, or with LOCKED=1, as in CI, those of requirements.lock, which make lock makes
 
 PAIR ?= pocket
 SCALE ?=
@@ -11,12 +11,15 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check $(if $(LOCKED),--constraint requirements.lock)
 unexport PYTHONDONTWRITEBYTECODE # pip compiles nothing here: each module is compiled once, when it is first imported
 
-.PHONY: book pdf slides install test gpu serve bench lock clean
+.PHONY: book lab pdf slides install test gpu serve bench lock clean
 
 book: .venv/installed
 	$(BIN)/predact book --pair '$(PAIR)' --scale '$(SCALE)'
 
 install: .venv/installed
+
+lab: .venv/lab-installed
+	$(BIN)/predact lab --pair '$(PAIR)'
 
 test: .venv/test-installed
 	$(BIN)/ruff check
@@ -61,6 +64,10 @@ clean:
 	$(INSTALL) --editable '.[book]'
 	@touch $@
 
+.venv/lab-installed: .venv/installed
+	$(INSTALL) --editable '.[book,lab]'
+	@touch $@
+
 .venv/test-installed: .venv/installed
-	$(INSTALL) --editable '.[book,test]'
+	$(INSTALL) --editable '.[book,lab,test]'
 	@touch $@

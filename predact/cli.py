@@ -71,6 +71,9 @@ Whose = Annotated[
     typer.Option(help="paper: spans of characters, as in the paper; book: ours, of words, with their order."),
 ]
 Page = Annotated[Path, typer.Option(help="Folder of the page.")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Of JupyterLab.", show_default="8888, or the next that is free")
+]
 Sample = Annotated[int | None, typer.Option(help="Take so many generations of each prompt, drawn at random.")]
 
 STORE = Path("_build/store")
@@ -187,6 +190,17 @@ def blueprint(
     page = standalone.page(texts, f"Blueprint of {file.name}", protocol, bar=True)
     write(out / "index.html", page.encode(), "out")
     typer.echo(out / "index.html")
+
+
+@app.command("lab")
+def open_lab(pair: PairName = "pocket", port: Port = None, base: Base = "", rlhf: Rlhf = "", name: Name = "") -> None:
+    """Open the laboratory in JupyterLab: ask a pair's models, read with them, guess against them, mix them."""
+    from predact.lab import server
+
+    notebook = server.copied(Path(), _pair(pair, base, rlhf, name))
+    lab = server.server(Path(), notebook, port)
+    typer.echo(f"The laboratory: {lab.display_url.split()[0]}\nChoose Run > Run All Cells there. Ctrl-C twice ends it.")
+    lab.start()
 
 
 @app.command()

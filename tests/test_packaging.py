@@ -15,7 +15,13 @@ import predact
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMES = {"IPython": "ipython", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}  # module: distribution
+NAMES = {
+    "IPython": "ipython",
+    "yaml": "pyyaml",
+    "huggingface_hub": "huggingface-hub",
+    "jupyterlab_server": "jupyterlab-server",
+    "vl_convert": "vl-convert-python",
+}  # module: distribution
 CONDA = {"torch": "pytorch", "huggingface-hub": "huggingface_hub"}  # on PyPI: on conda-forge
 
 
@@ -26,8 +32,9 @@ def test_version_is_the_same_everywhere():
 
 
 def test_every_import_is_declared():
-    optional = PROJECT["optional-dependencies"]
-    declared = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"] + optional["book"] + optional["pdf"]}
+    extras = PROJECT["optional-dependencies"]
+    lines = PROJECT["dependencies"] + extras["book"] + extras["lab"] + extras["pdf"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
     imported = set()
     for path in (ROOT / "predact").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -51,7 +58,7 @@ def test_modules_import_in_one_direction():
 
 
 FLOORS = "cli build figures discussion claims methods models texts".split()
-BESIDE = {"recipe": "claims", "__main__": "cli"}
+BESIDE = {"lab": "build", "recipe": "claims", "__main__": "cli"}
 GROUND = {"errors", "exercises", "markup", "remarks", "pocket", "stats", "store"}
 
 
@@ -90,7 +97,7 @@ def test_data_files_are_packaged():
     assert {path for path in tracked if path.suffix != ".py"} <= packaged
 
 
-@pytest.mark.parametrize("target", ["book", "test", "serve", "bench"])
+@pytest.mark.parametrize("target", ["book", "lab", "test", "serve", "bench"])
 def test_make_knows_its_targets(target):
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -44,7 +44,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
         **more: pair, scale, seed or store, if the notebook has no such parameter.
 
     Returns:
-        The run. Its paths are relative to the project's folder, even if Jupyter runs the notebook inside `notebooks/`.
+        The run. Its paths are relative to the project's folder, even if Jupyter runs the notebook in a folder below it.
 
     Raises:
         UserError: an unknown parameter, or a value of the wrong type.
@@ -60,8 +60,7 @@ def start(namespace: dict[str, Any], **more: Any) -> Run:
     injected = [name for cell in cells if cell.startswith(INJECTED) for name in assigned(cell)]
     check_names([*known, *runs.Settings.model_fields], injected)
     check_types(known, {name: namespace[name] for name in known if name in namespace and name not in settings})
-    if Path.cwd().name == "notebooks" and Path("../_toc.yml").exists():
-        os.chdir("..")
+    _go_to_project()
     given = {name: namespace[name] for name in ("pair", "scale", "seed") if name in namespace}
     root = namespace.get("store", more.pop("store", "_build/store"))
     _started.run, _started.kept = runs.run(**more | given, root=root, **settings), {}
@@ -156,6 +155,15 @@ def quiet() -> None:
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+
+
+def _go_to_project() -> None:
+    """Change to the nearest folder above that has a table of contents: the project's, where there is one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "_toc.yml").exists():
+            os.chdir(folder)
+            return
 
 
 def _models(run: Run) -> dict[str, dict[str, Any]]:

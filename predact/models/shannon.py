@@ -24,7 +24,7 @@ from predact.texts.endings import Ending
 
 _SHARD = 50  # passages whose guesses are stored together
 _WIDTH = 8  # tokens of a greedy continuation, and more where the right word has as many: enough for a word
-_MARKS = punctuation + "“”‘’…–—"  # around a word
+MARKS = punctuation + "“”‘’…–—"  # around a word
 _GREEDY = sampling.Settings(generations=1, top_p=1.0, top_k=1)
 
 
@@ -89,7 +89,7 @@ def _play(
     rounds = [_round(tokenizer, lead, window_lead, each, room) for each in endings]
     wrong, likeliest = _guesses(loaded, tokenizer, rounds, window_lead, context)
     said = _said(loaded, tokenizer, rounds, likeliest)
-    words = [each.word.strip(_MARKS) for each in endings]
+    words = [each.word.strip(MARKS) for each in endings]
     told, right = (tokens.encode(tokenizer, [f" {word}" for word in each]) for each in (said, words))
     return pd.DataFrame(
         {
@@ -161,7 +161,7 @@ def _first_word(tokenizer: Any, given: list[int], ids: list[int]) -> str:
     plain = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     whole, before = (tokenizer.decode(each, **plain) for each in (given + ids, given))
     added = whole[len(before) :].split()
-    return added[0].strip(_MARKS) if added else ""
+    return added[0].strip(MARKS) if added else ""
 
 
 def token_f1(said: Sequence[int], right: Sequence[int]) -> float:

@@ -54,6 +54,19 @@ def package(out: Path, target: Path) -> None:
         shutil.copy(path, target / "trajectories")
 
 
+def checkpoints(source: str) -> dict[str, str]:
+    """The checkpoints on the way to a shipped model, by their step: where each comes from; none of other models.
+
+    Args:
+        source: of the model, as a pair names it: only ``package:pocket/models/rlhf`` has checkpoints.
+    """
+    if source != "package:pocket/models/rlhf":
+        return {}
+    folders = sorted((SHIPPED / "models" / "checkpoints").glob("step*"))
+    where = "package:pocket/models/checkpoints"
+    return {f"step {int(folder.name.removeprefix('step'))}": f"{where}/{folder.name}" for folder in folders}
+
+
 def runs(folder: Path) -> dict[str, pd.DataFrame]:
     """The recorded trajectories below a folder, in the order of the recipe."""
     recorded = {name: folder / f"{name}.parquet" for name in RUNS}

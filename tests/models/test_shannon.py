@@ -42,7 +42,7 @@ def by_definition(model, tokenizer, ending):
             break
         said.append(likeliest)
     text = tokenizer.decode(said[1 + len(before) :]).split()
-    return wrong, text[0].strip(shannon._MARKS) if text else ""
+    return wrong, text[0].strip(shannon.MARKS) if text else ""
 
 
 def test_guesses_are_those_of_the_definition(tmp_path, pair):
