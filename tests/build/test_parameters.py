@@ -117,6 +117,7 @@ REFUSED = {
     "seed": ("-1", "4294967296"),
     "width": ("-1", "inf"),
     "documents": ("0",),
+    "answers": ("1", "0"),
 }
 
 
