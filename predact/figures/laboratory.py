@@ -91,6 +91,6 @@ def steering(frame: pd.DataFrame, n: int) -> alt.LayerChart:
         shown.mark_point(filled=True, size=80, opacity=1).encode(shape=shape, tooltip=told),
     )
     said = [f"{row.station}, weight {row.weight:g}: {row.told}" for row in data.itertuples()]
-    title = f"Answers that hold the commonest {n}-gram"
+    title = f"Share with the commonest {n}-gram"
     text = f"{title}, of one question: {'; '.join(said)}."
     return style.figure(layers, [], title=title, description=text, height=260)
