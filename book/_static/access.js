@@ -4,7 +4,7 @@
   const LISTED = ".citation-list, [role='doc-biblioentry']"; // a list with links between its items, of a role that is gone
   const SCROLLS = `.predact-verdicts, .predact-settings, .predact-provenance, .pst-scrollable-table-container, .cell_output,
     .highlight pre, .output pre, mjx-container[display="true"]`;
-  const FOLDED = "details:not(.predact-provenance, .predact-numbers details)"; // the rest is long
+  const FOLDED = "details:not(.predact-provenance, .predact-numbers details, .predact-status details)"; // the rest is long
 
   const reach = () => {
     for (const each of document.querySelectorAll(SCROLLS))
