@@ -46,12 +46,7 @@ def asking(bench: Bench) -> widgets.Widget:
     top_p = _control(widgets.FloatSlider, "p", value=run.settings.top_p, min=0.05, max=1, step=0.05)
     temperature = _control(widgets.FloatSlider, "Temperature", value=1.0, min=0.1, max=2, step=0.1)
     count = _control(widgets.IntSlider, "Answers", value=COUNT, min=2, max=100)
-    bar, shown, table, drawn = (
-        _bar(),
-        widgets.HTML(layout=_WIDE),
-        widgets.HTML(layout=_WIDE),
-        widgets.HTML(layout=_WIDE),
-    )
+    bar, shown, table, drawn = _bar(), _html(), _html(), _html()
     tell, told = _telling()
     decode = ask.decoders(run.pair, list(models))
 
@@ -89,7 +84,7 @@ def reading(bench: Bench) -> widgets.Widget:
     """The tab Read: a text, token by token, as both models see it."""
     run, held, _, _ = bench
     text = _text("Text", "")
-    shown, said, drawn = widgets.HTML(layout=_WIDE), widgets.HTML(layout=_WIDE), widgets.HTML(layout=_WIDE)
+    shown, said, drawn = _html(), _html(), _html()
     tell, told = _telling()
 
     def steps() -> Steps:
@@ -109,7 +104,7 @@ def guessing(bench: Bench) -> widgets.Widget:
     """The tab Guess: the next word of a passage, guessed by the reader, by Base and by RLHF."""
     run = bench.run
     text, word = _text("Passage", ""), widgets.Text(description="Your guess", layout=_WIDE, continuous_update=False)
-    shown, drawn = widgets.HTML(layout=_WIDE), widgets.HTML(layout=_WIDE)
+    shown, drawn = _html(), _html()
     tell, told = _telling()
     state: dict[str, Any] = {}  # the game, and what the models have guessed
 
@@ -143,10 +138,7 @@ def guessing(bench: Bench) -> widgets.Widget:
         yield
 
     work = Work(tell, lambda _: None, bench.loop)
-    sent, over = (
-        widgets.Button(description="Guess", disabled=True),
-        widgets.Button(description="Show it", disabled=True),
-    )
+    sent, over = (widgets.Button(description=name, disabled=True) for name in ("Guess", "Show it"))
 
     def send(_: Any) -> None:
         """Guess what is typed: at the Enter key, at the button, once if both tell it."""
@@ -168,12 +160,7 @@ def steering(bench: Bench) -> widgets.Widget:
     weight = _control(widgets.FloatSlider, "Weight of it", value=1.0, min=0, max=1, step=0.125, continuous_update=False)
     station = _control(widgets.SelectionSlider, "Mix Base with", options=names, value="RLHF", continuous_update=False)
     count = _control(widgets.IntSlider, "Answers", value=COUNT, min=2, max=100, continuous_update=False)
-    bar, shown, table, drawn = (
-        _bar(),
-        widgets.HTML(layout=_WIDE),
-        widgets.HTML(layout=_WIDE),
-        widgets.HTML(layout=_WIDE),
-    )
+    bar, shown, table, drawn = _bar(), _html(), _html(), _html()
     tell, told = _telling()
     visited: dict[Any, dict[Place, dict[str, object]]] = {}
 
@@ -239,7 +226,7 @@ def _drawing(bench: Bench, text: widgets.Textarea, tell: Callable[[str], None]) 
 
 def _telling() -> tuple[Callable[[str], None], widgets.HTML]:
     """A line that says what goes on, and the function that sets it."""
-    line = widgets.HTML(layout=_WIDE)
+    line = _html()
 
     def tell(text: str) -> None:
         line.value = markup.render("told.html", text=text)
@@ -260,6 +247,10 @@ def _control(kind: type, name: str, **options: Any) -> Any:
     """A control with its name, as wide as a column of a page, or as a phone."""
     layout = {"flex": "1 1 17em", "width": "auto", "min_width": "0", "max_width": "100%"}
     return kind(description=name, layout=layout, style={"description_width": "7em"}, **options)
+
+
+def _html() -> widgets.HTML:
+    return widgets.HTML(layout=_WIDE)
 
 
 def _bar() -> widgets.IntProgress:
