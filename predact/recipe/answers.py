@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from predact.models import cache as caches
 from predact.pocket.human import Question
-from predact.recipe.training import Batch, pad
+from predact.recipe.training import Batch, autocast, pad
 
 ANSWER_TOKENS = 128
 
@@ -77,7 +77,7 @@ def labelled(tokenizer: PreTrainedTokenizerFast, prompts: list[list[int]], answe
 
 def log_probabilities(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Log-probability in nats of each row's labelled tokens: ``[rows]``."""
-    with torch.autocast(model.device.type, torch.bfloat16):
+    with autocast(model.device):
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     targets = labels[:, 1:]
     nll = torch.nn.functional.cross_entropy(

@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTr
 from predact.pocket import human
 from predact.pocket.human import Question
 from predact.recipe.answers import chat, sample, text_of
-from predact.recipe.training import pad, update
+from predact.recipe.training import autocast, pad, update
 
 Reward = Callable[[list[Question], list[list[int]]], torch.Tensor]
 
@@ -88,7 +88,7 @@ def _scores(
     model: LlamaForSequenceClassification, tokenizer: PreTrainedTokenizerFast, rows: list[list[int]]
 ) -> torch.Tensor:
     ids = pad(rows, tokenizer.pad_token_id)
-    with torch.autocast(model.device.type, torch.bfloat16):
+    with autocast(model.device):
         return model(input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long()).logits[:, 0].float()
 
 

@@ -104,6 +104,12 @@ def document_batches(
             yield ids, ids.masked_fill(ids == tokenizer.pad_token_id, -100)
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where that is faster: not on a CPU without wide vectors, which takes ten times as long."""
+    slow = device.type == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability()
+    return torch.autocast(device.type, torch.bfloat16, enabled=not slow)
+
+
 def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean next-token cross-entropy in nats over the labelled positions."""
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
@@ -151,7 +157,7 @@ def fit(
     name: str,
     record: Callable[[int, float], None] | None = None,
 ) -> LlamaForCausalLM:
-    """Train a model (bfloat16 autocast) for a number of steps; ``record(step, loss)`` is called after each.
+    """Train a model (see `autocast`) for a number of steps; ``record(step, loss)`` is called after each.
 
     The optimizers' learning rates are the peaks of `schedule`.
     """
@@ -161,7 +167,7 @@ def fit(
     for step in bar:
         for group, peak in groups:
             group["lr"] = peak * schedule(step, steps)
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with autocast(model.device):
             loss = loss_of(model, *next(batches))
         update(model, loss, *optimizers)
         if step % 20 == 0:

@@ -143,7 +143,7 @@ def test_policy_gradient_follows_its_reward(tokenizer, model, short):
         return reward(drawn.questions, drawn.ids).mean().item()
 
     policy = copy.deepcopy(model)
-    budget = rlhf.Budget(steps=10, learning_rate=2e-2, beta=0.01, questions=4, samples=4)
+    budget = rlhf.Budget(steps=16, learning_rate=2e-2, beta=0.01, questions=8, samples=8)
     rlhf.rloo(policy, model, tokenizer, reward, budget, 0, lambda step, policy: None)
     assert mean_reward(model) < 0.6 and mean_reward(policy) > 0.7
 
