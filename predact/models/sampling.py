@@ -30,7 +30,8 @@ from predact.remarks import remark
 from predact.texts.prompts import Prompt
 
 TEMPERATURES = (1e-6, 1e6)  # beyond these, logits divided by one are no numbers, or all the same
-_CANDIDATES = 8  # the most probable tokens looked at first; where the nucleus is larger, 16 times as many, and so on
+_CANDIDATES = 8  # the most probable tokens looked at first; where the nucleus is larger, 8 times as many, and so on
+_BLOCK = 64  # tokens of which only the most probable is looked at first
 _CHECKED = 8  # tokens sampled and read again before a model is sampled
 _APART = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.2}  # nats a token: more is no rounding
 _ASKED = "What makes a good story? It begins where nobody looks."  # read before these tokens
@@ -445,33 +446,73 @@ def continued(
 
 
 def draw(logits: Tensor, numbers: Tensor, settings: Settings) -> Tensor:
-    """Turn a random number in [0, 1) into a token of the nucleus, for each row of logits [n, V]: ids [n]."""
-    p = (logits / settings.temperature).softmax(1)
-    kept = p.where(p >= nucleus_floor(p, settings.top_p, settings.top_k), 0)
-    upto = kept.cumsum(1, dtype=torch.float64)
+    """Turn a random number in [0, 1) into a token of the nucleus, for each row of logits [n, V]: ids [n].
+
+    The nucleus is looked for among the most probable tokens, so that no other token is sorted or summed up.
+    """
+    scaled = logits if settings.temperature == 1 else logits / settings.temperature
+    peak = scaled.amax(1, keepdim=True)
+    likely = (scaled - peak).exp_()
+    total = likely.sum(1, keepdim=True)
+    size, top_k = logits.shape[1], settings.top_k
+    if settings.top_p == 1 and not 0 < top_k < size:
+        return _at(likely / total, numbers)
+    token, rows, count = torch.zeros_like(numbers, dtype=torch.long), torch.arange(len(numbers)), _CANDIDATES
+    count = max(count, top_k + 1)
+    while len(rows):
+        count = min(size, count)
+        every = len(rows) == len(numbers)
+        found, ids = _most(likely if every else likely[rows], count)
+        p = found / (total if every else total[rows])
+        floor = nucleus_floor(p, settings.top_p, top_k)
+        known = (p[:, -1:] < floor)[:, 0].cpu() if count < size else torch.ones(len(rows), dtype=torch.bool)
+        ids, order = ids[known].sort(1)  # a number counts up the tokens in the vocabulary's order
+        kept = p[known].where(p[known] >= floor[known], 0).gather(1, order)
+        token[rows[known]] = ids.gather(1, _at(kept, numbers[rows[known]])[:, None])[:, 0]
+        rows, count = rows[~known], 8 * count
+    return token
+
+
+def _at(p: Tensor, numbers: Tensor) -> Tensor:
+    """The place at which the running sum of a row of probabilities [n, places] passes a share of its total: [n]."""
+    upto = p.cumsum(1, dtype=torch.float64)
     total = upto[:, -1:]
     wanted = torch.minimum(numbers[:, None] * total, total.nextafter(torch.zeros_like(total)))
     return torch.searchsorted(upto, wanted, right=True)[:, 0]
 
 
+def _most(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest of each row [n, V], the largest first, and their places: both [n, count].
+
+    They lie in the blocks with the largest maxima, as many as are asked for; a maximum costs less than a place in an
+    order.
+    """
+    blocks = p.shape[1] // _BLOCK
+    if 8 * count > blocks:
+        found = p.topk(count)
+        return found.values, found.indices
+    inside = torch.arange(_BLOCK, device=p.device)
+    best = p.unfold(1, _BLOCK, _BLOCK).amax(2).topk(count).indices
+    rest = torch.arange(blocks * _BLOCK, p.shape[1], device=p.device).expand(len(p), -1)
+    places = torch.cat([(best[:, :, None] * _BLOCK + inside).flatten(1), rest], 1)
+    found = p.gather(1, places).topk(count)
+    return found.values, places.gather(1, found.indices)
+
+
 def nucleus_floor(p: Tensor, top_p: float, top_k: int = 0) -> Tensor:
-    """Return the probability from which on tokens are kept, for each row of probabilities [n, V]: [n, 1].
+    """Return the probability from which on tokens are kept, for each row of the most probable ones [n, count]: [n, 1].
 
     A token is kept if the tokens more probable than it sum to less than top_p (and are fewer than top_k, where that is
-    not 0). So equally probable tokens are kept or left out together, and with top_p = 1 none is left out.
+    not 0). So equally probable tokens are kept or left out together, and with top_p = 1 none is left out. If the floor
+    is the last probability of a row, tokens beyond the row may be kept, too.
+
+    Args:
+        p: probabilities, the largest first.
+        top_p: see above.
+        top_k: see above.
     """
-    size = p.shape[1]
-    if top_p == 1 and not 0 < top_k < size:
-        return p.new_zeros(len(p), 1)
-    floor, rows, count = p.new_empty(len(p), 1), torch.arange(len(p), device=p.device), max(_CANDIDATES, top_k + 1)
-    while len(rows):
-        count = min(size, count)
-        values = p[rows].topk(count).values
-        upto = values.cumsum(1, dtype=torch.float64)
-        before = torch.cat([torch.zeros_like(upto[:, :1]), upto[:, :-1]], 1)
-        keep = (before < top_p) if top_p < 1 else torch.ones_like(before, dtype=torch.bool)
-        keep &= torch.arange(count, device=p.device) < (top_k or size)
-        floor[rows] = values.gather(1, keep.sum(1, keepdim=True) - 1)
-        rows = rows[(values[:, -1:] == floor[rows])[:, 0]] if count < size else rows[:0]
-        count *= 16
-    return floor
+    upto = p.cumsum(1, dtype=torch.float64)
+    before = torch.cat([torch.zeros_like(upto[:, :1]), upto[:, :-1]], 1)
+    keep = (before < top_p) if top_p < 1 else torch.ones_like(before, dtype=torch.bool)
+    keep &= torch.arange(p.shape[1], device=p.device) < (top_k or p.shape[1])
+    return p.gather(1, keep.sum(1, keepdim=True) - 1)

@@ -75,13 +75,22 @@ def many_logits():
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.5, 0.001])
 @pytest.mark.parametrize("top_k", [0, 1, 5, 100, 5000])
-@pytest.mark.parametrize("together", [True, False])
-def test_the_nucleus_is_the_one_of_the_definition(top_p, top_k, together):
+def test_the_nucleus_is_the_one_of_the_definition(top_p, top_k):
     settings, p = Settings(top_p=top_p, top_k=top_k), many_logits().softmax(1)
-    parts = [p] if together else p.split(1)
-    floor = torch.cat([sampling.nucleus_floor(part, top_p, top_k) for part in parts])
+    floor = sampling.nucleus_floor(p.sort(1, descending=True).values, top_p, top_k)
     for row, kept in zip(p.tolist(), (p >= floor).tolist(), strict=True):
         assert [index for index, each in enumerate(kept) if each] == kept_by_definition(row, settings)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("width", [64 * 128, 64 * 128 + 7])
+def test_the_most_probable_are_those_of_a_sort(count, width):
+    """Also where many are equal, and where the last ones stand beyond the last whole block."""
+    torch.manual_seed(0)
+    p = torch.stack([torch.rand(width), torch.randint(0, 4, (width,)).float(), torch.arange(width).float()])
+    found, places = sampling._most(p, count)
+    assert torch.equal(found, p.sort(1, descending=True).values[:, :count])
+    assert torch.equal(p.gather(1, places), found) and all(len(set(row)) == count for row in places.tolist())
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,8 @@ def test_the_nucleus_is_the_one_of_the_definition(top_p, top_k, together):
 )
 def test_a_token_is_kept_if_less_than_top_p_is_more_probable(top_p, top_k, kept):
     p = torch.tensor([[0.125, 0.5, 0.125, 0.25]])
-    assert int((p >= sampling.nucleus_floor(p, top_p, top_k)).sum()) == kept
+    floor = sampling.nucleus_floor(p.sort(1, descending=True).values, top_p, top_k)
+    assert int((p >= floor).sum()) == kept
     assert len(kept_by_definition(p[0].tolist(), Settings(top_p=top_p, top_k=top_k))) == kept
 
 
@@ -103,8 +113,14 @@ def test_a_number_draws_the_token_of_the_inverse_cumulative_distribution(setting
     numbers = np.append(np.linspace(0, 1, 20, endpoint=False), np.nextafter(1, 0))
     for logits in many_logits():
         p = (logits / settings.temperature).softmax(0).tolist()
+        expected = [draw_by_definition(p, number, settings) for number in numbers]
         drawn = sampling.draw(logits.expand(len(numbers), -1), torch.from_numpy(numbers), settings)
-        assert drawn.tolist() == [draw_by_definition(p, number, settings) for number in numbers]
+        assert drawn.tolist() == expected
+    every = many_logits()  # rows with nuclei of all sizes at once
+    together = sampling.draw(every, torch.full((len(every),), 0.6, dtype=torch.float64), settings)
+    assert together.tolist() == [
+        draw_by_definition((row / settings.temperature).softmax(0).tolist(), 0.6, settings) for row in every
+    ]
 
 
 @torch.no_grad()
