@@ -2,7 +2,8 @@
 
 python bench/sampling.py [pair] [prompts] [generations] [URL]
 
-With the address of a server that serves the pair's RLHF under the name `pocket`, that one is compared instead.
+With the address of a server that serves the pair's RLHF under the name `pocket`, that one is compared instead. For a
+Base alone with a large vocabulary: python bench/sampling.py gemma-3-270m.gguf::gemma-3-270m.gguf 1 32
 """
 
 import sys
@@ -68,7 +69,8 @@ def measured(pair, step, asked, settings):
     work += f"({tokens[ours]} and {tokens[theirs]} tokens), {pair.name} {step}, {model.device}"
     peer = "transformers, generate with num_return_sequences"
     rate = {"unit": "tokens/s", "ours": fast, "theirs": slow, "ratio": fast / slow}
-    return {"name": NAMES[step], "peer": peer, **rate, "work": work}
+    name = NAMES[step] + ("" if pair.name == "pocket" else f"-{pairs.slug(pair.name)}")
+    return {"name": name, "peer": peer, **rate, "work": work}
 
 
 def served(pair, asked, settings, url):
