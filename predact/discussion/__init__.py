@@ -1,0 +1,1 @@
+"""Analyses that combine several claims."""

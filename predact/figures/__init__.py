@@ -1,0 +1,1 @@
+"""A tidy frame in, an Altair chart out."""

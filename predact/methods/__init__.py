@@ -1,0 +1,1 @@
+"""Measures on token ids and arrays, independent of any claim."""

@@ -1,0 +1,1 @@
+"""Models: which ones there are; how they are loaded, scored, sampled and finetuned."""

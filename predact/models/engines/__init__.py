@@ -1,0 +1,1 @@
+"""Engines that models are sampled in, beside transformers."""

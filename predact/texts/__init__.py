@@ -1,0 +1,1 @@
+"""Corpora and prompts: where texts come from."""
