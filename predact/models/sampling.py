@@ -457,19 +457,20 @@ def draw(logits: Tensor, numbers: Tensor, settings: Settings) -> Tensor:
     size, top_k = logits.shape[1], settings.top_k
     if settings.top_p == 1 and not 0 < top_k < size:
         return _at(likely / total, numbers)
-    token, rows, count = torch.zeros_like(numbers, dtype=torch.long), torch.arange(len(numbers)), _CANDIDATES
-    count = max(count, top_k + 1)
+    token, rows = torch.zeros_like(numbers, dtype=torch.long), torch.arange(len(numbers), device=numbers.device)
+    count = max(_CANDIDATES, top_k + 1)
     while len(rows):
         count = min(size, count)
-        every = len(rows) == len(numbers)
-        found, ids = _most(likely if every else likely[rows], count)
-        p = found / (total if every else total[rows])
+        found, ids = _most(likely, count)
+        p = found / total
         floor = nucleus_floor(p, settings.top_p, top_k)
-        known = (p[:, -1:] < floor)[:, 0].cpu() if count < size else torch.ones(len(rows), dtype=torch.bool)
-        ids, order = ids[known].sort(1)  # a number counts up the tokens in the vocabulary's order
-        kept = p[known].where(p[known] >= floor[known], 0).gather(1, order)
-        token[rows[known]] = ids.gather(1, _at(kept, numbers[rows[known]])[:, None])[:, 0]
-        rows, count = rows[~known], 8 * count
+        ids, order = ids.sort(1)  # a number counts up the tokens in the vocabulary's order
+        kept = p.where(p >= floor, 0).gather(1, order)
+        token[rows] = ids.gather(1, _at(kept, numbers)[:, None])[:, 0]
+        # where the floor is the last of them, the nucleus may be larger: these rows are drawn again
+        left = (p[:, -1] == floor[:, 0]).nonzero()[:, 0] if count < size else rows[:0]
+        rows, likely, total, numbers = (each[left] for each in (rows, likely, total, numbers))
+        count *= 8
     return token
 
 
